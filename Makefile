@@ -1,0 +1,33 @@
+# `make run` runs the main job, `make test` passes the tests; both do all set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint bench docs clean
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+run: $(VENV)/installed
+	$(BIN)/python -m kumotwist.service.demo $(if $(DURATION),--duration $(DURATION))
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed
+	$(BIN)/python tests/bench/relay.py
+
+docs: $(VENV)/installed
+	$(BIN)/python -m kumotwist.config.describe docs/reference
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,1 @@
+"""kumotwist: a multi-protocol message handler whose decisions are made in Lua."""

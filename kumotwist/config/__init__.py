@@ -1,0 +1,1 @@
+"""Options: declared once, used as objects, error messages, reference and editor stubs."""

@@ -1,0 +1,1 @@
+"""Values and contracts; imports nothing else of ours and no Twisted."""

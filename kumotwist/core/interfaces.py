@@ -1,0 +1,355 @@
+"""Contracts between packages: what a lower package needs from a higher one.
+
+`service.worker` fills them in through constructors. Every `async` method here
+may be cancelled unless it says otherwise; most return without suspending, so
+awaiting them costs next to nothing.
+
+Time that a method takes or returns is in float seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.connection import AuthInfo, ConnectionMeta
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome
+from kumotwist.core.queuename import QueueName
+from kumotwist.core.records import Record
+
+if TYPE_CHECKING:
+    from kumotwist.config.acl import AccessControlList
+    from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
+    from kumotwist.config.keysource import KeySource
+    from kumotwist.config.listener import ListenerDomain
+    from kumotwist.config.queue import QueueConfig
+    from kumotwist.core.units import Limit, Throttle
+
+
+# -- durable messages ---------------------------------------------------------------------------
+
+
+class MessageStore(Protocol):
+    """Messages on disk. Implemented by `spool`, on RocksDB and in memory."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """False after a failed write: nothing may be accepted any more."""
+        ...
+
+    async def save(self, messages: Sequence[Message]) -> None:
+        """Write what is dirty of all `messages`, and return when it is on disk.
+
+        Clears their dirty marks. Never cancelled half-way: a message is there
+        whole or not at all. Raises SpoolUnhealthy, SpoolFull.
+        """
+        ...
+
+    async def save_meta_later(self, message: Message) -> None:
+        """Note changed meta, `due` and `attempts`; it reaches the disk with the next sync."""
+        ...
+
+    def remove(self, spool_id: SpoolId) -> None:
+        """Forget a message; reaches the disk with the next sync. Unknown ids are ignored."""
+        ...
+
+    async def load(self, spool_ids: Sequence[SpoolId]) -> Sequence[Message | None]:
+        """The messages with their bodies, None where there is none, in the order asked for."""
+        ...
+
+    async def load_body(self, message: Message) -> bytes:
+        """The body, which is also put back into `message`. Raises SpoolCorrupt when it is gone."""
+        ...
+
+    def enumerate(self) -> AsyncIterator[Sequence[Message]]:
+        """All messages that were there at start, in batches, without bodies."""
+        ...
+
+    async def close(self) -> None:
+        """Write and sync everything and let go of the files."""
+        ...
+
+
+# -- policy ---------------------------------------------------------------------------------------
+
+
+class QueuePolicy(Protocol):
+    """What the queue manager asks of policy. Every method may raise PolicyError."""
+
+    @property
+    def epoch(self) -> int:
+        """Grows each time the policy was loaded anew."""
+        ...
+
+    async def queue_config(self, name: QueueName) -> QueueConfig: ...
+
+    async def egress_pool(self, name: str) -> PoolConfig: ...
+
+    async def egress_source(self, name: str) -> SourceConfig: ...
+
+    async def egress_path(self, domain: str, source: str, site: str) -> PathConfig: ...
+
+    async def throttle_insert_ready_queue(self, message: Message) -> None:
+        """May move `message.due` into the future."""
+        ...
+
+    async def requeue_message(
+        self, message: Message, response: str, reasons: Sequence[str], increment_attempts: bool, delay: float | None
+    ) -> None:
+        """May edit the message. Raises Rejection to have it bounced."""
+        ...
+
+    async def rewrite_delivery_status(self, response: str, name: QueueName) -> int | None:
+        """A new code for a peer's refusal, or None to keep it."""
+        ...
+
+    async def spool_message_enumerated(self, message: Message) -> None: ...
+
+
+class LuaConnection(Protocol):
+    """One open `custom_lua` connection: the object that its constructor returned."""
+
+    async def send(self, messages: Sequence[Message], batched: bool) -> str:
+        """Call `send` (one message) or, when `batched`, `send_batch`; the disposition text.
+
+        Raises Rejection when policy called kumo.reject, PolicyError for the rest.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class LuaConnector(Protocol):
+    """Opens `custom_lua` connections."""
+
+    async def connect(self, constructor: str, name: QueueName) -> LuaConnection:
+        """Run the constructor event. Raises PolicyError or Rejection."""
+        ...
+
+
+class SmtpPolicy(Protocol):
+    """What SMTP intake asks of policy. Every method may raise Rejection or PolicyError.
+
+    A method whose event has no handler answers at once, as if policy had no
+    opinion; `handles` lets the hot path skip even that.
+    """
+
+    def handles(self, event: str) -> bool:
+        """Whether policy has a handler for the KumoMTA event of that name."""
+        ...
+
+    async def smtp_server_get_dynamic_parameters(self, listener: str, conn: ConnectionMeta) -> JsonObject | None:
+        """Overrides of the listener's options for this connection."""
+        ...
+
+    async def smtp_server_connection_accepted(self, conn: ConnectionMeta) -> None: ...
+
+    async def smtp_server_ehlo(
+        self, domain: str, conn: ConnectionMeta, extensions: Sequence[str] | None
+    ) -> Sequence[str] | None:
+        """`extensions` is None for HELO. The list to offer instead, or None."""
+        ...
+
+    async def smtp_server_auth_plain(
+        self, authz: str, authc: str, password: str, conn: ConnectionMeta
+    ) -> AuthInfo | bool: ...
+
+    async def smtp_server_mail_from(self, sender: EnvelopeAddress, conn: ConnectionMeta) -> None: ...
+
+    async def get_listener_domain(self, domain: str, listener: str, conn: ConnectionMeta) -> ListenerDomain | None: ...
+
+    async def smtp_server_rcpt_to(self, recipient: EnvelopeAddress, conn: ConnectionMeta) -> None: ...
+
+    async def smtp_server_data(self, message: Message, conn: ConnectionMeta) -> None: ...
+
+    async def smtp_server_split_transaction(
+        self, message: Message, conn: ConnectionMeta
+    ) -> Sequence[Sequence[EnvelopeAddress]] | None: ...
+
+    async def smtp_server_message_received(self, message: Message, conn: ConnectionMeta) -> None: ...
+
+    async def smtp_server_rewrite_response(
+        self, code: int, text: str, command: str | None, conn: ConnectionMeta
+    ) -> tuple[int | None, str | None]:
+        """Errors and rejections are logged and ignored: never raises."""
+        ...
+
+
+class HttpPolicy(Protocol):
+    """What HTTP intake and the HTTP API ask of policy. Errors are Rejection or PolicyError."""
+
+    async def http_server_validate_auth_basic(self, user: str, password: str | None) -> AuthInfo | bool: ...
+
+    async def http_message_generated(self, message: Message, auth: AuthInfo) -> None: ...
+
+    async def get_acl_definition(self, resource: str) -> AccessControlList | None:
+        """The rules for exactly this resource, or None when policy has no opinion."""
+        ...
+
+
+class RecordPolicy(Protocol):
+    """What log files and log hooks ask of policy. Errors are PolicyError."""
+
+    async def should_enqueue_log_record(self, message: Message, hook_name: str) -> bool: ...
+
+    async def filter_record(self, event: str, message: Message) -> bool: ...
+
+
+# -- records --------------------------------------------------------------------------------------
+
+
+class Recorder(Protocol):
+    """Takes log records. Implemented by `records`."""
+
+    async def record(self, record: Record) -> None:
+        """Write one record and run its hooks; waits only for hooks that store messages. Never raises."""
+        ...
+
+
+# -- queue ----------------------------------------------------------------------------------------
+
+
+class QueueManager(Protocol):
+    """The queue as others see it."""
+
+    async def resolve(self, queue_name: str) -> None:
+        """Make sure that the queue can be made. Raises PolicyError or ResolveError."""
+        ...
+
+    async def insert(self, message: Message) -> None:
+        """Take over a message that the store has; it goes out when due."""
+        ...
+
+
+class Injector(Protocol):
+    """Takes new messages on behalf of the house itself: log hooks, `kumo.inject_message`."""
+
+    async def inject(self, message: Message) -> None:
+        """Save it and hand it to the queue. Raises SpoolUnhealthy, SpoolFull, Overload."""
+        ...
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+
+class Lease(Protocol):
+    """A held slot of a named limit; give it back with `release`."""
+
+    def release(self) -> None: ...
+
+
+class Limits(Protocol):
+    """Rates and counts that hold for the whole machine."""
+
+    async def throttle(self, key: str, spec: Throttle) -> float:
+        """Take one event of `spec` under `key`: 0.0 when it may pass, else whole seconds to wait."""
+        ...
+
+    async def acquire(self, key: str, limit: Limit) -> Lease | None:
+        """Take one of `limit` slots under `key`, or None when all are taken."""
+        ...
+
+
+# -- secrets --------------------------------------------------------------------------------------
+
+
+class KeyLoader(Protocol):
+    """Turns a key source into bytes."""
+
+    async def load(self, source: KeySource) -> bytes:
+        """The secret. Raises SecretUnavailable; the value is never part of the message."""
+        ...
+
+
+# -- channels -------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class OpenRequest:
+    """What a channel gets to open a session for a ready queue.
+
+    `queue_name` is some scheduled queue that feeds it: representative only.
+    """
+
+    queue_name: QueueName
+    site: str
+    source: SourceConfig
+    path: PathConfig
+
+
+class Session(Protocol):
+    """One connection of a channel, used by one dispatcher at a time."""
+
+    @property
+    def max_batch(self) -> int:
+        """The most messages for one `deliver`."""
+        ...
+
+    @property
+    def min_batch(self) -> int:
+        """Wait for so many, but no longer than `batch_latency`."""
+        ...
+
+    @property
+    def batch_latency(self) -> float: ...
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether `deliver` may be called; False before `connect` and after the peer went away."""
+        ...
+
+    async def connect(self) -> None:
+        """Connect, or reconnect to the next candidate.
+
+        Raises ConnectFailed when there is none, SessionEnded when there is
+        none left but some message was attempted.
+        """
+        ...
+
+    async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
+        """Attempt each message; one outcome per recipient, by position. Bodies are in memory.
+
+        Expected failures are outcomes. An outcome of scope SESSION means that
+        the session disconnected.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End politely, within a bound. Never raises."""
+        ...
+
+
+class Channel(Protocol):
+    """A way out. Stateless: sessions hold the connections."""
+
+    @property
+    def protocol_name(self) -> str:
+        """The part behind `@` in ready queue names: `smtp_client`, `lua:make.sendgrid`, ..."""
+        ...
+
+    @property
+    def delivers_at_once(self) -> bool:
+        """True when messages skip the ready queue and its limits (maildir, null)."""
+        ...
+
+    async def site_name(self, domain: str) -> str:
+        """The site that serves `domain` (a routing domain or recipient domain). Raises ResolveError."""
+        ...
+
+    def open(self, request: OpenRequest) -> Session:
+        """A session that is not yet connected."""
+        ...
+
+
+class Gatekeeper(Protocol):
+    """Knows whether new messages can be taken."""
+
+    def refusal(self) -> str | None:
+        """Why not, as text for 421 or 503 (`load shedding`, `disk is too full`), or None."""
+        ...

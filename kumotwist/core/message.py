@@ -1,0 +1,114 @@
+"""The message: an envelope, metadata and a body on its way through the house.
+
+Intake makes it, policy edits it, the spool keeps it, the queue decides when,
+a channel hands it on. While it only waits, the queue keeps a `Parked` in its
+place and the message itself lives in the spool.
+
+Public: `Message`, `Parked`.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from kumotwist.core import queuename
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.ids import SpoolId, created_at
+from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.schedule import Schedule
+
+#: Meta keys that name the queue; a value must be a string or null.
+_QUEUE_KEYS = ("queue", "tenant", "campaign", "routing_domain")
+
+
+@define(eq=False)
+class Message:
+    """One message with its recipients, owned by one stage at a time.
+
+    `body` is the RFC 5322 text with CRLF line ends, or None while it is only
+    in the spool. `due` is in Unix seconds. `attempts` counts finished
+    attempts. `is_meta_dirty` and `is_body_dirty` tell what the spool does not
+    have yet; use the setters, which keep them.
+    """
+
+    id: SpoolId
+    sender: EnvelopeAddress
+    recipients: tuple[EnvelopeAddress, ...]
+    meta: JsonObject
+    body: bytes | None = field(repr=False)
+    due: float = 0.0
+    attempts: int = 0
+    schedule: Schedule | None = None
+    is_meta_dirty: bool = True
+    is_body_dirty: bool = True
+
+    @property
+    def created(self) -> float:
+        """Unix seconds of acceptance, from the id."""
+        return created_at(self.id)
+
+    @property
+    def size(self) -> int:
+        """Octets of the body in memory; 0 while it is not."""
+        return len(self.body) if self.body is not None else 0
+
+    @property
+    def is_spooled(self) -> bool:
+        """Whether the spool has all of it."""
+        return not (self.is_meta_dirty or self.is_body_dirty)
+
+    def set_meta(self, key: str, value: Json) -> None:
+        """Set one metadata key; `value` must be JSON."""
+        self.meta[key] = value
+        self.is_meta_dirty = True
+
+    def set_sender(self, sender: EnvelopeAddress) -> None:
+        """Replace the reverse path."""
+        self.sender = sender
+        self.is_meta_dirty = True
+
+    def set_recipients(self, recipients: tuple[EnvelopeAddress, ...]) -> None:
+        """Replace the forward paths."""
+        self.recipients = recipients
+        self.is_meta_dirty = True
+
+    def set_schedule(self, schedule: Schedule | None) -> None:
+        """Replace the scheduling constraints and move `due` into them."""
+        self.schedule = schedule
+        self.is_meta_dirty = True
+        if schedule is not None:
+            self.due = schedule.next_allowed(self.due)
+
+    def set_body(self, body: bytes) -> None:
+        """Replace the body."""
+        self.body = body
+        self.is_body_dirty = True
+
+    def queue_name(self) -> str:
+        """The scheduled queue it belongs to, from meta and the first recipient.
+
+        Raises ValueError when one of the four meta keys is not a string.
+        """
+        meta = self.meta
+        for key in _QUEUE_KEYS:
+            value = meta.get(key)
+            if value is not None and not isinstance(value, str):
+                raise ValueError(f"meta {key!r} must be a string, got {value!r}")
+        name = meta.get("queue")
+        if isinstance(name, str):
+            return name
+        domain = self.recipients[0].domain.lower() if self.recipients else ""
+        parts = (meta.get(key) for key in _QUEUE_KEYS[1:])
+        return queuename.compose(domain, *(part if isinstance(part, str) else None for part in parts))
+
+
+@define(eq=False)
+class Parked:
+    """A message that waits on the wheel; all else about it is in the spool.
+
+    Kept as small as can be: hundreds of thousands wait at once.
+    """
+
+    id: SpoolId
+    due: float
+    attempts: int

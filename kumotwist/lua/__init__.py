@@ -1,0 +1,1 @@
+"""The policy's world; the only importer of lupa."""

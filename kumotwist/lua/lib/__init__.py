@@ -1,0 +1,1 @@
+"""The host's half of the kumo module, one namespace a file."""

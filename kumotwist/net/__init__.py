@@ -1,0 +1,1 @@
+"""Twisted at arm's length: clock, threads, TLS, HTTP, DNS."""

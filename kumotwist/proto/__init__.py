@@ -1,0 +1,1 @@
+"""Wire formats and state machines without I/O: bytes in, events out."""

@@ -1,0 +1,1 @@
+"""Message headers and MIME parts on bytes."""

@@ -1,0 +1,1 @@
+"""SMTP as pure state machines, for both sides."""

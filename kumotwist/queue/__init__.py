@@ -1,0 +1,1 @@
+"""When and how fast; knows no protocol by name."""

@@ -1,0 +1,1 @@
+"""Key sources turned into bytes: files, environment, policy events, Vault."""

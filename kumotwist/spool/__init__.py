@@ -1,0 +1,1 @@
+"""Durable messages: what was acknowledged is on disk."""
