@@ -1,0 +1,130 @@
+"""Vault reads off the reactor: a few threads, the sessions they share, and timely renewal.
+
+Stands between `secrets.store` and the blocking `secrets.vault`.
+
+Public: `VaultPool`. What can go wrong: SecretUnavailable from the session, or
+because too many reads wait already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, ParamSpec, Protocol, TypeVar, cast
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from kumotwist.core.errors import SecretUnavailable
+from kumotwist.core.json import JsonObject
+from kumotwist.net.clock import Clock, DelayedCall
+from kumotwist.net.tasks import Tasks
+from kumotwist.secrets.connection import VaultConnection
+from kumotwist.secrets.vault import VaultSession
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: A read takes 1.5 ms, so four threads serve thousands of reads a second, and
+#: no more than four hang in an outage.
+THREADS: Final = 4
+#: Reads that may wait for a thread: far above the number of secrets of any
+#: policy; more means that the paths are made from messages.
+MAX_WAITING: Final = 1000
+#: Sessions kept, one per identity at one Vault.
+MAX_SESSIONS: Final = 100
+
+
+class ThreadReactor(Clock, Protocol):
+    """A clock that also takes calls from threads: the reactor."""
+
+    def callFromThread(self, callable: object, *args: object) -> None:  # noqa: A002
+        """Run `callable(*args)` on the reactor thread soon."""
+        ...
+
+    def getThreadPool(self) -> ThreadPool:
+        """The reactor's own threads."""
+        ...
+
+
+@define(eq=False)
+class VaultPool:
+    """Reads secrets from Vaults; threads start with the first read."""
+
+    reactor: ThreadReactor
+    tasks: Tasks
+    _threads: ThreadPool = field(factory=lambda: ThreadPool(0, THREADS, name="vault"), init=False)
+    _sessions: dict[VaultConnection, VaultSession] = field(factory=dict, init=False)
+    _renewals: dict[VaultConnection, DelayedCall] = field(factory=dict, init=False)
+    _waiting: int = field(default=0, init=False)
+    _is_closed: bool = field(default=False, init=False)
+
+    async def read(self, connection: VaultConnection, mount: str, path: str, version: int) -> JsonObject:
+        """All fields of one secret. Raises SecretUnavailable.
+
+        May be cancelled; the request itself then runs to its end.
+        """
+        if self._is_closed:
+            raise SecretUnavailable("shutting down")
+        if self._waiting >= MAX_WAITING:
+            raise SecretUnavailable(f"more than {MAX_WAITING} Vault reads wait at {connection.place}")
+        session = self._session(connection)
+        self._waiting += 1
+        try:
+            return await self._run(session.read, mount, path, version)
+        finally:
+            self._waiting -= 1
+            self._plan_renewal(session)
+
+    async def close(self) -> None:
+        """Stop renewing, wait for what runs (one request's time-out at most) and end the threads."""
+        self._is_closed = True
+        for renewal in self._renewals.values():
+            if renewal.active():
+                renewal.cancel()
+        self._renewals.clear()
+        if self._threads.started:
+            await deferToThreadPool(_threads_of(self.reactor), self.reactor.getThreadPool(), self._threads.stop)
+
+    def _session(self, connection: VaultConnection) -> VaultSession:
+        session = self._sessions.get(connection)
+        if session is None:
+            if len(self._sessions) >= MAX_SESSIONS:
+                self._drop(next(iter(self._sessions)))
+            session = self._sessions[connection] = VaultSession(connection, self.reactor.seconds, time.sleep)
+        return session
+
+    def _drop(self, connection: VaultConnection) -> None:
+        del self._sessions[connection]
+        renewal = self._renewals.pop(connection, None)
+        if renewal is not None and renewal.active():
+            renewal.cancel()
+
+    def _plan_renewal(self, session: VaultSession) -> None:
+        if session.renew_at is None or self._is_closed or session.connection in self._renewals:
+            return
+        if self._sessions.get(session.connection) is not session:
+            return
+        delay = max(0.0, session.renew_at - self.reactor.seconds())
+        self._renewals[session.connection] = self.reactor.callLater(delay, self._start_renewal, session)
+
+    def _start_renewal(self, session: VaultSession) -> None:
+        self.tasks.spawn("vault token renewal", self._renew(session))
+
+    async def _renew(self, session: VaultSession) -> None:
+        """Renew when due; a login meanwhile may have moved that."""
+        if session.renew_at is not None and session.renew_at <= self.reactor.seconds():
+            await self._run(session.renew)
+        self._renewals.pop(session.connection, None)
+        self._plan_renewal(session)
+
+    async def _run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        if not self._threads.started:
+            self._threads.start()
+        return await deferToThreadPool(_threads_of(self.reactor), self._threads, function, *args, **kwargs)
+
+
+def _threads_of(reactor: ThreadReactor) -> IReactorFromThreads:
+    return cast("IReactorFromThreads", reactor)
