@@ -1,0 +1,167 @@
+"""Whether new messages can be taken, and if not, why.
+
+Asked at every connection and every message, so the answer is kept ready:
+`poll` looks at memory and disks every few seconds. The texts are KumoMTA's;
+they follow "421 4.3.2 <host> " or stand in a 503.
+
+Public: `Gate` (the `Gatekeeper`), `MinFree`, `Disk`, `memory_limit`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field, frozen
+
+from kumotwist.core.stats import Sample
+
+#: Share of the memory limit above which nothing new is taken; KumoMTA's soft limit.
+SOFT_LIMIT: Final = 0.75
+#: Seconds between two looks at memory and disks.
+POLL_INTERVAL: Final = 3.0
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_SIZE: Final = re.compile(r"([\d_,]+)\s*([kmgt]?i?b?)\Z", re.IGNORECASE)
+_FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@frozen
+class MinFree:
+    """The least that must be free: a share of the whole, or a number."""
+
+    share: float | None = None
+    number: int = 0
+
+    @classmethod
+    def parse(cls, text: str | int) -> MinFree:
+        """Read `"10%"`, `"500MB"` or a number. Raises ValueError."""
+        spec = str(text).strip()
+        if spec.endswith("%"):
+            share = float(spec[:-1]) / 100
+            if not 0 <= share <= 1:
+                raise ValueError(f"{text!r} is not a share; write it like '10%'")
+            return cls(share)
+        match = _SIZE.match(spec)
+        if match is None:
+            raise ValueError(f"{text!r} is no free space; write it like '10%' or '500MB'")
+        return cls(None, int(re.sub("[_,]", "", match[1])) * _FACTORS[match[2].lower().rstrip("b").rstrip("i")])
+
+    def is_met(self, free: int, total: int) -> bool:
+        """Whether `free` of `total` is enough; file systems without such a count always have enough."""
+        if total <= 0:
+            return True
+        return free >= (self.number if self.share is None else self.share * total)
+
+
+@frozen
+class Disk:
+    """A directory and what must be free on its file system."""
+
+    path: str
+    space: MinFree = MinFree(0.10)
+    inodes: MinFree = MinFree(0.10)
+
+    def is_too_full(self) -> bool:
+        """Looks now. A directory that is not there is the business of whoever writes to it."""
+        try:
+            stat = os.statvfs(self.path)
+        except OSError:
+            return False
+        return not (
+            self.space.is_met(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)
+            and self.inodes.is_met(stat.f_favail, stat.f_files)
+        )
+
+
+@define(eq=False)
+class Gate:
+    """Knows whether new messages can be taken."""
+
+    memory_limit: int
+    disks: Sequence[Disk] = ()
+    is_healthy: Callable[[], bool] = field(default=lambda: True)
+    memory_used: Callable[[], int] = field(factory=lambda: resident_memory)
+    _is_started: bool = field(default=False, init=False)
+    _is_stopping: bool = field(default=False, init=False)
+    _is_short: bool = field(default=False, init=False)
+    _is_full: bool = field(default=False, init=False)
+
+    def refusal(self) -> str | None:
+        """Why nothing can be taken now, or None. KumoMTA's order (semantics i.1)."""
+        if self._is_stopping:
+            return "shutting down"
+        if self._is_short:
+            return "load shedding"
+        if self._is_full:
+            return "disk is too full"
+        if not self._is_started:
+            return "waiting for spool startup"
+        if not self.is_healthy():
+            return "the spool is not accepting writes"
+        return None
+
+    def open(self) -> None:
+        """The spool is there: messages may come."""
+        self._is_started = True
+
+    def shut(self) -> None:
+        """The daemon stops: no new messages from now on."""
+        self._is_stopping = True
+
+    def poll(self) -> None:
+        """Look at memory and disks."""
+        self._is_short = self.memory_used() > self.memory_limit * SOFT_LIMIT
+        self._is_full = any(disk.is_too_full() for disk in self.disks)
+
+    def samples(self) -> Iterable[Sample]:
+        """Memory and CPU of this process."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        yield Sample("memory_usage", self.memory_used())
+        yield Sample("memory_limit", self.memory_limit)
+        yield Sample("process_cpu_usage_sum", used.ru_utime + used.ru_stime)
+
+
+def resident_memory() -> int:
+    """Octets of this process in memory."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * _PAGE
+
+
+def memory_limit() -> int:
+    """Octets that all our processes may use: the least of control group, rlimit and machine."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * _PAGE, *_cgroup_limits()]
+    for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(which)
+        if soft != resource.RLIM_INFINITY:
+            limits.append(soft)
+    return min(limits)
+
+
+def _cgroup_limits() -> Iterable[int]:
+    """The limits of every control group above us, versions 1 and 2."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base, name = Path("/sys/fs/cgroup"), "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+        else:
+            continue
+        group = base / path.lstrip("/")
+        for directory in (group, *group.parents):
+            text = _read(directory / name)
+            if text.isdecimal():
+                yield int(text)
+            if directory == base:
+                break
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

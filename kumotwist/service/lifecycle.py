@@ -1,0 +1,92 @@
+"""The process itself: signals, exit status, file descriptors, user.
+
+Public: `stop_on_signals`, `exit_with`, `raise_descriptor_limit`, `become`,
+`announce`. Called by the supervisor, by worker processes and by the
+single-process daemon alike.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pwd
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+from kumotwist.core.errors import ConfigError
+
+#: All three mean a graceful stop, as they do to KumoMTA; there is no reload signal.
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def announce(line: str) -> None:
+    """Say `line` on the real stderr: other programs wait for these lines.
+
+    twistd puts its log in the place of `sys.stderr`, hence the descriptor.
+    """
+    try:
+        os.write(2, f"{line}\n".encode())
+    except OSError:
+        return
+
+
+def stop_on_signals(stop: Callable[[], object]) -> None:
+    """Have `stop` called, in the main thread, at SIGTERM, SIGINT and SIGHUP.
+
+    To be called when the reactor runs: it replaces the reactor's own handlers,
+    with which twistd would end by the signal and not with status 0.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, handle)
+
+
+def exit_with(status: int) -> None:
+    """Make the process end with `status` once it ends in the ordinary way.
+
+    twistd offers no way to say so, and its cleaning up (the pid file) should
+    still happen.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        os._exit(status)
+
+    atexit.register(leave)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to the hard one, as KumoMTA does; the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            return soft
+    return hard
+
+
+def become(user: str) -> None:
+    """Drop to `user` and their groups for good. Raises ConfigError when that cannot be."""
+    entry = _entry(user)
+    if os.geteuid() == entry.pw_uid and os.getuid() == entry.pw_uid:
+        return
+    if os.geteuid() != 0:
+        raise ConfigError(f"--user {user}: only root can become another user")
+    os.initgroups(user, entry.pw_gid)
+    os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+    os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+
+
+def _entry(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigError(f"--user {user}: there is no such user") from None

@@ -1,0 +1,93 @@
+"""Listening sockets: bound once, shared by all workers.
+
+Whoever has the right to (the supervisor, or the one process) calls `bind`;
+each worker takes the descriptor and puts a `FairPort` on it. The workers
+share one accept queue, so a dead worker strands no connection, and each takes
+one connection per turn of its reactor, so one that is busy leaves the rest to
+the others.
+
+Public: `bind`, `adopt`, `FairPort`, `printable`. Errors: ConfigError when the
+address cannot be had.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any, Final
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IProtocolFactory, IReactorTCP
+
+from kumotwist.core.errors import ConfigError
+
+#: Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn (4096).
+BACKLOG: Final = 4096
+
+
+def bind(address: str) -> socket.socket:
+    """A listening TCP socket on `host:port`, `[v6]:port` or `ip:0`. Raises ConfigError."""
+    host, port = _split(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if host != "::" else 0)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from error
+    return sock
+
+
+def printable(sock: socket.socket) -> str:
+    """`ip:port` as really bound; IPv6 in brackets."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class FairPort(tcp.Port):
+    """A TCP port that accepts one connection per readiness.
+
+    Twisted's own takes up to a hundred at once, which hands a burst of
+    connections to whichever worker wakes first.
+    """
+
+    @property
+    def numberAccepts(self) -> int:
+        """How many connections to accept at once."""
+        return 1
+
+    @numberAccepts.setter
+    def numberAccepts(self, _: int) -> None:
+        return
+
+
+def adopt(reactor: IReactorTCP, sock: socket.socket, factory: IProtocolFactory) -> FairPort:
+    """Listen on `sock`, which is duplicated: the caller keeps its own. Starts to accept at once."""
+    make: Any = FairPort._fromListeningDescriptor
+    port: FairPort = make(reactor, sock.fileno(), sock.family, factory)
+    port.startListening()
+    return port
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, colon, port = address.strip().rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"{address!r} is not an address to listen on; write it like '127.0.0.1:2525' or '[::1]:2525'")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(host or "0.0.0.0")), int(port)
+    except ValueError:
+        return _resolve(host, address), int(port)
+
+
+def _resolve(host: str, address: str) -> str:
+    """A name such as `localhost`, looked up once, at start, where waiting harms nobody."""
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from error
