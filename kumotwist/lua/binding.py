@@ -84,11 +84,11 @@ FACADE_ATTRIBUTE: Final = "__lua_facade__"
 #: Attribute under which `binary` marks a function.
 BINARY_ATTRIBUTE: Final = "__lua_binary__"
 
+_ARITHMETIC: Final = ("add", "sub", "mul", "div", "unm")
 #: Metamethods that a facade may have; the value in `meta` names the Python method.
 METAMETHODS: Final = frozenset(
     f"__{name}"
-    for name in ("index", "newindex", "len", "pairs", "tostring", "call", "concat")
-    + ("eq", "lt", "le", "add", "sub", "mul", "div", "unm")
+    for name in ("index", "newindex", "len", "pairs", "tostring", "call", "concat", "eq", "lt", "le", *_ARITHMETIC)
 )
 
 
