@@ -60,7 +60,12 @@ class NullProtocol:
     """Accept and forget."""
 
 
-Protocol: TypeAlias = SmtpProtocol | CustomLuaProtocol | MaildirProtocol | NullProtocol
+@options
+class GeneratorProtocol:
+    """Generation of the messages that an HTTP injection with `deferred_generation` asked for; not for policies."""
+
+
+Protocol: TypeAlias = SmtpProtocol | CustomLuaProtocol | MaildirProtocol | NullProtocol | GeneratorProtocol
 
 
 @options
