@@ -1,0 +1,268 @@
+"""The HTTP client: pooled connections, TLS, one deadline per request, bounded replies.
+
+Under `kumo.http` in the policy, and for whatever else of ours speaks HTTP to
+somebody. It stands on twisted.web's Agent and connection pool; treq, which
+costs two thirds more per request, encodes forms (see `net.httpform` and
+decision 0041).
+
+Public: `HttpClient`, `HttpSettings`, `HttpRequest`, `HttpResponse`, `HttpError`,
+`clean_url`, `clean_header`, `basic_auth`. What can go
+wrong: HttpError when no reply came (refused, TLS, time-out, too large, too
+many redirects); its text names the target without user, password and query.
+ValueError for a request that could not be sent to anybody.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Final, cast
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from attrs import define, field, frozen
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.logger import Logger
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+
+from kumotwist.core.errors import KumotwistError
+from kumotwist.net.clock import Clock
+from kumotwist.net.httpclientbody import RequestBody, ResponseShape, TooLarge, read_body
+from kumotwist.net.httptls import Endpoints
+
+log: Final = Logger()
+
+#: Octets of a reply's body. Delivery APIs answer with a few KiB; this lets a
+#: policy fetch a list or a shaping file and still bounds memory.
+MAX_RESPONSE: Final = 16 << 20
+#: Redirects followed: reqwest's default, which KumoMTA policies rely on.
+MAX_REDIRECTS: Final = 10
+#: Idle connections kept per host: one for each session of a ready queue at its default `connection_limit`.
+MAX_IDLE: Final = 32
+_USER_AGENT: Final = f"kumotwist/{version('kumotwist')}"
+
+_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+#: Not sent on to another host, as in RFC 9110 s15.4.
+_PRIVATE: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00\r\n]")
+_CLEAN_URL: Final = re.compile(r"https?://(?![/?#:])[!-~]+\Z", re.IGNORECASE)
+
+
+class HttpError(KumotwistError):
+    """No usable reply came: the network's or the peer's fault. Try again later."""
+
+
+@frozen(kw_only=True)
+class HttpSettings:
+    """How a client behaves; times in seconds, `timeout` from the first byte sent to the last received."""
+
+    user_agent: str = _USER_AGENT
+    timeout: float = 60.0
+    pool_idle_timeout: float = 90.0
+    accept_invalid_certs: bool = False
+    connection_verbose: bool = False
+    max_response: int = MAX_RESPONSE
+
+
+@frozen
+class HttpResponse:
+    """A whole reply. `headers` as (name, value) in the order received, values as Latin-1."""
+
+    code: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    @property
+    def reason(self) -> str | None:
+        """The registered phrase of the code; None for an unknown code."""
+        try:
+            return HTTPStatus(self.code).phrase
+        except ValueError:
+            return None
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, whatever its case; None without it."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+@frozen
+class HttpRequest:
+    """One request: `headers` are names and values as octets, `body` is sent with its length."""
+
+    method: bytes
+    url: str
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes | None = field(default=None, repr=False)
+
+
+@define(eq=False)
+class HttpClient:
+    """Sends requests over a pool of its own."""
+
+    reactor: Clock
+    endpoints: Endpoints
+    settings: HttpSettings
+    _pool: HTTPConnectionPool = field(init=False)
+    _agent: Agent = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._pool = HTTPConnectionPool(self.reactor, persistent=True)
+        self._pool.maxPersistentPerHost = MAX_IDLE
+        self._pool.cachedConnectionTimeout = self.settings.pool_idle_timeout  # type: ignore[assignment] # takes floats
+        self._agent = Agent.usingEndpointFactory(self.reactor, self.endpoints, pool=self._pool)
+
+    async def send(self, request: HttpRequest, timeout: float | None = None) -> HttpResponse:
+        """The reply, whole, after redirects. `timeout` stands in for that of the settings.
+
+        Any status is a reply. Raises HttpError, ValueError. May be cancelled.
+        """
+        seconds = self.settings.timeout if timeout is None else timeout
+        work = Deferred.fromCoroutine(self._follow(request))
+        deadline = self.reactor.callLater(seconds, work.cancel)
+        try:
+            response = await work
+        except CancelledError:
+            if deadline.active():
+                raise
+            raise HttpError(f"{_target(request)}: no reply within {seconds:g} s") from None
+        finally:
+            if deadline.active():
+                deadline.cancel()
+        if self.settings.connection_verbose:
+            log.info("{target}: {code}", target=_target(request), code=response.code)
+        return response
+
+    async def close(self) -> None:
+        """Close the idle connections; requests under way end undisturbed."""
+        await self._pool.closeCachedConnections()
+
+    async def _follow(self, request: HttpRequest) -> HttpResponse:
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self._exchange(request)
+            location = response.header("location") if response.code in _REDIRECTS else None
+            if location is None:
+                return response
+            request = _redirected(request, response.code, location)
+        raise HttpError(f"{_target(request)}: more than {MAX_REDIRECTS} redirects")
+
+    async def _exchange(self, request: HttpRequest) -> HttpResponse:
+        headers = Headers()
+        for name, value in request.headers:
+            headers.addRawHeader(name, value)
+        if not headers.hasHeader(b"user-agent"):
+            headers.setRawHeaders(b"user-agent", [self.settings.user_agent])
+        producer = RequestBody(request.body) if request.body is not None else None
+        url, authorization = _split_credentials(request.url)
+        if authorization is not None and not headers.hasHeader(b"authorization"):
+            headers.setRawHeaders(b"authorization", [authorization])
+        try:
+            reply = await self._agent.request(request.method, url, headers, cast("IBodyProducer | None", producer))
+            response = cast("ResponseShape", reply)
+            body = await read_body(response, self.settings.max_response)
+        except (CancelledError, ValueError):
+            raise
+        except Exception as error:
+            if isinstance(error, ResponseFailed) and error.reasons[0].check(CancelledError):
+                raise CancelledError from None  # how twisted.web tells that its Deferred was cancelled
+            raise HttpError(f"{_target(request)}: {describe(error)}") from error
+        pairs = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, values in response.headers.getAllRawHeaders()
+            for value in values
+        ]
+        return HttpResponse(response.code, pairs, body)
+
+
+def clean_url(url: str) -> str:
+    """`url` in ASCII, non-ASCII parts encoded as RFC 3986 and IDNA say. Raises ValueError."""
+    if _CLEAN_URL.match(url):
+        return url
+    parts = urlsplit(url.strip())
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"not an http or https URL: {_without_secrets(url)!r}")
+    netloc = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    encoded = parts._replace(netloc=netloc, path=quote(parts.path, _KEEP), query=quote(parts.query, _KEEP), fragment="")
+    return encoded.geturl()
+
+
+#: What RFC 3986 s2.2 lets stand in a path or query, and `%` of what is encoded already.
+_KEEP: Final = "!$%&'()*+,-./:;=?@_~[]"
+
+
+def clean_header(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """The pair when it may go into a request. Raises ValueError: a line break would begin another header."""
+    if not _TOKEN.match(name):
+        raise ValueError(f"not a header name: {name.decode('utf-8', 'replace')!r}")
+    if _FORBIDDEN_IN_VALUE.search(value):
+        raise ValueError(f"the value of header {name.decode()} has a line break or NUL in it")
+    return name, value
+
+
+def _redirected(request: HttpRequest, code: int, location: str) -> HttpRequest:
+    """The request to send next: 307 and 308 repeat it, the others fetch (RFC 9110 s15.4)."""
+    try:
+        url = clean_url(urljoin(request.url, location))
+    except ValueError as error:
+        raise HttpError(f"{_target(request)}: redirected to what is {error}") from None
+    headers, method, body = list(request.headers), request.method, request.body
+    if urlsplit(url)[:2] != urlsplit(request.url)[:2]:
+        headers = [pair for pair in headers if pair[0].lower() not in _PRIVATE]
+    if code not in (307, 308) and method != b"HEAD":
+        method, body = b"GET", None
+        headers = [pair for pair in headers if not pair[0].lower().startswith(b"content-")]
+    return HttpRequest(method, url, headers, body)
+
+
+def basic_auth(user: str, password: str) -> bytes:
+    """The value of an Authorization header, RFC 7617."""
+    return b"Basic " + b64encode(f"{user}:{password}".encode())
+
+
+def _split_credentials(url: str) -> tuple[bytes, bytes | None]:
+    """The URL to connect to, and what `user:password@` in it says as an Authorization header."""
+    if "@" not in url:
+        return url.encode("ascii"), None
+    parts = urlsplit(url)
+    if parts.username is None:
+        return url.encode("ascii"), None
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return bare.encode("ascii"), basic_auth(unquote(parts.username), unquote(parts.password or ""))
+
+
+def _target(request: HttpRequest) -> str:
+    return f"{request.method.decode()} {_without_secrets(request.url)}"
+
+
+def _without_secrets(url: str) -> str:
+    """Scheme, host and path; user, password and query may hold keys."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong on the way, in words; of several reasons the first."""
+    if isinstance(error, ResponseFailed):
+        reasons = [one.value for one in error.reasons if not isinstance(one.value, (ResponseDone, type(None)))]
+        return describe(reasons[0]) if reasons and reasons[0] is not None else "the reply is not HTTP"
+    match error:
+        case TooLarge():
+            return str(error)
+        case ConnectionClosed():
+            return "the connection was closed before the reply was complete"
+        case VerificationError():
+            return "the server's certificate is for another name"
+        case SSL.Error():
+            reasons = ", ".join(part[-1] for part in error.args[0] if part) if error.args else ""
+            return f"TLS failed: {reasons or 'the connection ended'}"
+        case ConnectError() | DNSLookupError():
+            return f"cannot connect: {error}"
+    return f"{type(error).__name__}: {error}"
