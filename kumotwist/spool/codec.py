@@ -1,0 +1,85 @@
+"""How a message's envelope and state are written in the spool.
+
+One record is a msgpack array that begins with its version; the body is stored
+beside it as it is, so that a change of meta never rewrites the body.
+
+Public: `encode`, `decode`. What can go wrong: meta that is not JSON cannot be
+written (`PolicyError`: the policy put it there); bytes that are no record
+cannot be read (`SpoolCorrupt`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.errors import PolicyError, SpoolCorrupt
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.schedule import Schedule
+
+#: Version of the record; a reader refuses what it does not know.
+VERSION: Final = 1
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    """The record. Fields may be added at the end, with a default; VERSION grows when a meaning changes."""
+
+    version: int
+    sender: tuple[str, str]
+    recipients: list[tuple[str, str]]
+    due: float
+    attempts: int
+    schedule: dict[str, object] | None
+    meta: dict[str, object]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_Stored)
+
+
+def encode(message: Message) -> bytes:
+    """The record of `message` as it is now. Raises PolicyError when its meta is not JSON."""
+    sender = message.sender
+    schedule = message.schedule
+    try:
+        return _encoder.encode(
+            (
+                VERSION,
+                (sender.user, sender.domain),
+                [(one.user, one.domain) for one in message.recipients],
+                message.due,
+                message.attempts,
+                schedule.to_json() if schedule is not None else None,
+                message.meta,
+            )
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PolicyError(f"the metadata of message {message.id.hex()} cannot be stored: {error}") from error
+
+
+def decode(spool_id: SpoolId, record: bytes) -> Message:
+    """The message of `record`, clean and without its body. Raises SpoolCorrupt."""
+    try:
+        stored = _decoder.decode(record)
+        if stored.version != VERSION:
+            raise ValueError(f"record version {stored.version} is not known here")
+        schedule: dict[str, Json] | None = stored.schedule  # type: ignore[assignment]  # JSON as it was written
+        meta: JsonObject = stored.meta  # type: ignore[assignment]  # the same
+        return Message(
+            spool_id,
+            EnvelopeAddress(*stored.sender),
+            tuple([EnvelopeAddress(user, domain) for user, domain in stored.recipients]),
+            meta,
+            None,
+            stored.due,
+            stored.attempts,
+            Schedule.parse(schedule) if schedule else None,
+            is_meta_dirty=False,
+            is_body_dirty=False,
+        )
+    except (msgspec.MsgspecError, ValueError, UnicodeError) as error:
+        raise SpoolCorrupt(f"message {spool_id.hex()}: {error}") from error

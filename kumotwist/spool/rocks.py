@@ -1,0 +1,334 @@
+"""The message store on RocksDB: durable when `save` returns, many messages to a sync.
+
+Group commit: changes are gathered while a commit runs on the store's own
+thread, and go together into the next one, which one sync of the log covers.
+All who wait for a commit are told in one call on the reactor thread. Removals
+and `save_meta_later` ride with the next commit, or cause one soon.
+
+Reading happens on the reactor thread: rocksdict holds the interpreter lock
+while it reads, so a thread would gain nothing and cost two switches.
+
+Public: `RocksStore`. What can go wrong: a commit that fails. From then on
+nothing is written any more, every waiter is refused (`SpoolFull` when the
+disk is full, else `SpoolUnhealthy`), and the log says so; what was
+acknowledged before is on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field
+from rocksdict import WriteBatch
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from kumotwist.core.errors import ConfigError, SpoolCorrupt, SpoolFull, SpoolUnhealthy
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.message import Message
+from kumotwist.core.stats import Histogram, Sample
+from kumotwist.net.clock import DelayedCall
+from kumotwist.net.threads import ReactorClock, SerialThread
+from kumotwist.spool import codec, tuning
+from kumotwist.spool.database import Database
+from kumotwist.spool.quarantine import set_aside
+from kumotwist.spool.shards import Claims, shard_path
+
+log: Final = Logger()
+
+#: Seconds that a removal may wait for company. A crash within them may deliver the message twice.
+_LINGER: Final = 0.02
+#: Messages read at once in `enumerate`, between two turns of the reactor: about 2 ms of work.
+_BATCH: Final = 256
+_REFUSED: Final = "the spool is not accepting writes"
+#: How RocksDB's errors tell that there is no room (strerror of ENOSPC and EDQUOT).
+_FULL: Final = ("No space left on device", "Disk quota exceeded")
+
+_Work = Sequence[tuple[Database, Sequence[WriteBatch]]]
+
+
+@define(eq=False)
+class RocksStore:
+    """The shards of one worker; the first of them takes the new messages."""
+
+    directory: Path
+    _reactor: ReactorClock
+    _claims: Claims
+    _databases: list[Database]
+    _thread: SerialThread
+    _is_open: bool = field(default=True, init=False)
+    _failure: SpoolFull | SpoolUnhealthy | None = field(default=None, init=False)
+    _waiting: list[Deferred[None]] = field(factory=list, init=False)
+    _is_committing: bool = field(default=False, init=False)
+    _soon: DelayedCall | None = field(default=None, init=False)
+    _linger: DelayedCall | None = field(default=None, init=False)
+    _latency: Histogram = field(factory=Histogram, init=False)
+
+    @classmethod
+    def open(cls, directory: str | Path, shards: Sequence[int], reactor: ReactorClock) -> RocksStore:
+        """Claim `shards` of the spool in `directory` and open those that hold anything, and the first.
+
+        Blocks while logs are replayed. Raises ConfigError: held by another
+        process, not writable, not a spool of ours.
+        """
+        claims = Claims(Path(directory))
+        claims.take(shards)
+        memory = tuning.Memory()
+        databases: list[Database] = []
+        try:
+            for shard in shards:
+                path = shard_path(claims.directory, shard)
+                if not databases or path.exists():
+                    databases.append(Database.open(path, memory))
+        except Exception as error:  # rocksdict raises bare Exceptions
+            for database in databases:
+                database.close()
+            claims.release()
+            raise ConfigError(f"cannot open the spool {directory}: {error}") from error
+        return cls(claims.directory, reactor, claims, databases, SerialThread("spool", reactor))
+
+    @property
+    def is_healthy(self) -> bool:
+        """False after a failed write, and after `close`."""
+        return self._failure is None and self._is_open
+
+    async def save(self, messages: Sequence[Message]) -> None:
+        """Write what is dirty of all `messages`, and return when it is on disk.
+
+        When cancelled the messages may or may not be kept; `remove` settles it.
+        """
+        self._refuse()
+        dirty = [message for message in messages if not message.is_spooled]
+        if not dirty:
+            return
+        started = time.monotonic()
+        records = [codec.encode(message) for message in dirty]
+        for message, record in zip(dirty, records, strict=True):
+            self._put(message, record)
+        saved: Deferred[None] = Deferred()
+        self._waiting.append(saved)
+        self._commit_soon()
+        try:
+            await saved
+        except (SpoolFull, SpoolUnhealthy):
+            for message in dirty:
+                message.is_meta_dirty = message.is_body_dirty = True
+            raise
+        self._latency.observe(time.monotonic() - started)
+
+    async def save_meta_later(self, message: Message) -> None:
+        """Note the envelope and state; on disk with the next commit. Lost silently when unhealthy."""
+        if self.is_healthy:
+            self._put(message, codec.encode(message))
+            self._commit_later()
+
+    def remove(self, spool_id: SpoolId) -> None:
+        """Forget a message; on disk with the next commit. Unknown ids are ignored."""
+        if not self.is_healthy:
+            return
+        first, *others = self._databases
+        first.delete(spool_id)
+        for database in others:
+            if database.may_have(spool_id):
+                database.delete(spool_id)
+        self._commit_later()
+
+    async def load(self, spool_ids: Sequence[SpoolId]) -> Sequence[Message | None]:
+        """The messages with their bodies, None where there is none; unreadable ones are set aside.
+
+        Raises SpoolUnhealthy after `close`.
+        """
+        self._check_open()
+        return [self._load(spool_id) for spool_id in spool_ids]
+
+    async def load_body(self, message: Message) -> bytes:
+        """The body, also put back into `message`.
+
+        Raises SpoolCorrupt when it is gone, SpoolUnhealthy after `close`.
+        """
+        self._check_open()
+        for database in self._databases:
+            body = database.body(message.id)
+            if body is not None:
+                message.body = body
+                return body
+        raise SpoolCorrupt(f"message {message.id.hex()} has no body in the spool")
+
+    async def enumerate(self) -> AsyncIterator[Sequence[Message]]:
+        """All messages that were there at start, in batches, without bodies; may be used once."""
+        for database in self._databases:
+            records = database.records_at_start()
+            while self._is_open and (batch := self._read_batch(database, records)):
+                yield batch
+                await self._turn()
+
+    async def close(self) -> None:
+        """Write and sync everything and let go of the files."""
+        if not self._is_open:
+            return
+        while self._failure is None and (self._is_committing or self._has_pending):
+            last: Deferred[None] = Deferred()
+            self._waiting.append(last)
+            self._commit_soon()
+            try:
+                await last
+            except (SpoolFull, SpoolUnhealthy):
+                pass  # said in the log
+        self._is_open = False
+        for call in (self._soon, self._linger):
+            if call is not None and call.active():
+                call.cancel()
+        await self._thread.close()
+        for database in self._databases:
+            database.close()
+        self._claims.release()
+
+    def samples(self) -> Iterable[Sample]:
+        """How long saves take, and what the write buffers hold."""
+        buffers = [database.number("rocksdb.cur-size-all-mem-tables") for database in self._databases]
+        path = (("path", str(self.directory)),)
+        return (
+            Sample("message_save_latency", self._latency),
+            Sample("rocks_spool_mem_table_total", float(sum(buffers)), path),
+            Sample("rocks_spool_load_shed_active", float(not self.is_healthy), path),
+        )
+
+    @property
+    def _has_pending(self) -> bool:
+        return any(database.has_pending for database in self._databases)
+
+    def _refuse(self) -> None:
+        if self._failure is not None:
+            raise self._failure.__class__(str(self._failure))
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise SpoolUnhealthy("the spool is closed")
+
+    def _put(self, message: Message, record: bytes) -> None:
+        database = self._database_of(message)
+        if message.is_body_dirty:
+            if message.body is None:
+                raise ValueError(f"message {message.id.hex()} has no body to save")
+            database.put(message.id, record, message.body)
+        else:
+            database.put_record(message.id, record)
+        message.is_meta_dirty = message.is_body_dirty = False
+
+    def _database_of(self, message: Message) -> Database:
+        """Where the message is if it is anywhere, else the first."""
+        first, *others = self._databases
+        for database in others:
+            if database.may_have(message.id) and database.record(message.id) is not None:
+                return database
+        return first
+
+    def _load(self, spool_id: SpoolId) -> Message | None:
+        for database in self._databases:
+            record = database.record(spool_id)
+            if record is not None:
+                message = self._decode(database, spool_id, record)
+                if message is not None:
+                    message.body = database.body(spool_id)
+                    if message.body is None:
+                        self._set_aside(database, spool_id, record, "its body is missing")
+                        return None
+                return message
+        return None
+
+    def _decode(self, database: Database, spool_id: bytes, record: bytes) -> Message | None:
+        try:
+            if len(spool_id) != 16:
+                raise SpoolCorrupt("its key is no message id")
+            return codec.decode(SpoolId(spool_id), record)
+        except SpoolCorrupt as error:
+            self._set_aside(database, spool_id, record, str(error))
+            return None
+
+    def _set_aside(self, database: Database, spool_id: bytes, record: bytes, why: str) -> None:
+        key = SpoolId(spool_id)
+        if set_aside(self.directory, key, record, database.body(key), why) and self.is_healthy:
+            database.delete(key)
+            self._commit_later()
+
+    def _read_batch(self, database: Database, records: Iterator[tuple[bytes, bytes]]) -> list[Message]:
+        """The next messages; empty only at the end."""
+        batch: list[Message] = []
+        for spool_id, record in records:
+            message = self._decode(database, spool_id, record)
+            if message is not None:
+                batch.append(message)
+                if len(batch) == _BATCH:
+                    break
+        return batch
+
+    def _turn(self) -> Deferred[None]:
+        """Fires in the next turn of the reactor."""
+        turned: Deferred[None] = Deferred()
+        self._reactor.callLater(0, _fire, turned)
+        return turned
+
+    def _commit_soon(self) -> None:
+        """After all that is ready in this turn of the reactor, so that it shares the commit."""
+        if not self._is_committing and self._soon is None:
+            self._soon = self._reactor.callLater(0, self._commit)
+
+    def _commit_later(self) -> None:
+        if not self._is_committing and self._soon is None and self._linger is None:
+            self._linger = self._reactor.callLater(_LINGER, self._commit)
+
+    def _commit(self) -> None:
+        self._soon = None
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        self._linger = None
+        if self._is_committing or self._failure is not None:
+            return
+        work = [(database, database.take()) for database in self._databases if database.has_pending]
+        waiting, self._waiting = self._waiting, []
+        self._is_committing = True
+        self._thread.submit(partial(_commit_all, work), partial(self._committed, waiting))
+
+    def _committed(self, waiting: list[Deferred[None]], error: BaseException | None) -> None:
+        self._is_committing = False
+        if error is not None:
+            self._break_down(error, waiting)
+            return
+        for database in self._databases:
+            database.committed()
+        # First, so that the disk works while the waiters do.
+        if self._waiting:
+            self._commit()
+        elif self._has_pending:
+            self._commit_later()
+        for saved in waiting:
+            _fire(saved)
+
+    def _break_down(self, error: BaseException, waiting: list[Deferred[None]]) -> None:
+        is_full = any(text in str(error) for text in _FULL)
+        self._failure = SpoolFull("the disk of the spool is full") if is_full else SpoolUnhealthy(_REFUSED)
+        log.critical(
+            "cannot write the spool {directory}: {error}; no mail is accepted until a restart",
+            directory=str(self.directory),
+            error=str(error),
+        )
+        waiting, self._waiting = [*waiting, *self._waiting], []
+        for saved in waiting:
+            if not saved.called:
+                saved.errback(self._failure.__class__(str(self._failure)))
+
+
+def _fire(waiter: Deferred[None]) -> None:
+    """Unless it was cancelled meanwhile."""
+    if not waiter.called:
+        waiter.callback(None)
+
+
+def _commit_all(work: _Work) -> None:
+    for database, batches in work:
+        database.commit(batches)
