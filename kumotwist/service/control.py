@@ -10,15 +10,19 @@ Public: `WorkerEnd`, `SupervisorEnd`, `Supervising` and the commands.
 A call that cannot be answered fails with `ConnectionLost` or `ConnectionDone`.
 """
 
+# mypy: disallow-untyped-calls=False
+# ruff: noqa: N815 (AMP names its class variables in mixed case, and has no types)
+
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -36,14 +40,14 @@ _UNREACHABLE: Final = (ConnectionLost, ConnectionDone)
 class LargeBytes(amp.Argument):
     """A byte string of any length, cut into pieces under names of their own."""
 
-    def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+    def toBox(self, name: bytes, strings: Any, objects: Any, _: Any) -> None:
         """Put the pieces into the box."""
         value: bytes = objects.pop(name.decode())
         strings[name] = b"%d" % -(-len(value) // _PIECE)
         for start in range(0, len(value), _PIECE):
             strings[b"%s.%d" % (name, start // _PIECE)] = value[start : start + _PIECE]
 
-    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+    def fromBox(self, name: bytes, strings: Any, objects: Any, _: Any) -> None:
         """Take the pieces out of the box."""
         count = int(strings.pop(name))
         objects[name.decode()] = b"".join(strings.pop(b"%s.%d" % (name, index)) for index in range(count))
@@ -60,8 +64,8 @@ class Listen(amp.Command):
 class Ready(amp.Command):
     """Worker: I take messages."""
 
-    arguments: list[Any] = []
-    response: list[Any] = []
+    arguments: ClassVar[list[Any]] = []
+    response: ClassVar[list[Any]] = []
 
 
 class Take(amp.Command):
@@ -95,21 +99,21 @@ class Release(amp.Command):
 class Collect(amp.Command):
     """Worker: give me the numbers of all workers, a JSON list of strings."""
 
-    arguments: list[Any] = []
+    arguments: ClassVar[list[Any]] = []
     response = [(b"snapshots", LargeBytes())]
 
 
 class Snapshot(amp.Command):
     """Supervisor: give me your numbers."""
 
-    arguments: list[Any] = []
+    arguments: ClassVar[list[Any]] = []
     response = [(b"snapshot", LargeBytes())]
 
 
 class BumpEpoch(amp.Command):
     """Either way: the policy is to be read anew."""
 
-    arguments: list[Any] = []
+    arguments: ClassVar[list[Any]] = []
     requiresAnswer = False
 
 
@@ -207,7 +211,7 @@ class WorkerEnd(amp.AMP):
         self._bump_now = bump_epoch
         self._orphaned = orphaned
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The supervisor has died, or we are stopping."""
         super().connectionLost(reason)
         self._orphaned()

@@ -1,7 +1,7 @@
 """The process itself: signals, exit status, file descriptors, user.
 
 Public: `stop_on_signals`, `exit_with`, `raise_descriptor_limit`, `become`,
-`announce`. Called by the supervisor, by worker processes and by the
+`ids_of`, `announce`. Called by the supervisor, by worker processes and by the
 single-process daemon alike.
 """
 
@@ -83,6 +83,16 @@ def become(user: str) -> None:
     os.initgroups(user, entry.pw_gid)
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+
+
+def ids_of(user: str) -> tuple[int, int] | None:
+    """What a child process is to become: uid and gid, or None when we are that user. Raises ConfigError."""
+    entry = _entry(user)
+    if os.geteuid() == entry.pw_uid:
+        return None
+    if os.geteuid() != 0:
+        raise ConfigError(f"--user {user}: only root can become another user")
+    return entry.pw_uid, entry.pw_gid
 
 
 def _entry(user: str) -> pwd.struct_passwd:
