@@ -1,0 +1,77 @@
+"""When new messages are refused, and with which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from kumotwist.service.gate import Disk, Gate, MinFree, memory_limit
+
+
+def test_reasons_in_kumomtas_order() -> None:
+    """The reasons come one at a time, the most final first, and go away with their cause."""
+    used, health = [100], [True]
+    gate = Gate(1000, is_healthy=lambda: health[0], memory_used=lambda: used[0])
+    assert gate.refusal() == "waiting for spool startup"
+    gate.open()
+    assert gate.refusal() is None
+    health[0] = False
+    assert gate.refusal() == "the spool is not accepting writes"
+    used[0] = 751
+    gate.poll()
+    assert gate.refusal() == "load shedding"
+    gate.shut()
+    assert gate.refusal() == "shutting down"
+
+
+def test_memory_pressure_passes() -> None:
+    """When memory is freed, mail is taken again."""
+    used = [900]
+    gate = Gate(1000, memory_used=lambda: used[0])
+    gate.open()
+    gate.poll()
+    assert gate.refusal() == "load shedding"
+    used[0] = 100
+    gate.poll()
+    assert gate.refusal() is None
+
+
+def test_a_full_disk_refuses_mail(tmp_path) -> None:
+    """Below min_free_space the SMTP server says that the disk is too full."""
+    gate = Gate(1 << 60, [Disk(str(tmp_path), MinFree.parse("1000000TB"))])
+    gate.open()
+    gate.poll()
+    assert gate.refusal() == "disk is too full"
+
+
+def test_a_directory_that_is_not_there_is_not_full(tmp_path) -> None:
+    """A log directory that the logger has yet to make does not stop mail."""
+    assert not Disk(str(tmp_path / "none")).is_too_full()
+
+
+@pytest.mark.parametrize(
+    ("text", "free", "total", "met"),
+    [
+        ("10%", 10, 100, True),
+        ("10%", 9, 100, False),
+        ("1kb", 1024, 1 << 30, True),
+        ("1KiB", 1023, 1 << 30, False),
+        (500, 499, 1000, False),
+        ("1,000", 1000, 2000, True),
+        ("10%", 0, 0, True),
+    ],
+)
+def test_min_free(text: str | int, free: int, total: int, met: bool) -> None:
+    """`min_free_space` and `min_free_inodes` are shares or numbers; btrfs counts no inodes (total 0)."""
+    assert MinFree.parse(text).is_met(free, total) is met
+
+
+@pytest.mark.parametrize("text", ["ten", "120%", "", "5 parsecs"])
+def test_min_free_says_what_is_wrong(text: str) -> None:
+    """A value that is neither is refused when the policy is read."""
+    with pytest.raises(ValueError, match=r"free space|share|could not convert"):
+        MinFree.parse(text)
+
+
+def test_this_machine_has_a_memory_limit() -> None:
+    """The limit is the least of control groups, rlimits and the machine's memory."""
+    assert 1 << 20 < memory_limit() < 1 << 50
