@@ -4,13 +4,15 @@ The real reactor and `twisted.internet.task.Clock` both have this shape; it is
 the part of `IReactorTime` that we use, spelled so that mypy understands it
 without a plugin. Time is Unix seconds.
 
-Public: `Clock`, `DelayedCall`.
+Public: `Clock`, `DelayedCall`, `sleep`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
+
+from twisted.internet.defer import Deferred
 
 
 class DelayedCall(Protocol):
@@ -35,3 +37,16 @@ class Clock(Protocol):
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> DelayedCall:  # noqa: A002
         """Call `callable(*args)` in `delay` seconds."""
         ...
+
+
+def sleep(clock: Clock, seconds: float) -> Deferred[None]:
+    """A Deferred that fires in `seconds`; cancel it to stop waiting. 0 gives everything else a turn."""
+    call: DelayedCall | None = None
+
+    def give_up(_: Deferred[None]) -> None:
+        if call is not None:
+            call.cancel()
+
+    woken: Deferred[None] = Deferred(give_up)
+    call = clock.callLater(seconds, woken.callback, None)
+    return woken

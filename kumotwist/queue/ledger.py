@@ -1,0 +1,94 @@
+"""Records of the queue, and the end of a message.
+
+Every record that the queue writes is made here, and a message that has come to
+its end leaves the spool here, so the order is one and the same everywhere:
+first the record, then the removal.
+
+Public: `Ledger`, `Leg`, `NOWHERE`. What can go wrong: nothing here; a recorder never
+raises, and a removal reaches the disk with the spool's next sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import frozen
+
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.interfaces import MessageStore, Recorder
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Peer
+from kumotwist.core.records import Record, RecordType
+from kumotwist.core.response import Response
+from kumotwist.net.clock import Clock
+from kumotwist.queue.scheduled import ScheduledQueue
+
+
+@frozen
+class Leg:
+    """The way a message was going when something happened to it: ready queue, pool and source."""
+
+    site: str
+    pool: str | None
+    source: str | None
+
+
+#: Not on its way anywhere.
+NOWHERE: Final = Leg("", None, None)
+
+
+@frozen
+class Ledger:
+    """Writes the queue's records and takes finished messages out of the spool."""
+
+    store: MessageStore
+    recorder: Recorder
+    clock: Clock
+
+    async def note(
+        self,
+        kind: RecordType,
+        queue: ScheduledQueue,
+        message: Message,
+        response: Response,
+        leg: Leg = NOWHERE,
+        peer: Peer | None = None,
+        recipients: Iterable[EnvelopeAddress] | None = None,
+    ) -> None:
+        """Write one record; `recipients` are those it is about, all of the message's when absent."""
+        reception_protocol = message.meta.get("reception_protocol")
+        about = message.recipients if recipients is None else recipients
+        await self.recorder.record(
+            Record(
+                type=kind,
+                event_time=self.clock.seconds(),
+                response=response,
+                message=message,
+                sender=message.sender.email,
+                recipients=tuple([recipient.email for recipient in about]),
+                queue=queue.name.text,
+                site=leg.site,
+                attempts=message.attempts,
+                size=message.size,
+                egress_pool=leg.pool,
+                egress_source=leg.source,
+                peer=peer,
+                delivery_protocol=peer.delivery_protocol if peer is not None else None,
+                reception_protocol=reception_protocol if isinstance(reception_protocol, str) else None,
+                session_id=peer.session_id if peer is not None else None,
+            )
+        )
+
+    async def end(
+        self,
+        kind: RecordType,
+        queue: ScheduledQueue,
+        message: Message,
+        response: Response,
+        leg: Leg = NOWHERE,
+        peer: Peer | None = None,
+    ) -> None:
+        """Record what became of `message` as a whole and forget it."""
+        await self.note(kind, queue, message, response, leg, peer)
+        self.store.remove(message.id)

@@ -1,0 +1,257 @@
+"""The queue manager: the queue as the rest of the house sees it, and where its parts meet.
+
+A message that is due and whose route is known goes from `insert` to a waiting
+dispatcher in one call, with no timer and no wait. Everything else happens once
+a second: what has become due is taken up, the idle are sent home, the unused
+is forgotten.
+
+Public: `Manager`. What can go wrong: `insert` raises `PolicyError` when the
+queue cannot be made or `throttle_insert_ready_queue` fails, and has then not
+taken the message.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from kumotwist.config.queue import Protocol, QueueConfig
+from kumotwist.core import queuename
+from kumotwist.core.errors import PolicyError
+from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, Recorder
+from kumotwist.core.message import Message, Parked
+from kumotwist.core.records import RecordType
+from kumotwist.core.stats import Histogram, Sample
+from kumotwist.net.clock import Clock, DelayedCall, sleep
+from kumotwist.net.tasks import Tasks
+from kumotwist.queue import reasons as why
+from kumotwist.queue.answers import FAILURE_TTL
+from kumotwist.queue.counters import Counters
+from kumotwist.queue.dispatcher import Means
+from kumotwist.queue.dispatchers import Dispatchers
+from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.promote import Promoter
+from kumotwist.queue.ready import Bodies, Item, ReadyQueue
+from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.retry import expiry_of_wait
+from kumotwist.queue.route import ReadyQueues, Route
+from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
+from kumotwist.queue.settle import Settler
+from kumotwist.queue.sources import Pools
+from kumotwist.queue.stats import samples_of
+from kumotwist.queue.waiting import Waiting
+
+log: Final = Logger()
+
+#: Seconds between two looks at everything: the grain of the timer wheel.
+_TICK: Final = 1.0
+#: Searches for a route that new messages may start at once; further messages wait their turn
+#: among the due ones, without a body in memory. Ours.
+_MAX_SEARCHES: Final = 512
+#: Seconds that `stop` waits for deliveries unless told otherwise. Ours: within the 90 s
+#: that service managers customarily allow for stopping.
+STOP_WITHIN: Final = 60.0
+#: Seconds between looks for the end of route searches while stopping.
+_STOP_POLL: Final = 0.05
+
+
+class Manager:
+    """Implements `core.interfaces.QueueManager`."""
+
+    def __init__(
+        self,
+        store: MessageStore,
+        policy: QueuePolicy,
+        recorder: Recorder,
+        limits: Limits,
+        channel_for: Callable[[Protocol], Channel],
+        clock: Clock,
+        tasks: Tasks,
+        chance: Callable[[], float] = random.random,
+        bodies: Bodies | None = None,
+    ) -> None:
+        """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues."""
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._tasks = tasks
+        self._counters = Counters()
+        self._latency: dict[str, Histogram] = {}
+        self._ledger = Ledger(store, recorder, clock)
+        pools = Pools(policy, clock, tasks)
+        self._queues = ScheduledQueues(policy, pools, clock, tasks, self._protocol_changed)
+        self._waiting = Waiting(store, clock, tasks, self._promote)
+        self._requeuer = Requeuer(self._queues, policy, store, self._ledger, clock, self._waiting.park, chance)
+        settler = Settler(self._ledger, store, policy, self._requeuer)
+        means = Means(store, limits, settler, self._requeuer, self._ledger, clock, self._latency)
+        self._dispatchers = Dispatchers(means, tasks)
+        self._ready_queues = ReadyQueues(
+            policy, pools, channel_for, clock, tasks, bodies or Bodies(), self._dispatchers.serve, self._path_changed
+        )
+        self._promoter = Promoter(
+            store, policy, limits, self._ready_queues, self._requeuer, settler, self._ledger, clock, self._counters
+        )
+        self._next_tick: DelayedCall | None = None
+        self._is_stopping = False
+
+    # -- from start to stop -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to watch the time, and take up what the spool held at the start, in the background."""
+        self._next_tick = self._clock.callLater(_TICK, self._tick)
+        self._tasks.spawn("enumeration of the spool", self.recover())
+
+    async def recover(self) -> None:
+        """Queue everything that was in the spool at the start; ends when all of it is."""
+        count = 0
+        async for messages in self._store.enumerate():
+            for message in messages:
+                if self._is_stopping:
+                    return
+                await self._recover_one(message)
+            count += len(messages)
+            await sleep(self._clock, 0)
+        log.info("{count} messages taken up from the spool", count=count)
+
+    async def stop(self, within: float = STOP_WITHIN) -> None:
+        """Take up nothing any more, finish what is on the wire within so many seconds, save the rest."""
+        self._is_stopping = True
+        if self._next_tick is not None and self._next_tick.active():
+            self._next_tick.cancel()
+        self._waiting.stop()
+        deadline = self._clock.seconds() + within
+        await self._dispatchers.stop(within)
+        while self._promoter.delivering and self._clock.seconds() < deadline:
+            await sleep(self._clock, _STOP_POLL)
+        unsaved = [message for ready in self._ready_queues for message, _ in ready.messages if not message.is_spooled]
+        if unsaved:
+            await self._store.save(unsaved)
+
+    # -- QueueManager -----------------------------------------------------------------------------
+
+    async def resolve(self, queue_name: str) -> None:
+        """Make sure that the queue can be made. Raises PolicyError or ResolveError."""
+        if self._queues.find(queue_name, self._clock.seconds()) is None:
+            await self._queues.resolve(queue_name)
+
+    async def insert(self, message: Message) -> None:
+        """Take over a message that the store has; it goes out when due.
+
+        Raises PolicyError, and has then not taken it.
+        """
+        now = self._clock.seconds()
+        queue = self._queues.find(_name_of(message), now) or await self._queues.resolve(_name_of(message))
+        if self._is_stopping:
+            if not message.is_spooled:
+                await self._store.save((message,))
+        elif message.due > now:
+            scheduled = (why.RECEIVED, why.SCHEDULED_FOR_LATER) if message.schedule is not None else (why.RECEIVED,)
+            await self._requeuer.wait(queue, message, scheduled)
+        elif await self._promoter.admit(queue, message, why.RECEIVED, now):
+            if self._promoter.place(queue, message, now):
+                return
+            if self._promoter.searching < _MAX_SEARCHES or message.is_body_dirty:
+                self._tasks.spawn("route of a message", self._promoter.search(queue, message, why.RECEIVED))
+            else:
+                self._waiting.park(queue, message)
+
+    def samples(self) -> Iterator[Sample]:
+        """The queue's numbers as they are now."""
+        return samples_of(
+            self._queues, self._ready_queues, self._ready_queues.gone, self._counters, self._latency, len(self._waiting)
+        )
+
+    # -- what happens by itself -------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = self._clock.seconds()
+        self._next_tick = self._clock.callLater(_TICK, self._tick)
+        self._waiting.tick(now)
+        self._dispatchers.tick(now)
+        self._ready_queues.tick(now)
+        self._counters.forget(self._queues.reap(now))
+
+    async def _promote(self, queue: ScheduledQueue, message: Message) -> None:
+        """Take up a message that was parked and is due."""
+        try:
+            name = _name_of(message)
+            now = self._clock.seconds()
+            queue = self._queues.find(name, now) or await self._queues.resolve(name)
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.error("{queue} cannot be made; its message waits: {error}", queue=queue.name.text, error=error)
+            self._wait_for_policy(queue, message)
+            return
+        try:
+            is_admitted = await self._promoter.admit(queue, message, why.DUE_TIME_WAS_REACHED, now)
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.error("throttle_insert_ready_queue failed for {queue}: {error}", queue=name, error=error)
+            self._wait_for_policy(queue, message)
+            return
+        if is_admitted and not self._promoter.place(queue, message, now):
+            await self._promoter.search(queue, message, why.DUE_TIME_WAS_REACHED)
+
+    def _wait_for_policy(self, queue: ScheduledQueue, message: Message) -> None:
+        """A policy that fails is not the message's fault: it is neither charged nor told of, and tried again."""
+        self._waiting.keep(queue, Parked(message.id, self._clock.seconds() + FAILURE_TTL, message.attempts))
+
+    async def _recover_one(self, message: Message) -> None:
+        try:
+            await self._policy.spool_message_enumerated(message)
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.error("spool_message_enumerated for {id} failed: {error}", id=message.id.hex(), error=error)
+        now = self._clock.seconds()
+        try:
+            queue = await self._queues.resolve(_name_of(message))
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.error("the queue of {id} cannot be made; it waits: {error}", id=message.id.hex(), error=error)
+            limbo = ScheduledQueue(queuename.parse(""), QueueConfig(), now, self._policy.epoch)
+            self._wait_for_policy(limbo, message)
+            return
+        message.due = max(message.due, now)
+        expired = expiry_of_wait(queue.config, message)
+        if expired is not None:
+            await self._ledger.end(
+                RecordType.EXPIRATION, queue, message, expired, Leg("localhost", queue.pool_name, None)
+            )
+            return
+        if message.is_meta_dirty:
+            await self._requeuer.wait(queue, message, (why.ENUMERATED,))
+        else:
+            self._waiting.park(queue, message)
+
+    # -- changes of policy ------------------------------------------------------------------------
+
+    def _protocol_changed(self, queue: ScheduledQueue, route: Route) -> None:
+        for ready in route.ready:
+            if ready is not None:
+                self._put_back(ready.take_of(queue), why.PROTOCOL_CHANGED)
+
+    def _path_changed(self, ready: ReadyQueue) -> None:
+        self._put_back(ready.take_excess(ready.max_ready), why.MAX_READY_WAS_REDUCED)
+
+    def _put_back(self, items: list[Item], reason: str) -> None:
+        if items:
+            self._tasks.spawn("return to the scheduled queue", self._hold(items, reason))
+
+    async def _hold(self, items: list[Item], reason: str) -> None:
+        for message, queue in items:
+            await self._requeuer.hold(queue, message, (reason,), 0.0)
+
+
+def _name_of(message: Message) -> str:
+    try:
+        return message.queue_name()
+    except ValueError as error:
+        raise PolicyError(str(error)) from error

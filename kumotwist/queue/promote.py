@@ -1,0 +1,184 @@
+"""Promotion: from due to a place in a ready queue, or back with a reason.
+
+In this order: the spool must be sound, the queue's own rate must allow it,
+policy may hold the message up (`throttle_insert_ready_queue`), and a source
+must be found whose ready queue has room. A message whose route is known goes
+through without a wait; one whose route must be looked up waits for DNS and
+policy by itself, holding up neither the client nor other messages.
+
+Public: `Promoter`. What can go wrong: an error in `throttle_insert_ready_queue`
+is raised to the caller; no route is a transient failure of the message.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError
+
+from kumotwist.core.errors import PolicyError, ResolveError
+from kumotwist.core.interfaces import Limits, MessageStore, OpenRequest, QueuePolicy
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Verdict
+from kumotwist.core.records import RecordType
+from kumotwist.core.response import Response, internal
+from kumotwist.core.schedule import format_rfc3339
+from kumotwist.core.units import format_duration
+from kumotwist.net.clock import Clock
+from kumotwist.queue import reasons as why
+from kumotwist.queue.counters import Counters
+from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.ready import ReadyQueue
+from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.route import ReadyQueues, Route
+from kumotwist.queue.scheduled import ScheduledQueue
+from kumotwist.queue.settle import Settler
+
+#: Seconds to wait while the spool is unhealthy. Ours: only a restart mends it.
+_UNHEALTHY_DELAY: Final = 60.0
+
+
+@define(eq=False)
+class Promoter:
+    """Finds due messages their ready queue."""
+
+    store: MessageStore
+    policy: QueuePolicy
+    limits: Limits
+    ready_queues: ReadyQueues
+    requeuer: Requeuer
+    settler: Settler
+    ledger: Ledger
+    clock: Clock
+    counters: Counters
+    #: Searches for a route that are under way.
+    searching: int = field(default=0, init=False)
+    #: Deliveries without a ready queue that are under way.
+    delivering: int = field(default=0, init=False)
+
+    async def admit(self, queue: ScheduledQueue, message: Message, reason: str, now: float) -> bool:
+        """Whether the message may go on to a ready queue; if not, it has been put back.
+
+        Raises what `throttle_insert_ready_queue` raises.
+        """
+        if not self.store.is_healthy:
+            response = internal(451, "4.3.2 the spool is unhealthy and delivery cannot safely proceed")
+            await self.requeuer.postpone(queue, message, response, (reason, why.SPOOL_UNHEALTHY), _UNHEALTHY_DELAY)
+            return False
+        if queue.config.max_message_rate is not None and not await self._pass_rate(queue, message, reason):
+            return False
+        await self.policy.throttle_insert_ready_queue(message)
+        if message.due <= now:
+            return True
+        name = queue.name.text
+        self.counters.throttled_by_event[name] += 1
+        text = (
+            f"4.4.4 {name} throttle_insert_ready_queue event throttled message rate, due={format_rfc3339(message.due)}"
+        )
+        await self.requeuer.postpone(queue, message, internal(451, text), (reason, why.THROTTLED_BY_EVENT))
+        return False
+
+    def place(self, queue: ScheduledQueue, message: Message, now: float) -> bool:
+        """Put an admitted message into its ready queue if that is known and has room."""
+        route = queue.route
+        if route is None or now >= route.until:
+            return False
+        ready = route.sole
+        return ready is not None and ready.put(message, queue, now)
+
+    async def search(self, queue: ScheduledQueue, message: Message, reason: str) -> None:
+        """Look up the route of an admitted message and place it, or put it back; raises nothing."""
+        self.searching += 1
+        try:
+            route = await self.ready_queues.route_of(queue)
+            if route.channel.delivers_at_once:
+                await self._deliver(queue, route, message)
+            else:
+                await self._choose(queue, route, message, reason)
+        except (PolicyError, ResolveError) as error:
+            await self._fail(queue, message, reason, f"failed to resolve queue {queue.name.text}: {error}")
+        finally:
+            self.searching -= 1
+
+    async def _pass_rate(self, queue: ScheduledQueue, message: Message, reason: str) -> bool:
+        rate, name = queue.config.max_message_rate, queue.name.text
+        wait = await self.limits.throttle(f"schedq-{name}-message-rate", rate) if rate is not None else 0.0
+        if wait == 0:
+            return True
+        self.counters.throttled_by_rate[name] += 1
+        response = internal(451, f"4.4.4 {name} throttled message rate, delay={format_duration(wait)}")
+        await self.requeuer.postpone(queue, message, response, (reason, why.MESSAGE_RATE_THROTTLE), wait)
+        return False
+
+    async def _choose(self, queue: ScheduledQueue, route: Route, message: Message, reason: str) -> None:
+        """Offer the message to the sources in turn until one has room and is allowed more."""
+        left = list(range(len(route.pool.sources)))
+        is_any_full = is_any_held_up = False
+        while left:
+            position = left[route.robin.pick([route.pool.weights[one] for one in left])]
+            ready = await self.ready_queues.ready_at(queue, route, position)
+            if len(ready) >= ready.max_ready:
+                ready.totals.full += 1
+                is_any_full = True
+            elif not await self._may_select(ready):
+                is_any_held_up = True
+            elif ready.put(message, queue, self.clock.seconds()):
+                return
+            else:
+                is_any_full = True
+            left.remove(position)
+        if is_any_full:
+            self.counters.ready_full[queue.name.text] += 1
+            await self.requeuer.hold(queue, message, (reason, why.READY_QUEUE_WAS_FULL))
+            return
+        name, pool = queue.name.text, route.pool.name
+        if is_any_held_up:
+            text = f"no sources for {name} pool=`{pool}` are eligible for selection at this time"
+        else:
+            text = f"no sources available for {name} pool=`{pool}`"
+        await self._fail(queue, message, reason, text, internal(451, f"4.4.4 {text}"), pool)
+
+    async def _may_select(self, ready: ReadyQueue) -> bool:
+        for key, rate in ready.selection_rates:
+            if await self.limits.throttle(key, rate) > 0:
+                return False
+        return True
+
+    async def _fail(
+        self,
+        queue: ScheduledQueue,
+        message: Message,
+        reason: str,
+        text: str,
+        recorded: Response | None = None,
+        pool: str | None = None,
+    ) -> None:
+        """A transient failure on the way to the ready queue; `recorded` is what the record says of it."""
+        response = recorded or Response.parse(451, f"4.4.4 {text}")
+        await self.ledger.note(RecordType.TRANSIENT_FAILURE, queue, message, response, Leg("", pool, None))
+        told = internal(451, f"4.4.4 {queue.name.text} error while inserting into ready queue: {text}")
+        reasons = (reason, why.LOGGED_TRANSIENT_FAILURE, why.FAILED_TO_INSERT)
+        await self.requeuer.retry(queue, message, told, reasons)
+
+    async def _deliver(self, queue: ScheduledQueue, route: Route, message: Message) -> None:
+        """Deliver without a ready queue, for channels that have nothing to wait for."""
+        ready = await self.ready_queues.ready_at(queue, route, 0)
+        session = route.channel.open(
+            OpenRequest(queue_name=queue.name, site=route.site, source=ready.source, path=ready.path)
+        )
+        self.delivering += 1
+        try:
+            if message.body is None:
+                await self.store.load_body(message)
+            await session.connect()
+            outcomes = (await session.deliver((message,)))[0]
+        except CancelledError:
+            raise
+        except Exception as error:
+            failed = Outcome(Verdict.TRANSIENT, internal(400, f"error in deliver_message: {error}"))
+            outcomes = (failed,) * len(message.recipients)
+        finally:
+            self.delivering -= 1
+            await session.close()
+        await self.settler.settle(ready, (message, queue), outcomes)

@@ -1,0 +1,152 @@
+"""The settler: turns the outcomes of an attempt into what happens to the message.
+
+It alone does. Delivered and refused recipients leave the message, the rest is
+put back; each distinct response is one record that lists its recipients. A
+refusal by the peer may be judged anew by policy (`smtp_client_rewrite_delivery_status`).
+
+Public: `Settler`. What can go wrong: policy's rewriting fails, which is logged
+and leaves the peer's own code standing; a channel that gives fewer outcomes
+than there are recipients, which leaves the others to be tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import define, evolve
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.errors import KumotwistError
+from kumotwist.core.interfaces import MessageStore, QueuePolicy
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Verdict
+from kumotwist.core.records import RecordType
+from kumotwist.core.response import INTERNAL_PREFIX, Response, internal
+from kumotwist.queue import reasons as why
+from kumotwist.queue.counters import Totals
+from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.ready import Item, ReadyQueue
+from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.scheduled import ScheduledQueue
+
+log: Final = Logger()
+
+_RECORD_OF: Final = {
+    Verdict.DELIVERED: RecordType.DELIVERY,
+    Verdict.TRANSIENT: RecordType.TRANSIENT_FAILURE,
+    Verdict.PERMANENT: RecordType.BOUNCE,
+}
+_NO_OUTCOME: Final = Outcome(
+    Verdict.TRANSIENT, internal(400, "error in deliver_message: the channel gave no outcome for this recipient")
+)
+
+
+@define(eq=False)
+class Settler:
+    """Acts on outcomes."""
+
+    ledger: Ledger
+    store: MessageStore
+    policy: QueuePolicy
+    requeuer: Requeuer
+
+    async def settle(self, ready: ReadyQueue, item: Item, outcomes: Sequence[Outcome]) -> None:
+        """Apply the outcomes of one attempt, one per recipient by position, to one message."""
+        message, queue = item
+        if len(outcomes) != 1 or len(message.recipients) != 1:
+            await self._settle_many(ready, queue, message, outcomes)
+        elif outcomes[0].verdict is Verdict.DELIVERED:
+            await self.settle_alike(ready, item, outcomes[0])
+        else:
+            await self.settle_alike(ready, item, await self._judged(queue, outcomes[0]))
+
+    async def settle_alike(
+        self, ready: ReadyQueue, item: Item, outcome: Outcome, reason: str = why.LOGGED_TRANSIENT_FAILURE
+    ) -> None:
+        """The same outcome for all recipients, though none was attempted; `reason` goes with a retry."""
+        message, queue = item
+        leg = Leg(ready.name, queue.pool_name, ready.source.name)
+        _count(ready.totals, outcome.verdict, len(message.recipients))
+        kind = _RECORD_OF[outcome.verdict]
+        if outcome.verdict is not Verdict.TRANSIENT:
+            await self.ledger.end(kind, queue, message, outcome.response, leg, outcome.peer)
+            return
+        await self.ledger.note(kind, queue, message, outcome.response, leg, outcome.peer)
+        reasons = _logged(reason)
+        await self.requeuer.retry(queue, message, outcome.response, reasons, outcome.retry_after or 0.0)
+
+    async def _settle_many(
+        self, ready: ReadyQueue, queue: ScheduledQueue, message: Message, outcomes: Sequence[Outcome]
+    ) -> None:
+        leg = Leg(ready.name, queue.pool_name, ready.source.name)
+        groups: dict[tuple[Verdict, Response], tuple[Outcome, list[EnvelopeAddress]]] = {}
+        left: list[EnvelopeAddress] = []
+        for position, recipient in enumerate(message.recipients):
+            outcome = outcomes[position] if position < len(outcomes) else _NO_OUTCOME
+            outcome = await self._judged(queue, outcome)
+            groups.setdefault((outcome.verdict, outcome.response), (outcome, []))[1].append(recipient)
+            if outcome.verdict is Verdict.TRANSIENT:
+                left.append(recipient)
+        for (verdict, response), (outcome, recipients) in groups.items():
+            _count(ready.totals, verdict, len(recipients))
+            await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome.peer, recipients)
+        if not left:
+            self.store.remove(message.id)
+            return
+        if len(left) < len(message.recipients):
+            message.set_recipients(tuple(left))
+            await self._save_recipients(message)
+        again = [outcome for outcome, _ in groups.values() if outcome.verdict is Verdict.TRANSIENT]
+        at_least = max(outcome.retry_after or 0.0 for outcome in again)
+        await self.requeuer.retry(queue, message, again[0].response, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
+
+    async def _save_recipients(self, message: Message) -> None:
+        """At once: policy's requeue_message may take its time, and nobody is to get the message twice."""
+        try:
+            await self.store.save_meta_later(message)
+        except CancelledError:
+            raise
+        except KumotwistError as error:
+            log.error("recipients of {id} are not saved: {error}", id=message.id.hex(), error=error)
+
+    async def _judged(self, queue: ScheduledQueue, outcome: Outcome) -> Outcome:
+        """The outcome with the code that policy gives to a peer's reply, if it gives one."""
+        response = outcome.response
+        if response.code == 250 or response.command is None or response.content.startswith(INTERNAL_PREFIX):
+            return outcome
+        try:
+            code = await self.policy.rewrite_delivery_status(response.to_line(), queue.name)
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.error("smtp_client_rewrite_delivery_status failed: {error}", error=error)
+            return outcome
+        if code is None or code == response.code:
+            return outcome
+        content = f"{response.content} (kumomta: status was rewritten from {response.code} -> {code})"
+        return evolve(outcome, verdict=_verdict_of(code), response=evolve(response, code=code, content=content))
+
+
+def _verdict_of(code: int) -> Verdict:
+    """What an SMTP reply code decides (semantics j.4)."""
+    if 200 <= code <= 299:
+        return Verdict.DELIVERED
+    return Verdict.TRANSIENT if 300 <= code <= 499 or code == 503 else Verdict.PERMANENT
+
+
+def _logged(reason: str) -> tuple[str, ...]:
+    if reason == why.LOGGED_TRANSIENT_FAILURE:
+        return (reason,)
+    return (reason, why.LOGGED_TRANSIENT_FAILURE)
+
+
+def _count(totals: Totals, verdict: Verdict, recipients: int) -> None:
+    if verdict is Verdict.DELIVERED:
+        totals.delivered += recipients
+    elif verdict is Verdict.TRANSIENT:
+        totals.transfailed += recipients
+    else:
+        totals.failed += recipients
