@@ -1,0 +1,373 @@
+"""Plain values into options: what a Lua table, a TOML file or a JSON body says becomes an options object.
+
+Lua gives a policy's tables here as dicts and lists; what comes out is typed,
+complete with defaults, and safe to rely on. Nothing is guessed: a wrong type,
+an unknown name or a choice that does not exist is an error that names the
+option by its path, what came, and what to write instead.
+
+Public: `structure`. What can go wrong: `ConfigError`, for the first mistake found.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
+
+import attrs
+
+from kumotwist.config import kumomta
+from kumotwist.config.keysource import (
+    EnvironmentKey,
+    EventKey,
+    FileKey,
+    KeySource,
+    LiteralKey,
+    VaultKey,
+)
+from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration
+from kumotwist.config.queue import (
+    CustomLuaProtocol,
+    MaildirProtocol,
+    MxHost,
+    NullProtocol,
+    Protocol,
+    SmtpProtocol,
+)
+from kumotwist.core.errors import ConfigError
+from kumotwist.core.units import Limit, Throttle, parse_duration
+
+T = TypeVar("T")
+#: Reads one value; raises ValueError that says what was expected, without the path.
+Reader = Callable[[object], object]
+
+_KINDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a string", bytes: "a binary string"}
+
+
+class _Mistake(ValueError):
+    """What is wrong, and where below the value at hand."""
+
+    def __init__(self, text: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.text = text
+        self.path = path
+
+    def below(self, step: str) -> _Mistake:
+        return _Mistake(self.text, (step, *self.path))
+
+
+def structure(cls: type[T], value: object, where: str = "") -> T:
+    """An instance of the options class `cls` from a mapping of option names.
+
+    `where` is what the operator wrote it in (`kumo.make_queue_config`) and
+    begins the error. An instance of `cls` is returned as it is.
+
+    Raises ConfigError.
+    """
+    try:
+        result = _reader(cls)(value)
+    except _Mistake as mistake:
+        path = ".".join(mistake.path)
+        prefix = f"{where}: " if where else ""
+        text = f"option '{path}' {mistake.text}" if path else mistake.text
+        raise ConfigError(f"{prefix}{text}") from None
+    assert isinstance(result, cls)
+    return result
+
+
+def describe_value(value: object) -> str:
+    """`value` in the operator's words, for an error; long texts are cut."""
+    if value is None:
+        return "nil"
+    if isinstance(value, (list, tuple, Mapping)):
+        return "a table"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        shown = repr(value)
+        return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return _KINDS.get(type(value), "something else")
+
+
+def _expected(what: str, value: object) -> _Mistake:
+    return _Mistake(f"must be {what}, got {describe_value(value)}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+# -- one reader per kind of type ------------------------------------------------------------------
+
+
+def _bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise _expected("true or false", value)
+
+
+def _int(value: object) -> int:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise _expected("a whole number", value)
+
+
+def _float(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    raise _expected("a number", value)
+
+
+def _str(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise _expected("a string", value)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (list, tuple)) and not value:
+        return {}
+    raise _expected("a table with named entries", value)
+
+
+def _items(value: object) -> list[object]:
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, Mapping) and not value:
+        return []
+    raise _expected("a list", value)
+
+
+def _parsed(what: str, parse: Callable[[Any], object], kinds: tuple[type, ...]) -> Reader:
+    def read(value: object) -> object:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise _expected(what, value)
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise _Mistake(f"is wrong: {error}") from None
+
+    return read
+
+
+def _cidrs(value: object) -> Cidrs:
+    entries = [value] if isinstance(value, str) else _items(value)
+    texts = []
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise _expected("a list of IP addresses and networks like '10.0.0.0/8'", entry)
+        texts.append(entry)
+    try:
+        return Cidrs.parse(*texts)
+    except ValueError as error:
+        raise _Mistake(f"is wrong: {error}; write addresses and networks like '10.0.0.1' or '10.0.0.0/8'") from None
+
+
+def _mx_host(value: object) -> str | MxHost:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and set(value) == {"name", "addr"}:
+        return MxHost(_str(value["name"]), _str(value["addr"]))
+    raise _expected("a host like 'mx.example:25' or { name = 'mx.example', addr = '10.0.0.1:25' }", value)
+
+
+def _key_source(value: object) -> KeySource:
+    if isinstance(value, str):
+        return FileKey(value)
+    table = _mapping(value)
+    if "key_data" in table:
+        data = table["key_data"]
+        if not isinstance(data, (str, bytes)):
+            raise _Mistake("must be a string").below("key_data")
+        return LiteralKey(data.encode() if isinstance(data, str) else data)
+    if "event_name" in table:
+        return EventKey(_str(table["event_name"]), tuple(_items(table.get("event_args", []))))  # type: ignore[arg-type]
+    if "env" in table:
+        return EnvironmentKey(_str(table["env"]))
+    if any(name.startswith("vault_") for name in table):
+        return _vault_key(table)
+    raise _Mistake(
+        "must say where the key comes from: a path, { key_data = }, { env = }, { event_name = } "
+        "or { vault_mount =, vault_path = }"
+    )
+
+
+def _vault_key(table: Mapping[str, object]) -> VaultKey:
+    key = _attrs_reader(VaultKey)(table)
+    assert isinstance(key, VaultKey)
+    if key.vault_kv_version not in (1, 2):
+        raise _Mistake(f"must be 1 or 2, got {key.vault_kv_version}").below("vault_kv_version")
+    return key
+
+
+_PROTOCOLS: Final[dict[str, type]] = {"smtp": SmtpProtocol, "custom_lua": CustomLuaProtocol, "null": NullProtocol}
+
+
+def _protocol(value: object) -> object:
+    if isinstance(value, str) and value.lower() in ("smtp", "null"):
+        return _PROTOCOLS[value.lower()]()
+    table = _mapping(value)
+    if "maildir_path" in table:
+        return _attrs_reader(MaildirProtocol)(table)
+    if len(table) != 1:
+        raise _Mistake("must name one protocol, like { smtp = {} } or { custom_lua = { constructor = 'make.it' } }")
+    ((name, options),) = table.items()
+    if name not in _PROTOCOLS:
+        known = (*_PROTOCOLS, "maildir_path")
+        raise _Mistake(f"names no protocol '{name}'; known are {', '.join(known)}{_hint(name, known)}")
+    try:
+        return _attrs_reader(_PROTOCOLS[name])(options)
+    except _Mistake as mistake:
+        raise mistake.below(name) from None
+
+
+def _anything(value: object) -> object:
+    return value
+
+
+_SCALARS: Final[dict[object, Reader]] = {
+    bool: _bool,
+    int: _int,
+    float: _float,
+    str: _str,
+    object: _anything,
+    Any: _anything,
+    Duration: _parsed("a duration like '5 minutes' or a number of seconds", parse_duration, (int, float, str)),
+    Throttle: _parsed("a rate like '100/s' or '1,000/h'", Throttle.parse, (str,)),
+    Limit: _parsed("a limit like 32 or '1,000'", Limit.parse, (int, str)),
+    Cidrs: _cidrs,
+    Protocol: _protocol,
+    KeySource: _key_source,
+    str | MxHost: _mx_host,
+}
+
+
+def _reader(kind: Any) -> Reader:
+    """As `_reader_of`; the cache's own signature does not take a generic class."""
+    return _reader_of(kind)
+
+
+@lru_cache(maxsize=512)
+def _reader_of(kind: Any) -> Reader:
+    """The reader for a type as it stands in an annotation."""
+    if kind in _SCALARS:
+        return _SCALARS[kind]
+    if attrs.has(kind):
+        return _attrs_reader(kind)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return _choice(arguments)
+    if origin in (Union, types.UnionType):
+        return _union(arguments)
+    if origin is tuple:
+        return _tuple(_reader(arguments[0]))
+    if origin is not None and issubclass(origin, Mapping):
+        return _table(_reader(arguments[1]))
+    return _anything
+
+
+def _choice(choices: tuple[object, ...]) -> Reader:
+    names = [str(choice) for choice in choices]
+
+    def read(value: object) -> object:
+        if isinstance(value, str) and value in choices:
+            return value
+        hint = _hint(value, names) if isinstance(value, str) else ""
+        raise _Mistake(f"must be one of {', '.join(names)}, got {describe_value(value)}{hint}")
+
+    return read
+
+
+def _union(kinds: tuple[Any, ...]) -> Reader:
+    is_optional = type(None) in kinds
+    rest = tuple(kind for kind in kinds if kind is not type(None))
+    known = next((reader for union, reader in _SCALARS.items() if set(get_args(union)) == set(rest)), None)
+    readers = [known] if known else [_reader(kind) for kind in rest]
+
+    def read(value: object) -> object:
+        if value is None and is_optional:
+            return None
+        for reader in readers[:-1]:
+            try:
+                return reader(value)
+            except _Mistake:
+                continue
+        return readers[-1](value)
+
+    return read
+
+
+def _tuple(reader: Reader) -> Reader:
+    def read(value: object) -> object:
+        found = []
+        for number, item in enumerate(_items(value), 1):
+            try:
+                found.append(reader(item))
+            except _Mistake as mistake:
+                raise mistake.below(str(number)) from None
+        return tuple(found)
+
+    return read
+
+
+def _table(reader: Reader) -> Reader:
+    def read(value: object) -> object:
+        found = {}
+        for name, item in _mapping(value).items():
+            try:
+                found[name] = reader(item)
+            except _Mistake as mistake:
+                raise mistake.below(name) from None
+        return found
+
+    return read
+
+
+@lru_cache(maxsize=128)
+def _attrs_reader(cls: type) -> Reader:
+    """The reader of an options class: its fields by name, defaults for what is absent."""
+    hints = typing.get_type_hints(cls, localns={"Criterion": object})
+    fields = {field.name: _reader(hints[field.name]) for field in attrs.fields(cls)}
+    required = [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING]
+    secrets = {field.name for field in attrs.fields(cls) if _doc(field).secret}
+
+    def read(value: object) -> object:
+        if isinstance(value, cls):
+            return value
+        table = _mapping(value)
+        given = {}
+        for name, item in table.items():
+            if name not in fields:
+                raise _Mistake(_unknown(cls, name, fields))
+            if item is None:
+                continue
+            try:
+                given[name] = fields[name](item)
+            except _Mistake as mistake:
+                hidden = name in secrets and not mistake.path
+                raise (_Mistake("is not a usable key source") if hidden else mistake).below(name) from None
+        missing = [name for name in required if name not in given]
+        if missing:
+            raise _Mistake(f"option '{missing[0]}' is required")
+        return cls(**given)
+
+    return read
+
+
+def _doc(field: attrs.Attribute[Any]) -> Doc:
+    doc = field.metadata.get(DOC_KEY)
+    return doc if isinstance(doc, Doc) else Doc("")
+
+
+def _unknown(cls: type, name: str, known: Iterable[str]) -> str:
+    if name in kumomta.unsupported(cls.__name__):
+        return f"option '{name}' is known to KumoMTA but not supported by kumotwist"
+    return f"unknown option '{name}'{_hint(name, known)}"
