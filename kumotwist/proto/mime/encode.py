@@ -4,7 +4,7 @@ Used by whatever writes MIME: the builder, the rebuilder and header editing by
 policy. Works on text in, bytes out, CRLF line ends.
 
 Public: `unstructured`, `mailbox`, `address_header`, `parameter`, `transfer_encode_text`,
-`transfer_encode_binary`, `normalise_line_ends`, `check_header_name`,
+`transfer_encode_binary`, `normalise_line_ends`, `date_time`, `check_header_name`,
 `check_header_text`. What can go wrong: ValueError when a name or a text cannot
 stand in a header (CR, LF, NUL) or an address is none.
 """
@@ -14,7 +14,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from email.utils import getaddresses
+from email.utils import formatdate, getaddresses
+from functools import lru_cache
 from typing import Final
 
 import idna
@@ -126,6 +127,12 @@ def parameter(name: str, value: str) -> str:
     if len(chunks) == 1:
         return f";\r\n\t{name}*={chunks[0]}"
     return "".join([f";\r\n\t{name}*{index}*={chunk}" for index, chunk in enumerate(chunks)])
+
+
+@lru_cache(maxsize=4)
+def date_time(seconds: int) -> str:
+    """RFC 5322 s3.3 in UTC; the same second is asked for many times."""
+    return formatdate(seconds).replace("-0000", "+0000")
 
 
 def normalise_line_ends(data: bytes) -> bytes:

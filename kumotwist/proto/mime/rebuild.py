@@ -5,7 +5,7 @@ ends, a Mime-Version, RFC 2047 words where a header is not ASCII and a transfer
 encoding where a body needs one. It touches only what must change: a message
 that is fit already keeps its octets, so signatures over it stay valid.
 
-Public: `rebuild`. What can go wrong: ValueError when the text does not begin
+Public: `rebuild`, `field_names`. What can go wrong: ValueError when the text does not begin
 with header fields or is nested beyond reason.
 """
 
@@ -51,6 +51,11 @@ def rebuild(data: bytes) -> bytes:
         body += b"\r\n"
     version = b"" if _MIME_VERSION.search(head) else MIME_VERSION
     return b"".join((*fields, version, b"\r\n", body))
+
+
+def field_names(data: bytes) -> list[bytes]:
+    """The names of the header fields of `data`, in lower case and order. Raises ValueError as `rebuild` does."""
+    return [_name(field) for field in _fields(_split(normalise_line_ends(data))[0])]
 
 
 def _split(text: bytes) -> tuple[bytes, bytes]:

@@ -1,0 +1,102 @@
+"""The HTTP listener: who asks, what for, and `POST /api/inject/v1`.
+
+Every request is authenticated, its route found, its permission judged and its
+body inflated, in this order; then the route's handler has it. Routes of the
+operator's API come from outside (`admin`).
+
+Public: `build_site`, `inject_route`, `Listener`. What can go wrong: nothing
+reaches the caller; the client hears 400, 401, 404, 405, 413, 415, 422, 500 or
+503 in plain text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import define
+
+from kumotwist.config.listener import HttpListenerConfig
+from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy
+from kumotwist.core.interfaces import HttpPolicy
+from kumotwist.intake.httpacl import Authorizer
+from kumotwist.intake.httpauth import TRUSTED_GROUP, Authenticator
+from kumotwist.intake.inject import Injection, Origin
+from kumotwist.intake.inject_request import RequestProblem, decode
+from kumotwist.net.clock import Clock
+from kumotwist.net.httpserver import HttpSite
+from kumotwist.net.inflate import inflate
+from kumotwist.net.router import HttpError, HttpRequest, Reply, Route, Router, json_reply
+
+#: Seconds after which a client that heard 503 should try again. Ours: the gate looks every three seconds.
+RETRY_AFTER: Final = "5"
+#: axum's text, which KumoMTA's clients know.
+_NOT_JSON: Final = "Expected request with `Content-Type: application/json`"
+
+
+def build_site(
+    config: HttpListenerConfig,
+    policy: HttpPolicy,
+    clock: Clock,
+    routes: Iterable[Route],
+    *,
+    name: str = "http_listener",
+) -> HttpSite:
+    """The factory of one HTTP listener that serves `routes`; TLS is put around it by who listens."""
+    listener = Listener(
+        Authenticator(policy, config.trusted_hosts, clock),
+        Authorizer(policy, clock),
+        Router(routes),
+        config.request_body_limit,
+    )
+    return HttpSite(listener.handle, clock, config.request_body_limit, name=name)
+
+
+def inject_route(injection: Injection) -> Route:
+    """`POST /api/inject/v1`."""
+
+    async def handle(request: HttpRequest) -> Reply:
+        _require_json(request)
+        host = request.local_address.rpartition(":")[0].strip("[]")
+        try:
+            result = await injection.inject(decode(request.body), Origin(request.auth, host))
+        except RequestProblem as problem:
+            raise HttpError(problem.code, str(problem)) from None
+        except (Overload, SpoolUnhealthy, SpoolFull) as error:
+            raise HttpError(503, f"Error: {error}", {"Retry-After": RETRY_AFTER}) from None
+        return json_reply(result)
+
+    return Route("POST", "/api/inject/v1", handle)
+
+
+@define(eq=False)
+class Listener:
+    """What stands before every route of one listener."""
+
+    authenticator: Authenticator
+    authorizer: Authorizer
+    router: Router
+    body_limit: int
+
+    async def handle(self, request: HttpRequest) -> Reply:
+        """Serve one request. Raises HttpError."""
+        request.auth = await self.authenticator.authenticate(request)
+        try:
+            handler = self.router.find(request.method, request.path)
+        except HttpError:
+            # What is there and what is not is told only to somebody we know.
+            if not (request.auth.is_authenticated or TRUSTED_GROUP in request.auth.groups):
+                await self.authorizer.authorize(request)
+            raise
+        await self.authorizer.authorize(request)
+        if request.body:
+            received = len(request.body)
+            request.body = inflate(request.body, request.headers("content-encoding"), self.body_limit)
+            request.hold(len(request.body) - received)
+        return await handler(request)
+
+
+def _require_json(request: HttpRequest) -> None:
+    kind = (request.headers("content-type") or "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise HttpError(415, _NOT_JSON)

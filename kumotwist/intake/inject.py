@@ -1,0 +1,293 @@
+"""HTTP injection without HTTP: from a request to messages in the queue.
+
+For each recipient a message is composed, shown to policy
+(`http_message_generated`) and given its trace headers; then all of them become
+durable in one commit, are recorded and queued. What is wrong with one
+recipient counts that recipient failed; the others go on.
+
+Public: `Injection`, `Origin`, `InjectResult`, `GENERATOR_QUEUE`. What can go
+wrong: `RequestProblem` for a request that is wrong as a whole; `Overload`,
+`SpoolUnhealthy` and `SpoolFull` when nothing of it could be taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from attrs import define, field, frozen
+from msgspec import Struct, structs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from kumotwist.config.listener import TraceHeaders
+from kumotwist.core.address import NULL_SENDER, EnvelopeAddress, parse_address
+from kumotwist.core.connection import AuthInfo
+from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError, SpoolFull, SpoolUnhealthy
+from kumotwist.core.ids import IdGenerator
+from kumotwist.core.interfaces import Gatekeeper, HttpPolicy
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Peer
+from kumotwist.core.stats import Sample
+from kumotwist.intake.admission import NULL_QUEUE, Admission
+from kumotwist.intake.compose import Composer
+from kumotwist.intake.httpauth import summary
+from kumotwist.intake.inject_request import InjectRequest, Recipient, RequestProblem, as_variables, encode
+from kumotwist.intake.template import TemplateProblem, Templates
+from kumotwist.net.clock import Clock
+from kumotwist.proto.mime.encode import date_time
+from kumotwist.proto.mime.trace import supplemental
+
+log: Final = Logger()
+
+#: KumoMTA's queue of requests whose messages are generated later.
+GENERATOR_QUEUE: Final = "generator.kumomta.internal"
+#: One commit covers so many messages or octets of one request. Ours: a request for more is taken in several, since
+#: all of its messages are in memory until then.
+MAX_BATCH: Final = 1000
+MAX_BATCH_OCTETS: Final = 32 * 1024 * 1024
+#: Recipients that are made without letting others have the reactor. Ours: some milliseconds.
+SLICE: Final = 50
+#: Characters of an error about one recipient.
+MAX_ERROR: Final = 500
+
+_RECIPIENT_FAULTS: Final = (ValueError, TemplateProblem, RequestProblem, Rejection, PolicyError, ResolveError)
+
+
+class InjectResult(Struct):
+    """The reply: KumoMTA's four fields, and `ids`, ours: the message id of each recipient, null where it failed."""
+
+    success_count: int = 0
+    fail_count: int = 0
+    failed_recipients: list[str] = []
+    errors: list[str] = []
+    ids: list[str | None] = []
+
+    def fail(self, email: str, error: BaseException) -> None:
+        """Count `email` failed."""
+        self.fail_count += 1
+        self.failed_recipients.append(email)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        self.errors.append(f"{email}: {lines[0][:MAX_ERROR]}")
+
+    def succeed(self, position: int, message: Message) -> None:
+        """Count the recipient at `position` of the request accepted."""
+        self.success_count += 1
+        self.ids[position] = message.id.hex()
+
+
+@frozen
+class Origin:
+    """Whence a request came; `via` is our address, without port, or None when no connection was used."""
+
+    auth: AuthInfo
+    via: str | None = None
+
+    @property
+    def peer_address(self) -> str:
+        """The client's address; our own for a request of the house itself."""
+        return self.auth.peer_address or "127.0.0.1"
+
+    def meta(self, hostname: str) -> JsonObject:
+        """What the meta of its messages starts with."""
+        meta: JsonObject = {
+            "http_auth": summary(self.auth),
+            "reception_protocol": "HTTP",
+            "received_from": self.peer_address,
+            "hostname": hostname,
+        }
+        if self.via is not None:
+            meta["received_via"] = self.via
+        return meta
+
+
+@frozen
+class _Made:
+    """A message on its way to the disk: its place in the request and its queue."""
+
+    position: int
+    message: Message
+    queue: str
+
+
+@define(eq=False)
+class Injection:
+    """Takes injection requests; one per worker."""
+
+    policy: HttpPolicy
+    admission: Admission
+    gate: Gatekeeper
+    ids: IdGenerator
+    clock: Clock
+    hostname: str
+    #: Whether somebody delivers the generator queue (`intake.generator`); otherwise nothing is deferred.
+    can_defer: bool = False
+    templates: Templates = field(factory=Templates)
+    _received: int = field(default=0, init=False)
+
+    def samples(self) -> Iterable[Sample]:
+        """Messages that were asked for over HTTP."""
+        yield Sample("total_messages_received", float(self._received), (("service", "http_listener"),))
+
+    async def inject(self, request: InjectRequest, origin: Origin) -> InjectResult:
+        """Make, save and queue the messages of `request`, which `inject_request.check` has judged.
+
+        Returns when all that was accepted is on disk. With `deferred_generation`
+        the request is what is saved, and the counts are 0. Raises
+        RequestProblem, Overload, SpoolUnhealthy, SpoolFull.
+        """
+        refusal = self.gate.refusal()
+        if refusal is not None:
+            raise Overload(refusal)
+        try:
+            sender = parse_address(request.envelope_sender)
+        except ValueError as error:
+            raise RequestProblem(500, f"Error: envelope_sender: {error}") from None
+        self.templates.trim()
+        composer = Composer(request, self.templates, self.hostname)
+        if request.deferred_generation and self.can_defer:
+            return await self._defer(request, sender, origin)
+        result = await _Run(self, request, sender, origin, composer).run()
+        self._received += len(request.recipients)
+        return InjectResult() if request.deferred_generation else result
+
+    async def _defer(self, request: InjectRequest, sender: EnvelopeAddress, origin: Origin) -> InjectResult:
+        body = encode(structs.replace(request, deferred_generation=False))
+        meta = origin.meta(self.hostname)
+        meta["auth_info"] = origin.auth.to_json()
+        meta["queue"] = GENERATOR_QUEUE
+        message = Message(self.ids(), sender, (NULL_SENDER,), meta, body)
+        message.due = self.clock.seconds()
+        try:
+            await self.admission.accept((message,), _peer(origin), None)
+        except (PolicyError, ResolveError) as error:
+            raise RequestProblem(500, f"Error: {error}") from None
+        return InjectResult()
+
+
+@define(eq=False)
+class _Run:
+    """One request under way."""
+
+    house: Injection
+    request: InjectRequest
+    sender: EnvelopeAddress
+    origin: Origin
+    composer: Composer
+    trace: TraceHeaders = field(init=False)
+    result: InjectResult = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        given = self.request.trace_headers
+        self.trace = TraceHeaders(
+            received_header=given.received_header,
+            supplemental_header=given.supplemental_header,
+            header_name=given.header_name,
+            include_meta_names=tuple(given.include_meta_names),
+        )
+        self.result = InjectResult(ids=[None] * len(self.request.recipients))
+
+    async def run(self) -> InjectResult:
+        """All recipients, batch by batch."""
+        batch: list[_Made] = []
+        octets = 0
+        for position, recipient in enumerate(self.request.recipients):
+            if position % SLICE == SLICE - 1:
+                await _turn(self.house.clock)
+            made = await self._make(position, recipient)
+            if made is None:
+                continue
+            batch.append(made)
+            octets += made.message.size
+            if len(batch) >= MAX_BATCH or octets >= MAX_BATCH_OCTETS:
+                await self._take(batch)
+                batch, octets = [], 0
+        if batch:
+            await self._take(batch)
+        return self.result
+
+    async def _make(self, position: int, recipient: Recipient) -> _Made | None:
+        """The message for one recipient, or None when there is nothing to save for it."""
+        try:
+            message = self._message(recipient)
+            await self.house.policy.http_message_generated(message, self.origin.auth)
+            (queue,) = await self.house.admission.resolve((message,))
+        except _RECIPIENT_FAULTS as error:
+            self.result.fail(recipient.email, error)
+            return None
+        if queue == NULL_QUEUE:
+            self.result.succeed(position, message)
+            return None
+        if self.trace.supplemental_header:
+            header = supplemental(self.trace, [one.email for one in message.recipients], message.meta)
+            message.set_body(header + (message.body or b""))
+        return _Made(position, message, queue)
+
+    def _message(self, recipient: Recipient) -> Message:
+        try:
+            address = parse_address(recipient.email)
+        except ValueError as error:
+            raise ValueError(f"recipient email {recipient.email}: {error}") from None
+        if not address.domain:
+            raise ValueError(f"recipient email {recipient.email!r}: not a mailbox")
+        now = self.house.clock.seconds()
+        spool_id = self.house.ids()
+        body = self.composer.compose(recipient, spool_id.hex(), now)
+        if self.trace.received_header:
+            body = self._received_header(spool_id.hex(), recipient, now) + body
+        meta = self.origin.meta(self.house.hostname)
+        if recipient.metadata:
+            meta["extra"] = as_variables(recipient.metadata)
+        return Message(spool_id, self.sender, (address,), meta, body, now)
+
+    def _received_header(self, spool_id: str, recipient: Recipient, now: float) -> bytes:
+        return (
+            f"Received: from {self.sender.domain or 'unspecified'} ({self.origin.peer_address})\r\n"
+            f"  by {self.house.hostname} (KumoMTA)\r\n"
+            f"  with HTTP id {spool_id} for <{recipient.email}>;\r\n"
+            f"  {date_time(int(now))}\r\n"
+        ).encode()
+
+    async def _take(self, batch: Sequence[_Made]) -> None:
+        """Make a batch durable and queue it."""
+        messages = [made.message for made in batch]
+        queues = [made.queue for made in batch]
+        try:
+            await self.house.admission.save(messages, queues)
+        except (Overload, SpoolUnhealthy, SpoolFull) as error:
+            if not self.result.success_count:
+                raise
+            # Part of the request is taken already: a 503 would have all of it sent again.
+            self._refuse(batch, error)
+            return
+        try:
+            entered = await self.house.admission.enter(messages, queues, _peer(self.origin), None)
+        except CancelledError:
+            raise
+        except Exception as error:
+            self._refuse(batch, error)
+            return
+        self._count(batch, {message.id for message in entered})
+
+    def _count(self, batch: Sequence[_Made], entered: set[bytes]) -> None:
+        for made in batch:
+            if made.message.id in entered:
+                self.result.succeed(made.position, made.message)
+            else:
+                self.result.fail(self.request.recipients[made.position].email, Overload("cannot be queued"))
+
+    def _refuse(self, batch: Sequence[_Made], error: BaseException) -> None:
+        for made in batch:
+            self.result.fail(self.request.recipients[made.position].email, error)
+
+
+def _peer(origin: Origin) -> Peer:
+    return Peer("", origin.peer_address, "")
+
+
+async def _turn(clock: Clock) -> None:
+    """Let others have the reactor."""
+    turn: Deferred[None] = Deferred()
+    clock.callLater(0, turn.callback, None)
+    await turn

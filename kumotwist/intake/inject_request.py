@@ -1,0 +1,179 @@
+"""The body of `POST /api/inject/v1`: its fields, read strictly.
+
+Unknown and mistyped fields are refused with their path. What reaches a header
+or a command may hold no line break and no NUL; that is checked here, before
+anything is made of it, so the error names the field as the client wrote it.
+
+Public: `InjectRequest` and its parts, `decode`, `encode`. What can go wrong:
+`RequestProblem` with the status to answer: 400 for text that is not JSON, 422
+for JSON that is not a request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from kumotwist.core.errors import KumotwistError
+from kumotwist.core.json import JsonObject
+from kumotwist.proto.mime.encode import check_header_name
+
+_BREAKS: Final = re.compile(r"[\r\n\0]")
+#: Header fields that follow from the content; giving them too would say things twice.
+_BUILT: Final = frozenset(("content-type", "content-transfer-encoding", "mime-version"))
+
+
+class RequestProblem(KumotwistError):
+    """The client's request is wrong; answer it with `code` and the text."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Mailbox(Struct, forbid_unknown_fields=True):
+    """An address with the name to show."""
+
+    email: str
+    name: str | None = None
+
+
+class Recipient(Struct, forbid_unknown_fields=True):
+    """One recipient; `metadata` goes into meta `extra`."""
+
+    email: str
+    name: str | None = None
+    substitutions: dict[str, object] = {}
+    metadata: dict[str, object] = {}
+
+
+class Attachment(Struct, forbid_unknown_fields=True):
+    """A file; with `content_id` it is shown inline. `data` is text unless `base64`."""
+
+    data: str
+    content_type: str
+    content_id: str | None = None
+    file_name: str | None = None
+    base64: bool = False
+
+
+class Content(Struct, forbid_unknown_fields=True):
+    """The message to build."""
+
+    text_body: str | None = None
+    html_body: str | None = None
+    amp_html_body: str | None = None
+    attachments: list[Attachment] = []
+    headers: dict[str, str] = {}
+    from_: Mailbox | None = msgspec.field(name="from", default=None)
+    subject: str | None = None
+    reply_to: Mailbox | None = None
+
+
+class RequestTraceHeaders(Struct, forbid_unknown_fields=True):
+    """Which headers to add; unlike with SMTP no Received header unless asked for."""
+
+    received_header: bool = False
+    supplemental_header: bool = True
+    header_name: str = "X-KumoRef"
+    include_meta_names: list[str] = []
+
+
+class InjectRequest(Struct, forbid_unknown_fields=True):
+    """One request for one or many messages."""
+
+    envelope_sender: str
+    recipients: list[Recipient]
+    content: str | Content
+    substitutions: dict[str, object] = {}
+    deferred_spool: bool = False
+    deferred_generation: bool = False
+    trace_headers: RequestTraceHeaders = msgspec.field(default_factory=RequestTraceHeaders)
+    template_dialect: Literal["Jinja", "Static", "Handlebars"] = "Jinja"
+
+
+_DECODER: Final = msgspec.json.Decoder(InjectRequest)
+
+
+def decode(body: bytes) -> InjectRequest:
+    """The request in `body`. Raises RequestProblem."""
+    try:
+        request = _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        text = f"Failed to deserialize the JSON body into the target type: {error}"
+        raise RequestProblem(422, text) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RequestProblem(400, f"Failed to parse the request body as JSON: {error}") from None
+    check(request)
+    return request
+
+
+def encode(request: InjectRequest) -> bytes:
+    """The JSON that `decode` reads back."""
+    return msgspec.json.encode(request)
+
+
+def check(request: InjectRequest) -> None:
+    """Judge what the types do not say. Raises RequestProblem naming the field."""
+    for path, text in _header_texts(request):
+        if text is not None and _BREAKS.search(text):
+            raise _problem(path, "must not contain CR, LF or NUL")
+    _refuse_header_names((("trace_headers.header_name", request.trace_headers.header_name),))
+    content = request.content
+    if isinstance(content, str):
+        _refuse_nul("content", content)
+        return
+    if content.text_body is None and content.html_body is None:
+        raise _problem("content", "at least one of text_body and/or html_body must be given")
+    for name in ("text_body", "html_body", "amp_html_body"):
+        _refuse_nul(f"content.{name}", getattr(content, name))
+    _refuse_header_names([(f"content.headers[{name!r}]", name) for name in content.headers])
+
+
+def as_variables(value: dict[str, object]) -> JsonObject:
+    """Decoded JSON as what it is to the type checker."""
+    return value  # type: ignore[return-value]  # msgspec made it from JSON; it cannot check a recursive type
+
+
+def _header_texts(request: InjectRequest) -> Iterator[tuple[str, str | None]]:
+    """Every text that reaches a header or the envelope as it stands, with its path."""
+    yield "envelope_sender", request.envelope_sender
+    for index, recipient in enumerate(request.recipients):
+        yield f"recipients[{index}].email", recipient.email
+        yield f"recipients[{index}].name", recipient.name
+    content = request.content
+    if isinstance(content, str):
+        return
+    yield "content.subject", content.subject
+    for name, mailbox in (("from", content.from_), ("reply_to", content.reply_to)):
+        if mailbox is not None:
+            yield f"content.{name}.email", mailbox.email
+            yield f"content.{name}.name", mailbox.name
+    for key, value in content.headers.items():
+        yield f"content.headers[{key!r}]", value
+    for index, attachment in enumerate(content.attachments):
+        for name in ("content_type", "content_id", "file_name"):
+            yield f"content.attachments[{index}].{name}", getattr(attachment, name)
+
+
+def _refuse_header_names(names: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> None:
+    for path, name in names:
+        try:
+            check_header_name(name)
+        except ValueError as error:
+            raise _problem(path, str(error)) from None
+        if name.lower() in _BUILT:
+            raise _problem(path, "follows from the content and cannot be given")
+
+
+def _refuse_nul(path: str, text: str | None) -> None:
+    if text is not None and "\0" in text:
+        raise _problem(path, "must not contain NUL")
+
+
+def _problem(path: str, text: str) -> RequestProblem:
+    return RequestProblem(422, f"Error: field '{path}': {text}")
