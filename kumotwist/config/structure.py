@@ -5,7 +5,7 @@ complete with defaults, and safe to rely on. Nothing is guessed: a wrong type,
 an unknown name or a choice that does not exist is an error that names the
 option by its path, what came, and what to write instead.
 
-Public: `structure`. What can go wrong: `ConfigError`, for the first mistake found.
+Public: `structure`, `key_source`. What can go wrong: `ConfigError`, for the first mistake found.
 """
 
 from __future__ import annotations
@@ -76,6 +76,15 @@ def structure(cls: type[T], value: object, where: str = "") -> T:
         raise ConfigError(f"{prefix}{text}") from None
     assert isinstance(result, cls)
     return result
+
+
+def key_source(value: object, where: str) -> KeySource:
+    """A key source from a path or one of its tables; `where` as in `structure`. Raises ConfigError."""
+    try:
+        return _key_source(value)
+    except _Mistake as mistake:
+        path = f"option '{'.'.join(mistake.path)}' " if mistake.path else ""
+        raise ConfigError(f"{where}: {path}{mistake.text}") from None
 
 
 def describe_value(value: object) -> str:
