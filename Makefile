@@ -27,7 +27,7 @@ bench: $(VENV)/installed
 	$(BIN)/python tests/bench/relay.py
 
 docs: $(VENV)/installed
-	$(BIN)/python -m kumotwist.config.describe docs/reference
+	$(BIN)/python -m kumotwist.config.describe docs/reference/options.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,38 @@
+"""Which Lua function takes which options class.
+
+Public: `CATALOG`, in the order in which a policy usually needs them, and `NESTED`
+for tables that stand inside others.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceConfig
+from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig, TraceHeaders
+from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, QueueConfig, SmtpProtocol
+from kumotwist.config.records import LocalLogConfig, LogHookConfig, RecordOptions
+from kumotwist.config.spool import SpoolConfig
+
+CATALOG: Final[dict[str, type]] = {
+    "kumo.start_esmtp_listener": SmtpListenerConfig,
+    "kumo.start_http_listener": HttpListenerConfig,
+    "kumo.make_listener_domain": ListenerDomain,
+    "kumo.define_spool": SpoolConfig,
+    "kumo.make_queue_config": QueueConfig,
+    "kumo.make_egress_pool": PoolConfig,
+    "kumo.make_egress_source": SourceConfig,
+    "kumo.make_egress_path": PathConfig,
+    "kumo.configure_local_logs": LocalLogConfig,
+    "kumo.configure_log_hook": LogHookConfig,
+}
+
+NESTED: Final[dict[str, type]] = {
+    "trace_headers": TraceHeaders,
+    "protocol.smtp": SmtpProtocol,
+    "protocol.custom_lua": CustomLuaProtocol,
+    "protocol.maildir_path": MaildirProtocol,
+    "protocol.null": NullProtocol,
+    "entries[]": PoolEntry,
+    "per_record.TYPE": RecordOptions,
+}
