@@ -94,9 +94,9 @@ class Transaction:
         return DOT_COMMAND if self.step is Step.DOT else self._lines[self._index].rstrip()
 
     @property
-    def is_body_sent(self) -> bool:
-        """Whether the peer may have the whole message: a break now leaves its fate open."""
-        return self.step is Step.DOT and bool(self._accepted)
+    def failure(self) -> Response | None:
+        """What failed it as a whole, for those recipients that had no verdict of their own."""
+        return self._refusal
 
     def opening(self) -> bytes:
         """All commands, or the first."""

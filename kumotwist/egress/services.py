@@ -1,0 +1,42 @@
+"""What every channel may use, in one value.
+
+Built once by `egress.registry`. Public: `Services`, `Reactor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.python.threadpool import ThreadPool
+
+from kumotwist.core.interfaces import KeyLoader, LuaConnector
+from kumotwist.net.clock import Clock
+from kumotwist.net.dns import Resolver
+from kumotwist.net.tls_client import ClientTls
+
+
+class Reactor(Protocol):
+    """The real reactor, as far as channels use it: connections and blocking work."""
+
+    def connectTCP(self, *args: object, **options: object) -> object: ...
+
+    def connectUNIX(self, *args: object, **options: object) -> object: ...
+
+    def getThreadPool(self) -> ThreadPool: ...
+
+    def callFromThread(self, callable: Callable[..., object], *args: object) -> None: ...  # noqa: A002
+
+
+@frozen(kw_only=True)
+class Services:
+    """Handed to the maker of each channel. `hostname` is our name where none is configured."""
+
+    resolver: Resolver
+    keys: KeyLoader
+    lua: LuaConnector
+    clock: Clock
+    reactor: Reactor
+    hostname: str
+    tls: ClientTls = field(factory=ClientTls)

@@ -1,0 +1,57 @@
+"""From where a connection goes out: binding to the address of an egress source.
+
+Public: `connect`. What can go wrong: an address that is not ours, or of
+another family than the peer's, raises `OSError` or a Twisted ConnectError.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as WireProtocol
+
+from kumotwist.config.egress import SourceConfig
+from kumotwist.egress.services import Reactor
+
+P = TypeVar("P", bound=WireProtocol)
+#: Let the kernel choose the local port.
+_ANY_PORT: Final = 0
+
+
+class _OneProtocol(Factory, Generic[P]):
+    """Gives out the protocol that it was made with."""
+
+    noisy = False
+
+    def __init__(self, protocol: P) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: IAddress | None) -> P:  # noqa: ARG002
+        return self._protocol
+
+
+class _Endpoint(Protocol[P]):
+    """A Twisted client endpoint, as mypy can read it."""
+
+    def connect(self, factory: _OneProtocol[P], /) -> Deferred[P]: ...
+
+
+async def connect(reactor: Reactor, protocol: P, address: str, port: int, source: SourceConfig, timeout: float) -> P:
+    """Connect `protocol` to an IP address or the path of a Unix socket; may be cancelled."""
+    endpoint: _Endpoint[P] = _endpoint(reactor, address, port, source, timeout)
+    return await endpoint.connect(_OneProtocol(protocol))
+
+
+def _endpoint(reactor: Reactor, address: str, port: int, source: SourceConfig, timeout: float) -> Any:
+    if address.startswith("/"):
+        return UNIXClientEndpoint(reactor, address, timeout)
+    local = source.source_address
+    if local is not None and (":" in local) != (":" in address):
+        raise OSError(f"source address {local} and {address} are of different families")
+    bind = None if local is None else (local, _ANY_PORT)
+    kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+    return kind(reactor, address, port, timeout, bind)

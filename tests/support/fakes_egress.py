@@ -1,0 +1,96 @@
+"""What the tests of channels share: services without a house around them, messages, requests."""
+
+from __future__ import annotations
+
+import os
+
+from kumotwist.config.egress import PathConfig, SourceConfig
+from kumotwist.config.keysource import EventKey, FileKey, LiteralKey
+from kumotwist.config.option import Cidrs, Duration
+from kumotwist.core import queuename
+from kumotwist.core.address import parse_address
+from kumotwist.core.errors import SecretUnavailable
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.interfaces import OpenRequest
+from kumotwist.core.message import Message
+from kumotwist.egress.registry import Channels
+from kumotwist.net.dns import StaticResolver
+from kumotwist.net.tls_client import ClientTls
+from kumotwist.net.zone import parse_zone
+
+BODY = b"Subject: hello\r\n\r\nbody\r\n"
+NOBODY = Cidrs()
+
+
+class FakeKeys:
+    """Keeps the contract of KeyLoader for literal keys; every other source has nothing."""
+
+    async def load(self, source):
+        if isinstance(source, LiteralKey):
+            return source.key_data
+        name = source.path if isinstance(source, FileKey) else getattr(source, "event_name", "?")
+        raise SecretUnavailable(f"{name}: no such secret", permanent=isinstance(source, EventKey))
+
+
+class FakeLuaConnection:
+    """A policy's connection object: `results` are what `send` returns or raises, in turn."""
+
+    def __init__(self, results):
+        self.results = list(results)
+        self.sent = []
+        self.closed = 0
+
+    async def send(self, messages, batched):
+        self.sent.append((list(messages), batched))
+        result = self.results.pop(0) if self.results else "sent"
+        if isinstance(result, Exception):
+            raise result
+        return await result if hasattr(result, "addCallback") else result
+
+    async def close(self):
+        self.closed += 1
+
+
+class FakeLua:
+    """Keeps the contract of LuaConnector."""
+
+    def __init__(self, *results, failure=None):
+        self.connection = FakeLuaConnection(results)
+        self.failure = failure
+        self.opened = []
+
+    async def connect(self, constructor, name):
+        self.opened.append((constructor, name.text))
+        if self.failure is not None:
+            raise self.failure
+        return self.connection
+
+
+def make_channels(reactor, zone="", lua=None, roots=(), clock=None):
+    return Channels(
+        StaticResolver(parse_zone(zone)),
+        FakeKeys(),
+        lua or FakeLua(),
+        clock or reactor,
+        reactor,
+        "me.test",
+        ClientTls(roots),
+    )
+
+
+def make_message(*recipients, sender="from@src.test", body=BODY, meta=None):
+    paths = tuple(parse_address(one) for one in recipients or ("to@dest.test",))
+    return Message(SpoolId(os.urandom(16)), parse_address(sender), paths, dict(meta or {}), body)
+
+
+def make_request(domain="dest.test", source=None, site=None, **path):
+    options = {"prohibited_hosts": NOBODY, "enable_tls": "Disabled", **path}
+    for name, value in options.items():
+        if name.endswith("_timeout"):
+            options[name] = Duration(value)
+    return OpenRequest(
+        queue_name=queuename.parse(domain),
+        site=site or domain,
+        source=source or SourceConfig(name="unspecified"),
+        path=PathConfig(**options),
+    )
