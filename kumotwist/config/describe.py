@@ -91,6 +91,8 @@ def _type_name(hint: object) -> str:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
+        if {bool, int, float, str} <= set(rest):
+            return "any value"
         known = next((name for kind, name in _NAMES.items() if set(get_args(kind)) == set(rest)), None)
         return known or " or ".join(_type_name(argument) for argument in rest)
     if origin is tuple:
