@@ -1,0 +1,159 @@
+"""Drives handlers: runs them, awaits what they wait for, resumes them, and tells how they ended.
+
+A handler that never waits is one call into Lua and back, without a Deferred.
+One that waits hands out an operation; it is awaited here and its result goes
+back in. Nothing enters Lua while it runs: whoever comes meanwhile (an
+operation that itself runs policy) waits for its turn.
+
+Public: `Bridge`, `Kept`. Raises Rejection, PolicyError and PolicyTimeout; the
+Lua traceback goes to the log once, here, and is never part of the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from kumotwist.core.errors import PolicyError, PolicyTimeout, Rejection
+from kumotwist.lua.convert import HostClass
+from kumotwist.lua.engine import Engine, Entry, Outcome, Settings
+
+log: Final = Logger()
+
+# Statuses of an outcome, as threads.lua numbers them.
+DONE: Final = 0
+WAITING: Final = 1
+ERROR: Final = 2
+REJECTED: Final = 3
+TIMEOUT: Final = 4
+
+
+class Kept:
+    """A Lua function or table that Python holds; Lua lets go of it when this object goes."""
+
+    __slots__ = ("_engine", "number")
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self._engine = engine
+        self.number = number
+
+    def __del__(self) -> None:
+        self._engine.release(self.number)
+
+
+class KeptFunction(Kept):
+    """A Lua function as Python sees it: `binding.LuaFunction`."""
+
+    __slots__ = ("_bridge", "_event")
+
+    def __init__(self, engine: Engine, number: int, bridge: Bridge) -> None:
+        super().__init__(engine, number)
+        self._bridge = bridge
+        self._event = "callback"
+
+    async def __call__(self, *arguments: object) -> tuple[object, ...]:
+        """Run it as a handler of its own."""
+        return tuple(await self._bridge.call(self, *arguments))
+
+
+class Bridge:
+    """Runs handlers in one runtime."""
+
+    def __init__(self, settings: Settings, classes: Mapping[type, HostClass]) -> None:
+        self.engine = Engine(settings, classes, self._function)
+        self.running = 0
+
+    def _function(self, engine: Engine, number: int) -> KeptFunction:
+        return KeptFunction(engine, number, self)
+
+    async def main(self, source: bytes, path: str) -> None:
+        """Run the policy itself. Raises PolicyError with file and line."""
+        await self._settle("main", self.engine.main(source, path))
+
+    async def enter(self, event: str, entry: Entry, *arguments: object) -> list[object]:
+        """Run a prepared way in (`Engine.entry`); the values that its handlers returned."""
+        engine = self.engine
+        if engine.is_inside:
+            await engine.turn()
+        outcome = engine.enter(entry, *arguments)
+        if outcome == DONE:
+            return []
+        return await self._settle(event, outcome)
+
+    async def fire(self, event: str, *arguments: object) -> list[object]:
+        """Run the handlers of `event` with arguments of any kind; the values that they returned."""
+        await self.engine.turn()
+        return await self._settle(event, self.engine.fire(event, False, arguments))
+
+    async def fire_and_keep(self, event: str, *arguments: object) -> Kept:
+        """The same for a handler that must return a table, which stays in Lua."""
+        await self.engine.turn()
+        results = await self._settle(event, self.engine.fire(event, True, arguments))
+        number = results[0] if results else None
+        if isinstance(number, int):
+            return Kept(self.engine, number)
+        kind = results[1] if len(results) > 1 else "nothing"
+        raise PolicyError(f"the handler of '{event}' must return a table, it returned {kind}")
+
+    async def call(self, function: Kept, *arguments: object) -> list[object]:
+        """Call a Lua function that we hold."""
+        await self.engine.turn()
+        return await self._settle("callback", self.engine.call("callback", function.number, arguments))
+
+    async def call_method(self, kept: Kept, event: str, name: str, *arguments: object) -> list[object]:
+        """Call a method of a table that we hold; an error when it has none of that name."""
+        await self.engine.turn()
+        return await self._settle(event, self.engine.call_method(event, kept.number, name, arguments))
+
+    async def call_optional_method(self, kept: Kept, event: str, name: str) -> None:
+        """The same without arguments, and nothing happens when there is no such method."""
+        await self.engine.turn()
+        await self._settle(event, self.engine.call_method(event, kept.number, name, (), is_optional=True))
+
+    async def _settle(self, event: str, outcome: Outcome) -> list[object]:
+        self.running += 1
+        try:
+            while True:
+                if isinstance(outcome, int):
+                    return []
+                if outcome[0] != WAITING:
+                    return self._ended(event, outcome)
+                outcome = await self._proceed(outcome[1])
+        finally:
+            self.running -= 1
+
+    async def _proceed(self, operation: int) -> Outcome:
+        """Await an operation and resume its handler; gives up the handler when we are cancelled."""
+        engine = self.engine
+        waiting = engine.crossing.take(operation)
+        try:
+            tokens = engine.crossing.answer(await waiting)
+        except (CancelledError, GeneratorExit):
+            engine.drop(operation)
+            raise
+        except Exception as error:
+            tokens = engine.crossing.refusal(error)
+        await engine.turn()
+        return engine.resume(operation, tokens)
+
+    def _ended(self, event: str, outcome: tuple[object, ...]) -> list[object]:
+        status = outcome[0]
+        if status == DONE:
+            return self.engine.crossing.decode(outcome[1:])
+        if status == REJECTED:
+            raise _rejection(*outcome[1:])
+        text, trace = (_text(part) for part in outcome[1:3])
+        log.error("policy failed in {event}: {text}\n{trace}", event=event, text=text, trace=trace)
+        raise (PolicyTimeout if status == TIMEOUT else PolicyError)(text)
+
+
+def _text(octets: object) -> str:
+    return octets.decode(errors="replace") if isinstance(octets, bytes) else str(octets)
+
+
+def _rejection(code: object, text: object, disconnect: object = False, follow: object = False) -> Rejection:
+    assert isinstance(code, int)
+    return Rejection(code, _text(text), bool(disconnect), bool(follow))
