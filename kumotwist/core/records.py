@@ -57,4 +57,5 @@ class Record:
     delivery_protocol: str | None = None
     reception_protocol: str | None = None
     session_id: str | None = None
+    provider_name: str | None = None
     meta: JsonObject = field(factory=dict)

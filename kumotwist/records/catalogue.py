@@ -1,0 +1,110 @@
+"""The metrics that we show: name, type, meaning, and how workers' values add up.
+
+Names, labels and types are KumoMTA's, so dashboards made for it work. What a
+part reports that is not listed here is shown as untyped.
+
+Public: `Metric`, `CATALOGUE`, `describe`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from attrs import frozen
+
+MetricType = Literal["counter", "gauge", "histogram", "untyped"]
+
+
+@frozen
+class Metric:
+    """One metric. `is_shared`: every worker sees the same thing, so the largest value stands for all."""
+
+    name: str
+    type: MetricType
+    help: str
+    is_shared: bool = False
+
+
+_COUNTERS: Final = {
+    "delayed_due_to_message_rate_throttle": "number of times a message was delayed due to max_message_rate",
+    "delayed_due_to_ready_queue_full": (
+        "number of times a message was delayed due to the corresponding ready queue being full"
+    ),
+    "delayed_due_to_throttle_insert_ready": (
+        "number of times a message was delayed due to the throttle_insert_ready_queue event"
+    ),
+    "log_hook_backlog_count": "how many times processing of a log event hit the back_pressure in a hook",
+    "log_submit_full": "how many times submission of a log event hit the back_pressure",
+    "lua_event_started": "how many times a handler of the event was called",
+    "lua_load_count": "how many times the policy has been loaded into a new Lua state",
+    "lua_load_failures": "how many times a changed policy could not be loaded and the old one was kept",
+    "memory_low_count": "how many times the low memory threshold was exceeded",
+    "memory_over_limit_count": "how many times the soft memory limit was exceeded",
+    "ready_full": "number of times a message could not fit in the ready queue",
+    "smtp_server_rejections": "how many Rejection records the service has made",
+    "total_connection_count": "total number of connections ever made",
+    "total_connections_denied": "total number of connections refused due to load shedding or concurrency limits",
+    "total_messages_received": "total number of messages ever received",
+}
+_ATTEMPTS: Final = {
+    "total_messages_delivered": "total number of messages ever delivered",
+    "total_messages_fail": "total number of message delivery attempts that permanently failed",
+    "total_messages_transfail": "total number of message delivery attempts that transiently failed",
+}
+_GAUGES: Final = {
+    "connection_count": "number of active connections",
+    "connection_count_by_provider": "number of active connections",
+    "connection_count_by_provider_and_pool": "number of active connections",
+    "lua_count": "number of Lua states currently alive",
+    "lua_spare_count": "number of Lua states ready for use",
+    "memory_usage": "octets of memory in use (resident set size)",
+    "memory_usage_rust": "octets of memory in use, for dashboards made for KumoMTA",
+    "message_count": "total number of messages in memory",
+    "message_data_resident_count": "total number of messages with their bodies in memory",
+    "message_meta_resident_count": "total number of messages with their metadata in memory",
+    "process_cpu_usage_sum": "the process's CPU use in percent of one core, over all cores",
+    "queued_count_by_provider": "number of messages in the scheduled and ready queues",
+    "queued_count_by_provider_and_pool": "number of messages in the scheduled and ready queues",
+    "ready_count": "number of messages in the ready queue",
+    "rocks_spool_load_shed_active": "1 while the spool refuses writes",
+    "rocks_spool_mem_table_total": "octets in the write buffers of the spool",
+    "scheduled_by_domain": "number of messages in the scheduled queues of a domain",
+    "scheduled_by_tenant": "number of messages in the scheduled queues of a tenant",
+    "scheduled_by_tenant_campaign": "number of messages in the scheduled queues of a tenant and campaign",
+    "scheduled_count": "number of messages in the scheduled queue",
+    "scheduled_count_total": "total number of messages across all scheduled queues",
+    "scheduled_queue_count": "number of scheduled queues",
+}
+_SHARED: Final = {
+    "disk_free_bytes": "octets available in a monitored place",
+    "disk_free_inodes": "inodes available in a monitored place",
+    "disk_free_inodes_percent": "share of inodes available in a monitored place",
+    "disk_free_percent": "share of octets available in a monitored place",
+    "memory_limit": "soft memory limit in octets",
+    "memory_low_thresh": "low memory threshold in octets",
+}
+_HISTOGRAMS: Final = {
+    "deliver_message_latency_rollup": "seconds that delivering takes, by protocol",
+    "log_submit_latency": "seconds that submitting a log event takes",
+    "lua_event_latency": "seconds that a handler of the event takes",
+    "message_data_load_latency": "seconds that loading a body from the spool takes",
+    "message_save_latency": "seconds that saving to the spool takes",
+}
+
+
+def _catalogue() -> dict[str, Metric]:
+    suffixes = ("", "_by_provider", "_by_provider_and_source")
+    attempts = {name + suffix: text for name, text in _ATTEMPTS.items() for suffix in suffixes}
+    listed = [Metric(name, "counter", text) for name, text in {**_COUNTERS, **attempts}.items()]
+    listed += [Metric(name, "gauge", text) for name, text in _GAUGES.items()]
+    listed += [Metric(name, "gauge", text, is_shared=True) for name, text in _SHARED.items()]
+    listed += [Metric(name, "histogram", text) for name, text in _HISTOGRAMS.items()]
+    return {one.name: one for one in listed}
+
+
+CATALOGUE: Final = _catalogue()
+
+
+def describe(name: str) -> Metric:
+    """The metric of that name."""
+    return CATALOGUE.get(name) or Metric(name, "untyped", name.replace("_", " "))

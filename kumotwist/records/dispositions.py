@@ -1,0 +1,190 @@
+"""The JSON form of a log record: every field, in the order that readers rely on.
+
+Built once per record; each sink then puts its own selection of `meta` and
+`headers` in and encodes it. Field names and order are KumoMTA's
+(kumo-log-types); fields at the end are left out when they are not known.
+
+Public: `JsonRecord`, `build`, `encode`, `to_object`. What can go wrong:
+values that are not JSON after all (a policy's 70-bit integer, an unpaired
+surrogate); they are written as text rather than losing the record.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from kumotwist.core.ids import created_at
+from kumotwist.core.json import JsonObject
+from kumotwist.core.records import Record
+from kumotwist.core.response import Response
+from kumotwist.records.classify import classify
+
+
+class _Response(msgspec.Struct, gc=False):
+    code: int
+    enhanced_code: _EnhancedCode | None
+    content: str
+    command: str | None
+
+
+class _EnhancedCode(msgspec.Struct, gc=False, rename={"class_": "class"}):
+    class_: int
+    subject: int
+    detail: int
+
+
+class _Address(msgspec.Struct, gc=False):
+    name: str
+    addr: str
+
+
+class _Source(msgspec.Struct, gc=False):
+    address: str
+
+
+class JsonRecord(msgspec.Struct):
+    """One record as it is written. `meta` and `headers` belong to the sink that encodes next."""
+
+    type: str
+    id: str
+    sender: str
+    recipient: str | tuple[str, ...]
+    queue: str
+    site: str
+    size: int
+    response: _Response
+    peer_address: _Address | None
+    timestamp: int
+    event_time: str
+    created: int
+    created_time: str
+    num_attempts: int
+    bounce_classification: str
+    egress_pool: str | None
+    egress_source: str | None
+    source_address: _Source | None
+    feedback_report: None
+    meta: JsonObject
+    headers: JsonObject
+    delivery_protocol: str | None
+    reception_protocol: str | None
+    nodeid: str
+    tls_cipher: str | UnsetType = UNSET
+    tls_protocol_version: str | UnsetType = UNSET
+    tls_peer_subject_name: tuple[str, ...] | UnsetType = UNSET
+    provider_name: str | UnsetType = UNSET
+    session_id: str | UnsetType = UNSET
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def build(record: Record, nodeid: str) -> JsonRecord:
+    """The JSON form of `record`, without meta and headers."""
+    message, peer = record.message, record.peer
+    when = record.event_time
+    created = created_at(message.id) if message is not None else when
+    recipients = record.recipients
+    built = JsonRecord(
+        record.type.value,
+        message.id.hex() if message is not None else "",
+        record.sender,
+        recipients[0] if len(recipients) == 1 else recipients or "",
+        record.queue,
+        record.site,
+        record.size,
+        _response(record.response),
+        _Address(peer.name, _without_port(peer.addr)) if peer is not None else None,
+        int(when),
+        _timestamp(when),
+        int(created),
+        _timestamp(created),
+        record.attempts,
+        classify(record),
+        record.egress_pool,
+        record.egress_source,
+        _Source(peer.source_address) if peer is not None and peer.source_address is not None else None,
+        None,
+        {},
+        {},
+        record.delivery_protocol,
+        reception_protocol(record),
+        nodeid,
+    )
+    if record.provider_name is not None:
+        built.provider_name = record.provider_name
+    if record.session_id is not None:
+        built.session_id = record.session_id
+    if peer is not None:
+        _add_peer(built, record)
+    return built
+
+
+def encode(record: JsonRecord) -> bytes:
+    """One line of JSON without its end."""
+    try:
+        return _encoder.encode(record)
+    except (ValueError, TypeError, OverflowError):
+        return json.dumps(to_object(record), default=str, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def to_object(record: JsonRecord) -> JsonObject:
+    """The same as a dictionary of its own."""
+    found: JsonObject = msgspec.to_builtins(record)
+    return found
+
+
+def reception_protocol(record: Record) -> str | None:
+    """How the message came in, as the record or else the message's meta says."""
+    if record.reception_protocol is not None or record.message is None:
+        return record.reception_protocol
+    found = record.message.meta.get("reception_protocol")
+    return found if isinstance(found, str) else None
+
+
+def _response(response: Response) -> _Response:
+    enhanced, content = response.enhanced, response.content
+    if "\n" in content:
+        content = content.replace("\r\n", "\n").replace("\n", "\\r\\n")
+    code = _EnhancedCode(enhanced.class_, enhanced.subject, enhanced.detail) if enhanced is not None else None
+    return _Response(response.code, code, content, response.command)
+
+
+def _add_peer(built: JsonRecord, record: Record) -> None:
+    peer = record.peer
+    if peer is None:
+        return
+    if built.delivery_protocol is None and built.type != "Reception" and peer.delivery_protocol:
+        built.delivery_protocol = peer.delivery_protocol
+    if built.session_id is UNSET and peer.session_id is not None:
+        built.session_id = peer.session_id
+    if peer.tls_cipher is not None:
+        built.tls_cipher = peer.tls_cipher
+    if peer.tls_protocol_version is not None:
+        built.tls_protocol_version = peer.tls_protocol_version
+    if peer.tls_peer_subject_name is not None:
+        built.tls_peer_subject_name = peer.tls_peer_subject_name
+
+
+def _without_port(address: str) -> str:
+    """`1.2.3.4:25` and `[::1]:25` without the port; a bare address as it is."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
+
+
+def _timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC with nine digits; a float holds microseconds, so the last three are 0."""
+    micros = round(seconds * 1_000_000)
+    return f"{_to_the_second(micros // 1_000_000)}.{micros % 1_000_000:06d}000Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
