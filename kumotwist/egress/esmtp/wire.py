@@ -27,6 +27,7 @@ from kumotwist.egress.esmtp.feeder import LARGE, BodyFeeder
 from kumotwist.egress.esmtp.transport import StreamTransport
 from kumotwist.egress.esmtp.trouble import ConnectionGone, HandshakeFailed, OutOfStep, ReplyTimeout, WireTrouble
 from kumotwist.net.clock import Clock, DelayedCall
+from kumotwist.net.eager import write_now
 from kumotwist.net.tls_client import TlsAttempt, TlsFacts
 from kumotwist.proto.smtp.client import ClientSession
 from kumotwist.proto.smtp.client_capabilities import Capabilities
@@ -95,7 +96,7 @@ class SmtpWire(Protocol):
             self._fail(OutOfStep(str(error)))
             return done
         if opening:
-            self._transport().write(opening)
+            write_now(self._transport(), opening)
         self._arm(self._timeouts[exchange.step])
         return done
 
@@ -176,7 +177,7 @@ class SmtpWire(Protocol):
 
     def _send(self, pieces: Sequence[bytes]) -> None:
         if len(pieces[0]) <= LARGE:
-            self._transport().write(b"".join(pieces))
+            write_now(self._transport(), b"".join(pieces))
             return
         self._feeder = BodyFeeder(self._transport(), pieces, self._on_progress)
         self._feeder.start()

@@ -21,38 +21,31 @@ MAX_LINE: Final = 4096
 MAX_LINES: Final = 128
 
 _LF: Final = b"\n"
-_SPACE: Final = 0x20
-_HYPHEN: Final = 0x2D
+#: Beginnings of a reply's last line. RFC 5321 s4.2 has second digits to 5 only; others occur and do no harm.
+_FINAL: Final = {b"%d " % code: code for code in range(200, 600)}
 
 
 class Reply:
-    """One whole reply; the text is decoded when somebody asks for it."""
+    """One whole reply; the text is made when somebody asks for it."""
 
     __slots__ = ("_lines", "code")
 
     def __init__(self, code: int, lines: list[bytes]) -> None:
-        """`lines` are without codes and line ends."""
+        """`lines` are as they came, with codes, without LF."""
         self.code = code
         self._lines = lines
 
     @property
     def text(self) -> str:
-        r"""All lines, joined by "\n"; octets that are not UTF-8 become U+FFFD."""
-        if len(self._lines) == 1:
-            return self._lines[0].decode("utf-8", "replace")
-        return b"\n".join(self._lines).decode("utf-8", "replace")
+        r"""All lines without codes, joined by "\n"; octets that are not UTF-8 become U+FFFD."""
+        return b"\n".join([line[4:].removesuffix(b"\r") for line in self._lines]).decode("utf-8", "replace")
 
     def response(self, command: str | None) -> Response:
         """The reply as an answer to `command`, for outcomes and records."""
         return Response.parse(self.code, self.text, command)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Reply) and (self.code, self._lines) == (other.code, other._lines)
-
-    __hash__ = None  # type: ignore[assignment]  # equality is for tests; nothing keys on replies
-
     def __repr__(self) -> str:
-        return f"Reply({self.code}, {self._lines!r})"
+        return f"Reply({self.code}, {self.text!r})"
 
 
 class ReplyParser:
@@ -76,7 +69,11 @@ class ReplyParser:
         self._rest = lines.pop()
         replies: list[Reply] = []
         for line in lines:
-            self._take_line(line, replies)
+            code = _FINAL.get(line[:4])
+            if code is None or self._lines or len(line) > MAX_LINE:
+                self._take_line(line, replies)
+            else:
+                replies.append(Reply(code, [line]))
         if len(self._rest) > MAX_LINE:
             raise RemoteProtocolError("Response line is too long")
         return replies
@@ -87,14 +84,12 @@ class ReplyParser:
         self._lines = []
 
     def _take_line(self, line: bytes, replies: list[Reply]) -> None:
-        if line[-1:] == b"\r":
-            line = line[:-1]
         if len(line) > MAX_LINE:
             raise RemoteProtocolError("Response line is too long")
-        code, is_last = _code_of(line)
+        code, is_last = _code_of(line.removesuffix(b"\r"))
         if self._lines and code != self._code:
             raise RemoteProtocolError(f"Malformed Response: code changes from {self._code} to {code} within a reply")
-        self._lines.append(line[4:])
+        self._lines.append(line)
         if is_last:
             replies.append(Reply(code, self._lines))
             self._lines = []
@@ -106,11 +101,10 @@ class ReplyParser:
 
 def _code_of(line: bytes) -> tuple[int, bool]:
     """The code and whether this is the last line of the reply."""
-    digits = line[:3]
-    # RFC 5321 s4.2: Reply-code = %x32-35 %x30-35 %x30-39; second digits of 6 to 9 occur and do no harm.
-    if len(digits) == 3 and digits.isdigit() and b"2" <= digits < b"6":
-        if len(line) == 3 or line[3] == _SPACE:
-            return int(digits), True
-        if line[3] == _HYPHEN:
-            return int(digits), False
+    head = line[:4]
+    code = _FINAL.get(head if len(head) == 4 else head + b" ")
+    if code is not None:
+        return code, True
+    if head[3:] == b"-" and (code := _FINAL.get(head[:3] + b" ")) is not None:
+        return code, False
     raise RemoteProtocolError(f"Malformed Response: {line[:64].decode('utf-8', 'replace')}")
