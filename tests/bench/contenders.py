@@ -25,7 +25,7 @@ from typing import Protocol
 from measure import free_port, wait_port
 
 HARAKA = "Haraka@3.3"
-DEMO_POLICY = Path(__file__).parents[2] / "policy" / "bench" / "init.lua"
+DEMO_POLICY = Path(__file__).parents[2] / "policy" / "demo" / "init.lua"
 
 
 class Unavailable(Exception):
@@ -189,14 +189,22 @@ exports.mx = function (next) {{ next(OK, {{ priority: 0, exchange: '127.0.0.1', 
 class Kumotwist:
     """Ours, with the demo policy's handlers and local logs."""
 
-    def __init__(self, workers: int, policy: Path = DEMO_POLICY, profile: bool = False) -> None:
+    def __init__(self, workers: int, policy: Path = DEMO_POLICY) -> None:
         self.name = f"kumotwist-{workers}"
         self._workers = workers
         self._policy = policy
         self._process: subprocess.Popen[str] | None = None
+        self.http_port = 0
 
-    def start(self, directory: Path, sink: int) -> int:
-        environment = {**os.environ, "BENCH_SINK": str(sink), "BENCH_DIR": str(directory)}
+    def start(self, directory: Path, sink: int, shares: str = "0,0") -> int:
+        environment = {
+            **os.environ,
+            "DEMO_DIR": str(directory),
+            "DEMO_RELAY": f"127.0.0.1:{sink}",
+            "DEMO_SHARES": shares,
+            "DEMO_SMTP": "127.0.0.1:0",
+            "DEMO_HTTP": "127.0.0.1:0",
+        }
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "kumotwist.service.main", "run", f"--policy={self._policy}"),
@@ -213,8 +221,11 @@ class Kumotwist:
         assert self._process.stderr is not None
         port = 0
         for line in self._process.stderr:
-            match = re.match(r"smtp listener on \S+:(\d+)", line)
-            port = int(match[1]) if match else port
+            match = re.match(r"(smtp|http) listener on \S+:(\d+)", line)
+            if match and match[1] == "smtp":
+                port = int(match[2])
+            elif match:
+                self.http_port = int(match[2])
             if line.startswith("initialization complete"):
                 return port
         raise Unavailable(f"kumotwist ended with {self._process.wait()}")

@@ -1,0 +1,145 @@
+"""The whole machine as one worker sees it: who binds ports, shares limits, adds up.
+
+Two houses: `Alone`, where this process is all there is, and `Supervised`,
+where the supervisor answers over the control pair. The worker does not know
+which of them it is in.
+
+Public: `House`, `Alone`, `Supervised`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import define, field
+
+from kumotwist.core.interfaces import Limits
+from kumotwist.net.clock import Clock
+from kumotwist.queue.throttle import LocalLimits
+from kumotwist.service import lifecycle, listeners
+from kumotwist.service.control import WorkerEnd
+from kumotwist.service.limits import LeasedLimits
+
+
+class House(Protocol):
+    """What a worker asks of whoever sees the whole machine."""
+
+    @property
+    def index(self) -> int:
+        """Our number among the workers, from 0."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many workers there are."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Rates and counts over all workers."""
+        ...
+
+    async def listening_socket(self, scheme: str, ordinal: int, address: str) -> socket.socket:
+        """A listening socket, ours to close. Raises ConfigError."""
+        ...
+
+    async def ready(self) -> None:
+        """We take messages."""
+        ...
+
+    async def collect(self) -> list[bytes]:
+        """The metric snapshots of all workers, ours among them."""
+        ...
+
+    def spread_epoch(self) -> None:
+        """Have every worker read the policy anew."""
+        ...
+
+    def sweep(self) -> None:
+        """Give back what lies unused; called about once a second."""
+        ...
+
+
+@define(eq=False)
+class Alone:
+    """One process does it all."""
+
+    clock: Clock
+    snapshot: Callable[[], bytes]
+    bump_epoch: Callable[[], object]
+    limits: Limits = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.limits = LocalLimits(self.clock)
+
+    @property
+    def index(self) -> int:
+        """The first."""
+        return 0
+
+    @property
+    def count(self) -> int:
+        """The only one."""
+        return 1
+
+    async def listening_socket(self, scheme: str, _ordinal: int, address: str) -> socket.socket:
+        """Bind and tell."""
+        sock = listeners.bind(address)
+        lifecycle.announce(f"{scheme} listener on {listeners.printable(sock)}")
+        return sock
+
+    async def ready(self) -> None:
+        """Tell whoever waits for us."""
+        lifecycle.announce("initialization complete")
+
+    async def collect(self) -> list[bytes]:
+        """Our own."""
+        return [self.snapshot()]
+
+    def spread_epoch(self) -> None:
+        """Ours alone."""
+        self.bump_epoch()
+
+    def sweep(self) -> None:
+        """There is nothing to give back to."""
+
+
+@define(eq=False)
+class Supervised:
+    """One of several workers under a supervisor."""
+
+    index: int
+    count: int
+    end: WorkerEnd
+    clock: Clock
+    limits: Limits = field(init=False)
+    _leased: LeasedLimits | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.count == 1:
+            self.limits = LocalLimits(self.clock)
+        else:
+            self.limits = self._leased = LeasedLimits(self.end, self.clock)
+
+    async def listening_socket(self, scheme: str, ordinal: int, address: str) -> socket.socket:
+        """The one that the supervisor has bound."""
+        return await self.end.listening_socket(scheme, ordinal, address)
+
+    async def ready(self) -> None:
+        """Tell the supervisor."""
+        await self.end.ready()
+
+    async def collect(self) -> list[bytes]:
+        """Everybody's, by way of the supervisor."""
+        return await self.end.collect()
+
+    def spread_epoch(self) -> None:
+        """To all, by way of the supervisor."""
+        self.end.spread_epoch()
+
+    def sweep(self) -> None:
+        """Give unspent events back."""
+        if self._leased is not None:
+            self._leased.sweep()

@@ -1,0 +1,64 @@
+"""The console script `kumotwist`: run the daemon, check a policy, run a policy's script.
+
+`kumotwist run` is `twistd --nodaemon kumo` with the same options. Exit status:
+0 when all is well, 1 when the daemon or the policy fails, 2 for a wrong
+command line (twistd's own is 1).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+USAGE: Final = """\
+usage: kumotwist COMMAND [options]
+
+  run       start the daemon in the foreground (see `kumotwist run --help`)
+  validate  check a policy without opening a port: kumotwist validate --policy PATH
+  script    run a policy's `main` event: kumotwist script --policy PATH [-- ARGUMENTS]
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `arguments` (those of the process by default) and return the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = _COMMANDS.get(words[0]) if words else None
+    if command is None:
+        out = sys.stdout if words and words[0] in ("-h", "--help", "help") else sys.stderr
+        print(USAGE, file=out, end="")
+        return 0 if out is sys.stdout else 2
+    return command(words[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The daemon, until it is told to stop."""
+    if "--validate" in arguments:
+        return validate([word for word in arguments if word != "--validate"])
+    if "--script" in arguments:
+        return script([word for word in arguments if word != "--script"])
+    from twisted.scripts import twistd
+
+    sys.argv = ["kumotwist", "--nodaemon", "--pidfile=", "kumo", *arguments]
+    twistd.run()
+    return 0
+
+
+def validate(arguments: Sequence[str]) -> int:
+    """Check a policy; errors go to stderr with file and line."""
+    from kumotwist.service import offline
+
+    return offline.validate(arguments)
+
+
+def script(arguments: Sequence[str]) -> int:
+    """Run the `main` event of a policy."""
+    from kumotwist.service import offline
+
+    return offline.script(arguments)
+
+
+_COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {"run": run, "validate": validate, "script": script}
+
+if __name__ == "__main__":
+    sys.exit(main())

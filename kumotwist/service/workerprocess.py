@@ -1,0 +1,57 @@
+"""The main function of a worker process, started by the supervisor.
+
+`python -m kumotwist.service.workerprocess INDEX SETTINGS-AS-JSON`, with the
+control pair at descriptor 3. When the supervisor dies, the worker drains and
+ends: nobody would replace it, and a new supervisor wants its spool shards.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+from twisted.internet import epollreactor
+from twisted.internet.protocol import Factory
+from twisted.logger import globalLogBeginner
+
+from kumotwist.service.options import Settings
+
+
+def main() -> None:
+    """Run one worker until it is told to stop."""
+    index, settings = int(sys.argv[1]), Settings.from_json(sys.argv[2])
+    # The reactor before anything that could import another one.
+    epollreactor.install()
+    from twisted.internet import reactor
+
+    from kumotwist.service import diagnostics
+
+    label = f"worker-{index} "
+    observer: Any = diagnostics.observer(settings.diag_log_dir, settings.diag_filter, label)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    run(index, settings, reactor)
+
+
+def run(index: int, settings: Settings, reactor: Any) -> None:
+    """The worker's life, with `reactor`."""
+    from kumotwist.service.control import WorkerEnd
+    from kumotwist.service.house import Supervised
+    from kumotwist.service.supervisor import CONTROL_FD
+    from kumotwist.service.workerservice import WorkerService
+
+    def house(service: WorkerService) -> Supervised:
+        end = WorkerEnd(service.snapshot, service.bump_epoch, service.stop)
+        reactor.adoptStreamConnection(CONTROL_FD, socket.AF_UNIX, Factory.forProtocol(lambda: end))
+        os.close(CONTROL_FD)
+        return Supervised(index, settings.workers, end, reactor)
+
+    service = WorkerService(settings, house, reactor)
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()
