@@ -1,4 +1,4 @@
-"""Options of logs and log hooks. Public: `RecordOptions`, `LocalLogConfig`, `LogHookConfig`."""
+"""Options of logs and log hooks. Public: `RecordOptions`, `LocalLogConfig`, `LogHookConfig`, `AcctLogConfig`."""
 
 from __future__ import annotations
 
@@ -48,3 +48,22 @@ class LogHookConfig:
     per_record: Mapping[str, RecordOptions] = option("Settings by record type.", factory=dict)
     back_pressure: int = option("Records that may wait.", default=128000, unit="records")
     deferred_spool: bool = option("Do not save the messages at once.", default=False)
+
+
+@options
+class AcctLogConfig:
+    """The accounting log: who proved to be whom, and who was allowed what."""
+
+    log_dir: str = option("Directory of the segments.")
+    log_authn_ok: bool = option("Log authentication that succeeded.", default=True)
+    log_authn_fail: bool = option("Log authentication that failed.", default=True)
+    log_authz_allow: bool = option("Log access that was allowed.", default=True)
+    log_authz_deny: bool = option("Log access that was denied.", default=True)
+    max_file_size: int = option(
+        "Start a new segment after so much.", default=1_000_000_000, unit="octets, uncompressed"
+    )
+    max_segment_duration: Duration | None = option("Start a new segment after so long.", default=None)
+    back_pressure: int = option("Records that may wait to be written.", default=128000, unit="records")
+    compression_level: int = option("zstd level; 0: its default.", default=0)
+    min_free_space: str = option("Refuse mail below so much free disk.", default="10%")
+    min_free_inodes: str = option("Refuse mail below so many free inodes.", default="10%")

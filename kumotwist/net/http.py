@@ -5,7 +5,7 @@ somebody. It stands on twisted.web's Agent and connection pool; treq, which
 costs two thirds more per request, encodes forms (see `net.httpform` and
 decision 0041).
 
-Public: `HttpClient`, `HttpSettings`, `HttpRequest`, `HttpResponse`, `HttpError`,
+Public: `HttpTransports`, `HttpClient`, `HttpSettings`, `HttpRequest`, `HttpResponse`, `HttpError`,
 `clean_url`, `clean_header`, `basic_auth`. What can go
 wrong: HttpError when no reply came (refused, TLS, time-out, too large, too
 many redirects); its text names the target without user, password and query.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections import OrderedDict
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.ssl import Certificate
 from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers
@@ -44,9 +46,12 @@ log: Final = Logger()
 MAX_RESPONSE: Final = 16 << 20
 #: Redirects followed: reqwest's default, which KumoMTA policies rely on.
 MAX_REDIRECTS: Final = 10
-#: Idle connections kept per host: one for each session of a ready queue at its default `connection_limit`.
-MAX_IDLE: Final = 32
-_USER_AGENT: Final = f"kumotwist/{version('kumotwist')}"
+#: Idle connections kept per host: the sessions of four ready queues at their default `connection_limit`.
+MAX_IDLE: Final = 128
+#: Pools kept: kinds of settings in use at a time.
+MAX_POOLS: Final = 16
+#: Our name in requests whose client says no other.
+USER_AGENT: Final = f"kumotwist/{version('kumotwist')}"
 
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 #: Not sent on to another host, as in RFC 9110 s15.4.
@@ -64,7 +69,7 @@ class HttpError(KumotwistError):
 class HttpSettings:
     """How a client behaves; times in seconds, `timeout` from the first byte sent to the last received."""
 
-    user_agent: str = _USER_AGENT
+    user_agent: str = USER_AGENT
     timeout: float = 60.0
     pool_idle_timeout: float = 90.0
     accept_invalid_certs: bool = False
@@ -105,20 +110,58 @@ class HttpRequest:
 
 
 @define(eq=False)
-class HttpClient:
-    """Sends requests over a pool of its own."""
+class HttpTransports:
+    """Connection pools, shared by all clients that trust alike and keep connections alike.
+
+    A policy may build a client in each constructor, or carelessly one per
+    message: their connections are the same ones all the same. `trust_root`
+    stands in for the platform's authorities.
+    """
 
     reactor: Clock
-    endpoints: Endpoints
-    settings: HttpSettings
-    _pool: HTTPConnectionPool = field(init=False)
-    _agent: Agent = field(init=False)
+    trust_root: Certificate | None = None
+    _kept: OrderedDict[tuple[bool, float], _Transport] = field(factory=OrderedDict, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._pool = HTTPConnectionPool(self.reactor, persistent=True)
-        self._pool.maxPersistentPerHost = MAX_IDLE
-        self._pool.cachedConnectionTimeout = self.settings.pool_idle_timeout  # type: ignore[assignment] # takes floats
-        self._agent = Agent.usingEndpointFactory(self.reactor, self.endpoints, pool=self._pool)
+    def client(self, settings: HttpSettings) -> HttpClient:
+        """A client on the pool that fits its settings."""
+        key = (settings.accept_invalid_certs, settings.pool_idle_timeout)
+        transport = self._kept.get(key)
+        if transport is None:
+            endpoints = Endpoints(self.reactor, not settings.accept_invalid_certs, self.trust_root)
+            transport = self._kept[key] = _Transport.make(self.reactor, endpoints, settings.pool_idle_timeout)
+            if len(self._kept) > MAX_POOLS:
+                self._kept.popitem(last=False)  # its connections close when they have been idle long enough
+        return HttpClient(self.reactor, transport.agent, settings)
+
+    async def close(self) -> None:
+        """Close the idle connections; requests under way end undisturbed."""
+        for transport in self._kept.values():
+            await transport.pool.closeCachedConnections()
+        self._kept.clear()
+
+
+@frozen
+class _Transport:
+    """A pool of connections and the agent that uses it."""
+
+    pool: HTTPConnectionPool
+    agent: Agent
+
+    @classmethod
+    def make(cls, reactor: Clock, endpoints: Endpoints, idle_timeout: float) -> _Transport:
+        pool = HTTPConnectionPool(reactor, persistent=True)
+        pool.maxPersistentPerHost = MAX_IDLE
+        pool.cachedConnectionTimeout = idle_timeout  # type: ignore[assignment] # it takes floats
+        return cls(pool, Agent.usingEndpointFactory(reactor, endpoints, pool=pool))
+
+
+@frozen(eq=False)
+class HttpClient:
+    """Sends requests as its settings say; made by `HttpTransports`."""
+
+    reactor: Clock
+    _agent: Agent
+    settings: HttpSettings
 
     async def send(self, request: HttpRequest, timeout: float | None = None) -> HttpResponse:
         """The reply, whole, after redirects. `timeout` stands in for that of the settings.
@@ -140,10 +183,6 @@ class HttpClient:
         if self.settings.connection_verbose:
             log.info("{target}: {code}", target=_target(request), code=response.code)
         return response
-
-    async def close(self) -> None:
-        """Close the idle connections; requests under way end undisturbed."""
-        await self._pool.closeCachedConnections()
 
     async def _follow(self, request: HttpRequest) -> HttpResponse:
         for _ in range(MAX_REDIRECTS + 1):
@@ -261,8 +300,8 @@ def describe(error: BaseException) -> str:
         case VerificationError():
             return "the server's certificate is for another name"
         case SSL.Error():
-            reasons = ", ".join(part[-1] for part in error.args[0] if part) if error.args else ""
-            return f"TLS failed: {reasons or 'the connection ended'}"
+            causes = ", ".join(part[-1] for part in error.args[0] if part) if error.args else ""
+            return f"TLS failed: {causes or 'the connection ended'}"
         case ConnectError() | DNSLookupError():
             return f"cannot connect: {error}"
     return f"{type(error).__name__}: {error}"

@@ -9,23 +9,17 @@ because too many reads wait already.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
-from kumotwist.core.errors import SecretUnavailable
+from kumotwist.core.errors import Overload, SecretUnavailable
 from kumotwist.core.json import JsonObject
-from kumotwist.net.clock import Clock, DelayedCall
+from kumotwist.net.blocking import BlockingThreads, ThreadReactor
+from kumotwist.net.clock import DelayedCall
 from kumotwist.net.tasks import Tasks
 from kumotwist.secrets.connection import VaultConnection
 from kumotwist.secrets.vault import VaultSession
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 #: A read takes 1.5 ms, so four threads serve thousands of reads a second, and
 #: no more than four hang in an outage.
@@ -37,45 +31,31 @@ MAX_WAITING: Final = 1000
 MAX_SESSIONS: Final = 100
 
 
-class ThreadReactor(Clock, Protocol):
-    """A clock that also takes calls from threads: the reactor."""
-
-    def callFromThread(self, callable: object, *args: object) -> None:  # noqa: A002
-        """Run `callable(*args)` on the reactor thread soon."""
-        ...
-
-    def getThreadPool(self) -> ThreadPool:
-        """The reactor's own threads."""
-        ...
-
-
 @define(eq=False)
 class VaultPool:
     """Reads secrets from Vaults; threads start with the first read."""
 
     reactor: ThreadReactor
     tasks: Tasks
-    _threads: ThreadPool = field(factory=lambda: ThreadPool(0, THREADS, name="vault"), init=False)
+    _threads: BlockingThreads = field(init=False)
     _sessions: dict[VaultConnection, VaultSession] = field(factory=dict, init=False)
     _renewals: dict[VaultConnection, DelayedCall] = field(factory=dict, init=False)
-    _waiting: int = field(default=0, init=False)
     _is_closed: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._threads = BlockingThreads(self.reactor, "vault", THREADS, MAX_WAITING)
 
     async def read(self, connection: VaultConnection, mount: str, path: str, version: int) -> JsonObject:
         """All fields of one secret. Raises SecretUnavailable.
 
         May be cancelled; the request itself then runs to its end.
         """
-        if self._is_closed:
-            raise SecretUnavailable("shutting down")
-        if self._waiting >= MAX_WAITING:
-            raise SecretUnavailable(f"more than {MAX_WAITING} Vault reads wait at {connection.place}")
         session = self._session(connection)
-        self._waiting += 1
         try:
-            return await self._run(session.read, mount, path, version)
+            return await self._threads.run(session.read, mount, path, version)
+        except Overload as error:
+            raise SecretUnavailable(f"Vault at {connection.place}: {error}") from None
         finally:
-            self._waiting -= 1
             self._plan_renewal(session)
 
     async def close(self) -> None:
@@ -85,8 +65,7 @@ class VaultPool:
             if renewal.active():
                 renewal.cancel()
         self._renewals.clear()
-        if self._threads.started:
-            await deferToThreadPool(_threads_of(self.reactor), self.reactor.getThreadPool(), self._threads.stop)
+        await self._threads.close()
 
     def _session(self, connection: VaultConnection) -> VaultSession:
         session = self._sessions.get(connection)
@@ -116,15 +95,6 @@ class VaultPool:
     async def _renew(self, session: VaultSession) -> None:
         """Renew when due; a login meanwhile may have moved that."""
         if session.renew_at is not None and session.renew_at <= self.reactor.seconds():
-            await self._run(session.renew)
+            await self._threads.run(session.renew)
         self._renewals.pop(session.connection, None)
         self._plan_renewal(session)
-
-    async def _run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        if not self._threads.started:
-            self._threads.start()
-        return await deferToThreadPool(_threads_of(self.reactor), self._threads, function, *args, **kwargs)
-
-
-def _threads_of(reactor: ThreadReactor) -> IReactorFromThreads:
-    return cast("IReactorFromThreads", reactor)

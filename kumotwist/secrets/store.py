@@ -18,10 +18,11 @@ from attrs import define, field
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, KeySource, LiteralKey, VaultKey
 from kumotwist.core.errors import PolicyError, Rejection, SecretUnavailable
 from kumotwist.core.json import Json
+from kumotwist.net.blocking import ThreadReactor
 from kumotwist.net.tasks import Tasks
 from kumotwist.secrets.cache import TTL, SecretCache
 from kumotwist.secrets.connection import from_key
-from kumotwist.secrets.pool import ThreadReactor, VaultPool
+from kumotwist.secrets.pool import VaultPool
 
 #: Octets of a key file: certificates with long chains take tens of KiB; this keeps a wrong path from eating memory.
 MAX_FILE: Final = 1 << 20

@@ -9,17 +9,16 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 
-from kumotwist.net.http import HttpClient, HttpError, HttpRequest, HttpSettings, clean_header, clean_url
-from kumotwist.net.httptls import Endpoints
+from kumotwist.net.http import HttpError, HttpRequest, HttpSettings, HttpTransports, clean_header, clean_url
 
 
 @asynccontextmanager
-async def http_client(endpoints=None, **settings):
-    client = HttpClient(reactor, endpoints or Endpoints(reactor), HttpSettings(**settings))
+async def http_client(trust_root=None, **settings):
+    transports = HttpTransports(reactor, trust_root)
     try:
-        yield client
+        yield transports.client(HttpSettings(**settings))
     finally:
-        await client.close()
+        await transports.close()
         await turn()
 
 
@@ -79,6 +78,18 @@ async def test_connections_are_reused():
         assert len({seen.client for seen in peer.seen}) == 1
         await gatherResults([Deferred.fromCoroutine(client.send(get(peer.url + "/"))) for _ in range(2)])
         assert len({seen.client for seen in peer.seen}) == 2
+
+
+@ensureDeferred
+async def test_clients_of_one_kind_share_connections():
+    """A policy that builds a client per message does not open a connection per message."""
+    transports = HttpTransports(reactor)
+    async with web_peer() as peer:
+        peer.answer("/", 200, b"ok")
+        for number in range(5):
+            await transports.client(HttpSettings(timeout=10.0 + number)).send(get(peer.url + "/"))
+        assert len({seen.client for seen in peer.seen}) == 1
+        await transports.close()
 
 
 @ensureDeferred
@@ -242,7 +253,7 @@ async def test_certificates_are_verified():
     _, misnamed = authority("elsewhere.example")
     async with web_peer(options) as peer, web_peer(misnamed) as wrong, http_client() as untrusting:
         peer.answer("/", 200, b"over TLS")
-        async with http_client(Endpoints(reactor, trust_root=root)) as client:
+        async with http_client(root) as client:
             for _ in range(2):
                 assert (await client.send(get(peer.url + "/"))).body == b"over TLS"
             assert len({seen.client for seen in peer.seen}) == 1
@@ -256,7 +267,7 @@ async def test_certificates_are_verified():
 async def test_invalid_certificates_are_taken_when_asked():
     """`accept_invalid_certs` talks to a self-signed server, for development."""
     _, options = authority("elsewhere.example")
-    async with web_peer(options) as peer, http_client(Endpoints(reactor, verify=False)) as client:
+    async with web_peer(options) as peer, http_client(accept_invalid_certs=True) as client:
         peer.answer("/", 200, b"hush")
         assert (await client.send(get(peer.url + "/"))).body == b"hush"
 
