@@ -17,9 +17,6 @@ from kumotwist.core.ids import SpoolId, created_at
 from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.schedule import Schedule
 
-#: Meta keys that name the queue; a value must be a string or null.
-_QUEUE_KEYS = ("queue", "tenant", "campaign", "routing_domain")
-
 
 @define(eq=False)
 class Message:
@@ -90,16 +87,23 @@ class Message:
         Raises ValueError when one of the four meta keys is not a string.
         """
         meta = self.meta
-        for key in _QUEUE_KEYS:
-            value = meta.get(key)
-            if value is not None and not isinstance(value, str):
-                raise ValueError(f"meta {key!r} must be a string, got {value!r}")
-        name = meta.get("queue")
-        if isinstance(name, str):
+        name, tenant, campaign, routing_domain = (
+            _text(meta, "queue"),
+            _text(meta, "tenant"),
+            _text(meta, "campaign"),
+            _text(meta, "routing_domain"),
+        )
+        if name is not None:
             return name
         domain = self.recipients[0].domain.lower() if self.recipients else ""
-        parts = (meta.get(key) for key in _QUEUE_KEYS[1:])
-        return queuename.compose(domain, *(part if isinstance(part, str) else None for part in parts))
+        return queuename.compose(domain, tenant, campaign, routing_domain)
+
+
+def _text(meta: JsonObject, key: str) -> str | None:
+    value = meta.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"meta {key!r} must be a string, got {value!r}")
 
 
 @define(eq=False)

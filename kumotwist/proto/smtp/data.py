@@ -16,6 +16,7 @@ Public: `BodyReader` (stream to body), `BodyRules`, `judge` (body to verdict),
 from __future__ import annotations
 
 import re
+from io import IncrementalNewlineDecoder
 from typing import Final
 
 from attrs import frozen
@@ -24,6 +25,8 @@ from kumotwist.config.listener import LineEndings
 from kumotwist.proto.smtp import replies
 
 _END: Final = b"\r\n.\r\n"
+#: A dot at the start of a line; as a pattern, since its search is faster than `bytes.find` here.
+_LINE_DOT: Final = re.compile(rb"\r\n\.")
 #: Octets of the end that may stand in an earlier chunk.
 _CARRY: Final = len(_END) - 1
 #: Chunks shorter than this are put together as they come, so that a client that
@@ -54,10 +57,11 @@ class BodyReader:
     """Collects one body from the stream behind DATA.
 
     Feed it with `receive` until that returns a count. A body past `max_size`
-    is read to its end but not kept: `is_too_big`.
+    is read to its end but not kept: `is_too_big`. Without `has_dots` no line
+    of it starts with a dot.
     """
 
-    __slots__ = ("_limit", "_parts", "_received", "_tail", "is_too_big")
+    __slots__ = ("_limit", "_parts", "_received", "_tail", "has_dots", "is_too_big")
 
     def __init__(self, max_size: int) -> None:
         # Doubled dots do not count (RFC 1870 s3), and at most one octet in four is one.
@@ -66,17 +70,27 @@ class BodyReader:
         self._received = 0
         # Behind DATA we are at the start of a line.
         self._tail = b"\r\n"
+        self.has_dots = False
         self.is_too_big = False
 
     def receive(self, chunk: bytes) -> int | None:
         """Take a chunk; how much of it belongs to the message, its end included, or None for all of it and more."""
         tail = self._tail
-        border = (tail + chunk[:_CARRY]).find(_END)
-        if border >= 0:
-            return self._end(chunk, border - len(tail))
-        start = chunk.find(_END)
-        if start >= 0:
-            return self._end(chunk, start)
+        border = tail + chunk[:_CARRY]
+        dot = _LINE_DOT.search(border)
+        if dot is not None:
+            start = border.find(_END)
+            if start >= 0:
+                return self._end(chunk, start - len(tail))
+            self.has_dots = True
+        dot = _LINE_DOT.search(chunk)
+        if dot is not None:
+            start = dot.start()
+            if not chunk.startswith(_END, start):
+                self.has_dots = True
+                start = chunk.find(_END, start)
+            if start >= 0:
+                return self._end(chunk, start)
         self._keep(chunk)
         self._tail = chunk[-_CARRY:] if len(chunk) >= _CARRY else (tail + chunk)[-_CARRY:]
         return None
@@ -111,19 +125,30 @@ class BodyReader:
             self._parts.append(bytearray(chunk))
 
 
-def judge(raw: bytes, rules: BodyRules) -> bytes | Refused:
-    """The body behind `raw` (dots still doubled), or why it is refused."""
-    body = raw.replace(b"\r\n.", b"\r\n")
-    if body[:1] == b".":
-        body = body[1:]
-    if len(body) > rules.max_size:
+def judge(raw: bytes, rules: BodyRules, has_dots: bool = True) -> bytes | Refused:
+    """The body behind `raw` (dots still doubled, if `has_dots`), or why it is refused."""
+    body = _unstuffed(raw) if has_dots else raw
+    size = len(body)
+    if size > rules.max_size:
         return Refused(*replies.TOO_BIG)
-    if _has_long_line(body, rules.line_length):
+    if size > rules.line_length and _has_long_line(body, rules.line_length):
         return Refused(*replies.LINE_TOO_LONG)
-    pairs = body.count(b"\r\n")
-    if body.count(b"\n") == pairs and body.count(b"\r") == pairs and b"\0" not in body:
-        return body
-    return _irregular(body, rules.line_endings)
+    return body if _is_regular(body) else _irregular(body, rules.line_endings)
+
+
+def _unstuffed(raw: bytes) -> bytes:
+    body = raw.replace(b"\r\n.", b"\r\n")
+    return body[1:] if body[:1] == b"." else body
+
+
+def _is_regular(body: bytes) -> bool:
+    """Whether every CR and LF is one of a pair, and there is no NUL.
+
+    The decoder that text files are read with notes what line ends it sees, in one pass.
+    """
+    decoder = IncrementalNewlineDecoder(None, False)
+    decoder.decode(body.decode("latin-1"), True)
+    return (decoder.newlines == "\r\n" or not body) and b"\0" not in body
 
 
 def _has_long_line(body: bytes, limit: int) -> bool:

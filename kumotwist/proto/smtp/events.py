@@ -5,17 +5,20 @@ core has decided itself; the shell only passes it on (so that policy can
 rewrite it and a refusal can be logged).
 
 Public: `Hello`, `Mail`, `Rcpt`, `StartData`, `EndOfData`, `StartTls`,
-`Credentials`, `Xclient`, `Answer`, `Event`.
+`Credentials`, `Xclient`, `Answer`, `Event`; `END_OF_DATA`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import define, field
 
 from kumotwist.core.address import EnvelopeAddress
+
+#: What KumoMTA calls the command that the end of data is.
+END_OF_DATA: Final = "."
 
 
 @define(eq=False)
@@ -67,8 +70,8 @@ class EndOfData:
 
     @property
     def command(self) -> str:
-        """How KumoMTA names the end of data."""
-        return "."
+        """The end of data has no command line."""
+        return END_OF_DATA
 
 
 @define(eq=False)

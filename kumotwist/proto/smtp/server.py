@@ -20,11 +20,12 @@ from typing import Final
 from attrs import define, field
 
 from kumotwist.config.listener import LineEndings
-from kumotwist.core.address import EnvelopeAddress, parse_address
+from kumotwist.core.address import NULL_SENDER, EnvelopeAddress, parse_address
 from kumotwist.core.errors import LocalProtocolError
 from kumotwist.proto.smtp import auth, grammar, replies
 from kumotwist.proto.smtp.data import BodyReader, BodyRules, Refused, judge
 from kumotwist.proto.smtp.events import (
+    END_OF_DATA,
     Answer,
     Credentials,
     EndOfData,
@@ -172,7 +173,7 @@ class ServerSession:
 
     def next_event(self) -> Event | None:
         """The next decision, or None when one is open or more octets are needed."""
-        if self._pending is not None or self.is_closed or not self._is_greeted:
+        if self._offset == len(self._buffer) or self._pending is not None or self.is_closed or not self._is_greeted:
             return None
         if self._reader is not None:
             self._pending = self._read_body(self._reader)
@@ -217,12 +218,11 @@ class ServerSession:
             return self._step(line[:-2] if line[-2:-1] == b"\r" else b"")
         line, end = line[:-2], line[-2:]
         try:
-            if not line.isascii():
-                line.decode()
+            # Most lines are printable; only for the others it matters why they are not.
+            if not line.decode().isprintable() and grammar.has_controls(line):
+                raise Malformed("control characters are not allowed")
             if end != b"\r\n":
                 raise Malformed("lines end with CRLF")
-            if grammar.has_controls(line):
-                raise Malformed("control characters are not allowed")
             verb, _, argument = line.partition(b" ")
             handler = _COMMANDS.get(verb.upper())
             if handler is None:
@@ -235,8 +235,6 @@ class ServerSession:
 
     def _read_body(self, reader: BodyReader) -> Event | None:
         data = self._buffer[self._offset :] if self._offset else self._buffer
-        if not data:
-            return None
         used = reader.receive(data)
         if used is None or used == len(data):
             self._buffer, self._offset = b"", 0
@@ -245,13 +243,13 @@ class ServerSession:
         if used is None:
             return None
         self._reader = None
-        body = Refused(*replies.TOO_BIG) if reader.is_too_big else judge(reader.content(), self.rules.body_rules)
-        sender, recipients = self._sender, tuple(self._recipients)
-        self._reset()
-        if isinstance(body, Refused) or sender is None:
-            refused = body if isinstance(body, Refused) else Refused(*replies.NEED_MAIL)
-            return Answer(refused.code, refused.text, ".")
-        return EndOfData(sender, recipients, body)
+        body = Refused(*replies.TOO_BIG) if reader.is_too_big else self._judge(reader)
+        if isinstance(body, Refused):
+            return Answer(body.code, body.text, END_OF_DATA)
+        return EndOfData(self._sender or NULL_SENDER, tuple(self._recipients), body)
+
+    def _judge(self, reader: BodyReader) -> bytes | Refused:
+        return judge(reader.content(), self.rules.body_rules, reader.has_dots)
 
     # -- replies --------------------------------------------------------------------------------
 
@@ -272,6 +270,11 @@ class ServerSession:
         elif isinstance(event, Answer):
             self.is_closed = event.code in _LAST_WORDS
             self._exchange = self._exchange if code == 334 else None
+            if event.command == END_OF_DATA:
+                self._reset()
+        elif isinstance(event, EndOfData):
+            # RFC 5321 s4.1.1.4: the transaction is over, however it ended.
+            self._reset()
         elif code < 400:
             self._accepted(event, code)
         return replies.format_reply(code, text)

@@ -1,0 +1,152 @@
+"""What happens between the dot and the 250: policy, batches, trace headers, admission.
+
+One coroutine per transaction. The order is KumoMTA's: smtp_server_data on the
+whole, split, then per batch an id, the Received header and
+smtp_server_message_received; when all batches have passed, the relay check,
+the supplemental header, one save for all, records and the queue.
+
+Public: `Transaction`, `Stage`. What can go wrong: `Rejection` (policy said
+no, for the whole transaction), `PolicyError`, and what `Admission` raises.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from kumotwist.config.listener import BatchHandling, SmtpListenerConfig
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.connection import ConnectionMeta
+from kumotwist.core.errors import PolicyError, Rejection
+from kumotwist.core.ids import IdGenerator
+from kumotwist.core.interfaces import SmtpPolicy
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Peer
+from kumotwist.intake.admission import NULL_QUEUE, Admission
+from kumotwist.intake.smtp_relay import Fate, Relay
+from kumotwist.proto.mime import trace
+from kumotwist.proto.smtp.events import EndOfData
+
+
+class Stage(enum.Enum):
+    """How far a transaction is; the value is what a reply about the deadline says."""
+
+    POLICY = "policy"
+    RESOLVE = "resolve"
+    SPOOL = "spool"
+    INSERT = "insert"
+
+
+@define(eq=False)
+class Transaction:
+    """One transaction of a session, from the whole body to its reply."""
+
+    policy: SmtpPolicy
+    admission: Admission
+    ids: IdGenerator
+    config: SmtpListenerConfig
+    conn: ConnectionMeta
+    relay: Relay
+    reception: trace.Reception
+    peer: Peer
+    session_id: str
+    now: float
+    stage: Stage = field(default=Stage.POLICY, init=False)
+    _messages: Sequence[Message] = field(default=(), init=False)
+
+    async def run(self, event: EndOfData) -> tuple[int, str]:
+        """The reply. Until `stage` is INSERT it may be cancelled, and nothing stays behind."""
+        policy = self.policy
+        message = Message(self.ids(), event.sender, event.recipients, dict(self.conn.meta), event.body, self.now)
+        if policy.handles("smtp_server_data"):
+            await policy.smtp_server_data(message, self.conn)
+        messages: Sequence[Message] = (message,)
+        if len(message.recipients) > 1 or policy.handles("smtp_server_split_transaction"):
+            messages = await self._batches(message)
+        if self.config.trace_headers.received_header:
+            for one in messages:
+                self._prepend_received(one)
+        if policy.handles("smtp_server_message_received"):
+            for one in messages:
+                await policy.smtp_server_message_received(one, self.conn)
+        return await self._admit(messages)
+
+    def accepted(self) -> tuple[int, str]:
+        """The reply when all is on disk and queueing takes its time."""
+        return _accepted(self._messages, self._messages)
+
+    async def _admit(self, messages: Sequence[Message]) -> tuple[int, str]:
+        kept: Sequence[Message] = messages
+        recorded: Sequence[Message] = ()
+        if not self.relay.needs_no_policy:
+            kept, recorded = await self._relayed(messages)
+        self.stage = Stage.RESOLVE
+        names = await self.admission.resolve(kept)
+        if recorded:
+            names, messages = [*names, *[NULL_QUEUE] * len(recorded)], [*kept, *recorded]
+        self._messages = messages
+        if self.config.trace_headers.supplemental_header:
+            for one in kept:
+                self._prepend_supplemental(one)
+        self.stage = Stage.SPOOL
+        await self.admission.save(messages, names)
+        self.stage = Stage.INSERT
+        entered = await self.admission.enter(messages, names, self.peer, self.session_id)
+        return _accepted(messages, entered)
+
+    async def _relayed(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+        """The messages to queue and those to record only. Raises Rejection when there are none."""
+        fates = [(one, await self.relay.fate(one)) for one in messages if one.recipients]
+        kept = [one for one, fate in fates if fate is Fate.RELAY]
+        recorded = [one for one, fate in fates if fate is Fate.RECORD]
+        if not kept and not recorded:
+            raise Rejection(550, "5.7.1 relaying not permitted")
+        return kept, recorded
+
+    async def _batches(self, message: Message) -> Sequence[Message]:
+        """One message per group of recipients; a single group goes on in `message` itself."""
+        groups: Sequence[Sequence[EnvelopeAddress]] | None = None
+        if self.policy.handles("smtp_server_split_transaction"):
+            groups = await self.policy.smtp_server_split_transaction(message, self.conn)
+        if groups is None:
+            if len(message.recipients) == 1:
+                return (message,)
+            groups = split(message.recipients, self.config.batch_handling)
+        groups = [group for group in groups if group]
+        if not groups:
+            raise PolicyError("smtp_server_split_transaction left no recipients")
+        if len(groups) == 1:
+            message.set_recipients(tuple(groups[0]))
+            return (message,)
+        return [self._part(message, group) for group in groups]
+
+    def _part(self, whole: Message, recipients: Sequence[EnvelopeAddress]) -> Message:
+        meta, due, schedule = dict(whole.meta), whole.due, whole.schedule
+        return Message(self.ids(), whole.sender, tuple(recipients), meta, whole.body, due, 0, schedule)
+
+    def _prepend_received(self, message: Message) -> None:
+        recipient = message.recipients[0].email if message.recipients else ""
+        header = trace.received(self.reception, message.id.hex(), recipient, self.now)
+        message.body = header + (message.body or b"")
+
+    def _prepend_supplemental(self, message: Message) -> None:
+        recipients = [recipient.email for recipient in message.recipients]
+        header = trace.supplemental(self.config.trace_headers, recipients, message.meta)
+        message.body = header + (message.body or b"")
+
+
+def split(recipients: Sequence[EnvelopeAddress], handling: BatchHandling) -> Sequence[Sequence[EnvelopeAddress]]:
+    """Recipients in groups: each alone, or by domain without regard to case, in order of appearance."""
+    if handling == "BifurcateAlways":
+        return [(recipient,) for recipient in recipients]
+    groups: dict[str, list[EnvelopeAddress]] = {}
+    for recipient in recipients:
+        groups.setdefault(recipient.domain.lower(), []).append(recipient)
+    return list(groups.values())
+
+
+def _accepted(messages: Sequence[Message], entered: Sequence[Message]) -> tuple[int, str]:
+    ids = " ".join([message.id.hex() for message in entered])
+    return 250, f"OK {'' if len(entered) == len(messages) else 'PARTIAL '}ids={ids}"
