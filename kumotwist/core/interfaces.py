@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from kumotwist.core.address import EnvelopeAddress
-from kumotwist.core.connection import AuthInfo, ConnectionMeta
+from kumotwist.core.connection import AuthInfo, ConnectionMeta, Identity
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
@@ -209,6 +209,20 @@ class Recorder(Protocol):
 
     async def record(self, record: Record) -> None:
         """Write one record and run its hooks; waits only for hooks that store messages. Never raises."""
+        ...
+
+
+class Auditor(Protocol):
+    """Takes note of who proved to be whom, and who was allowed what. Implemented by `records`."""
+
+    async def authentication(self, attempted: Identity, success: bool, auth: AuthInfo) -> None:
+        """Somebody tried to prove to be `attempted`; `auth` is what they were taken for then. Never raises."""
+        ...
+
+    async def authorization(
+        self, resource: str, privilege: str, allowed: bool, auth: AuthInfo, rule: str | None
+    ) -> None:
+        """Access to `resource` was decided, by the rules of resource `rule` when any matched. Never raises."""
         ...
 
 

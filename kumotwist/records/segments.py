@@ -32,9 +32,10 @@ _ANY_WRITE: Final = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 @frozen(kw_only=True)
 class SegmentOptions:
-    """How segments are cut and compressed; `duration` is in seconds, None for no limit."""
+    """How segments are named, cut and compressed; `duration` is in seconds, None for no limit."""
 
     max_size: int
+    prefix: str = ""
     duration: float | None = None
     level: int = 0
 
@@ -106,7 +107,7 @@ class SegmentWriter:
             segment.finish()
 
     def _begin(self, now: float) -> _Segment:
-        path, handle = _create(self.directory, self.suffix, now)
+        path, handle = _create(self.directory, self.options.prefix, self.suffix, now)
         compressor = zstandard.ZstdCompressor(level=self.options.level or 3, write_checksum=True).compressobj()
         deadline = now + self.options.duration if self.options.duration is not None else None
         self._segment = segment = _Segment(path, handle, compressor, deadline)
@@ -146,11 +147,11 @@ def mark_leftovers(directory: Path) -> None:
             os.close(handle)
 
 
-def _create(directory: Path, suffix: str, now: float) -> tuple[Path, int]:
+def _create(directory: Path, prefix: str, suffix: str, now: float) -> tuple[Path, int]:
     """A new, locked file named after `now`; another worker may have taken the very microsecond."""
     moment = dt.datetime.fromtimestamp(now, dt.UTC)
     for _ in range(1000):
-        path = directory / f"{moment:%Y%m%d-%H%M%S.%f}{suffix}"
+        path = directory / f"{prefix}{moment:%Y%m%d-%H%M%S.%f}{suffix}"
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, _MODE)
         except FileExistsError:

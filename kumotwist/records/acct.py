@@ -1,0 +1,88 @@
+"""The accounting log: who proved to be whom, and who was allowed what.
+
+JSON lines in segments of their own, `acct-YYYYMMDD-HHMMSS...`, as KumoMTA
+writes them for `kumo.aaa.configure_acct_log`. No secret is ever part of one.
+
+Public: `AcctLog`, `NO_ACCT_LOG` (both `Auditor`s of `core.interfaces`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from attrs import define, field
+
+from kumotwist.config.records import AcctLogConfig
+from kumotwist.core.connection import AuthInfo, Identity
+from kumotwist.core.json import JsonObject
+from kumotwist.core.schedule import format_rfc3339
+from kumotwist.net.threads import ReactorClock
+from kumotwist.records.blocks import BlockWriter, Key
+from kumotwist.records.segments import SegmentOptions, SegmentWriter
+
+
+@define(eq=False)
+class AcctLog:
+    """The `configure_acct_log` call. Raises ConfigError when its directory cannot be used."""
+
+    config: AcctLogConfig
+    _reactor: ReactorClock
+    _key: Key = field(init=False)
+    _lines: BlockWriter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config = self.config
+        self._key = (config.log_dir, "")
+        options = SegmentOptions(
+            max_size=config.max_file_size,
+            prefix="acct-",
+            duration=config.max_segment_duration,
+            level=config.compression_level,
+        )
+        writers = {self._key: SegmentWriter(Path(config.log_dir), "", options)}
+        self._lines = BlockWriter(f"acct-{config.log_dir}", config.back_pressure, writers, self._reactor)
+
+    async def authentication(self, attempted: Identity, success: bool, auth: AuthInfo) -> None:
+        """Note an attempt to prove an identity."""
+        if self.config.log_authn_ok if success else self.config.log_authn_fail:
+            identity: JsonObject = {"identity": attempted.identity, "context": attempted.context}
+            await self._write("Authentication", auth, {"attempted_identity": identity, "success": success})
+
+    async def authorization(
+        self, resource: str, privilege: str, allowed: bool, auth: AuthInfo, rule: str | None
+    ) -> None:
+        """Note a decision about access."""
+        if self.config.log_authz_allow if allowed else self.config.log_authz_deny:
+            access = "Allow" if allowed else "Deny"
+            decision: JsonObject = {"target_resource": resource, "privilege": privilege, "access": access}
+            await self._write("Authorization", auth, {**decision, "matching_resource": rule})
+
+    async def close(self) -> None:
+        """Write what waits and finish the segment."""
+        await self._lines.close()
+
+    async def _write(self, kind: str, auth: AuthInfo, what: JsonObject) -> None:
+        when = format_rfc3339(self._reactor.seconds())
+        line = msgspec.json.encode({"type": kind, "timestamp": when, **what, "auth_info": auth.to_json()})
+        await self._lines.add(self._key, line + b"\n")
+
+
+class _NoAcctLog:
+    """Notes nothing."""
+
+    async def authentication(self, attempted: Identity, success: bool, auth: AuthInfo) -> None:
+        """Nothing to do."""
+
+    async def authorization(
+        self, resource: str, privilege: str, allowed: bool, auth: AuthInfo, rule: str | None
+    ) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+#: For a policy without an accounting log.
+NO_ACCT_LOG: Final = _NoAcctLog()

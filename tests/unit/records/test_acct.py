@@ -1,0 +1,54 @@
+"""The accounting log."""
+
+import json
+
+import pytest_twisted
+import zstandard
+from twisted.internet import reactor
+
+from kumotwist.config.records import AcctLogConfig
+from kumotwist.core.connection import AuthInfo, Identity
+from kumotwist.records.acct import NO_ACCT_LOG, AcctLog
+
+WHO = Identity("scott", "HttpBasicAuth")
+AUTH = AuthInfo("127.0.0.1", (WHO,), ("g",))
+
+
+async def note(log):
+    for success in (True, False):
+        await log.authentication(WHO, success, AUTH if success else AuthInfo("127.0.0.1"))
+    for allowed in (True, False):
+        await log.authorization("http_listener/x/metrics", "GET", allowed, AUTH, "http_listener/*" if allowed else None)
+    await log.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_logins_and_decisions_are_lines_in_segments_of_their_own(tmp_path):
+    """An auditor can see who logged in and who was refused what."""
+    await note(AcctLog(AcctLogConfig(log_dir=str(tmp_path)), reactor))
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("acct-2")
+    with open(path, "rb") as file:
+        records = [json.loads(line) for line in zstandard.ZstdDecompressor().stream_reader(file).read().splitlines()]
+    assert [one["type"] for one in records] == ["Authentication"] * 2 + ["Authorization"] * 2
+    assert records[0].pop("timestamp").endswith("Z")
+    assert records[0] == {
+        "type": "Authentication",
+        "attempted_identity": {"identity": "scott", "context": "HttpBasicAuth"},
+        "success": True,
+        "auth_info": AUTH.to_json(),
+    }
+    assert [one["access"] for one in records[2:]] == ["Allow", "Deny"]
+    assert [one["matching_resource"] for one in records[2:]] == ["http_listener/*", None]
+    assert records[2]["target_resource"] == "http_listener/x/metrics"
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_kind_can_be_left_out(tmp_path):
+    """Only what was asked for is written; without a log, nothing is."""
+    config = AcctLogConfig(
+        log_dir=str(tmp_path), log_authn_ok=False, log_authn_fail=False, log_authz_allow=False, log_authz_deny=False
+    )
+    await note(AcctLog(config, reactor))
+    await note(NO_ACCT_LOG)
+    assert list(tmp_path.iterdir()) == []
