@@ -36,6 +36,8 @@ BASIC: Final = "HttpBasicAuth"
 #: Seconds that a verdict on a credential is kept, and how many are (KumoMTA: 60 s; the number is ours).
 VERDICT_TTL: Final = 60.0
 MAX_VERDICTS: Final = 1024
+#: Client addresses remembered. Ours: as many as verdicts.
+MAX_PEERS: Final = 1024
 #: RFC 9110 s11.6.1 wants a challenge with every 401.
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="kumotwist", charset="UTF-8"'}
 #: Characters of an Authorization header; user and password of 1 KiB each fit.
@@ -50,12 +52,12 @@ class Authenticator:
     trusted: Cidrs
     clock: Clock
     _key: bytes = field(factory=lambda: os.urandom(32), init=False, repr=False)
+    _peers: dict[str, AuthInfo] = field(factory=dict, init=False, repr=False)
     _verdicts: dict[bytes, tuple[float, AuthInfo | None]] = field(factory=dict, init=False, repr=False)
 
     async def authenticate(self, request: HttpRequest) -> AuthInfo:
         """Who sent `request`. Raises HttpError."""
-        groups = (TRUSTED_GROUP,) if request.peer_address in self.trusted else ()
-        peer = AuthInfo(request.peer_address, (), groups)
+        peer = self._peer(request.peer_address)
         header = request.headers("authorization")
         if header is None:
             return peer
@@ -67,6 +69,16 @@ class Authenticator:
         if auth is None:
             raise HttpError(401, f"{BASIC} Authentication Failed for {user}", CHALLENGE)
         return peer.merged(auth)
+
+    def _peer(self, address: str) -> AuthInfo:
+        """What the address alone says; looking through networks for each request would cost more than the rest."""
+        peer = self._peers.get(address)
+        if peer is None:
+            if len(self._peers) >= MAX_PEERS:
+                self._peers.clear()
+            groups = (TRUSTED_GROUP,) if address in self.trusted else ()
+            peer = self._peers[address] = AuthInfo(address, (), groups)
+        return peer
 
     async def _verdict(self, credential: str, user: str, password: str | None) -> AuthInfo | None:
         digest = hashlib.blake2b(credential.encode(), key=self._key, digest_size=32).digest()

@@ -205,7 +205,8 @@ class _Channel(http.HTTPChannel):
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
-        if self._state is _State.READING:
+        # Not by READING: a pipelined request may be complete in the buffer when the one before it ends.
+        if self._state is not _State.CLOSING:
             self._enter(_State.HANDLING)
             super().allContentReceived()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
+from support.fakes_intake import FakeGate, FakeQueue, FakeRecorder, FakeStore
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
@@ -22,7 +23,6 @@ from kumotwist.core.message import Message
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.http import build_site, inject_route
 from kumotwist.intake.inject import Injection
-from support.fakes_intake import FakeGate, FakeQueue, FakeRecorder, FakeStore
 
 HOSTNAME = "mx.example.com"
 
@@ -103,6 +103,7 @@ class RawClient(Protocol):
 
     def __init__(self) -> None:
         self.data = b""
+        self.has_bodies = True
         self.closed: Deferred[None] = Deferred()
         self._waiting: list[Deferred[Answer]] = []
 
@@ -138,12 +139,12 @@ class RawClient(Protocol):
             return None
         lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
-        length = int(headers.get("content-length", "0"))
+        length = int(headers.get("content-length", "0")) if self.has_bodies else 0
         if len(rest) < length:
             return None
         self.data = rest[length:]
         body = rest[:length]
-        if headers.get("content-encoding") == "gzip":
+        if body and headers.get("content-encoding") == "gzip":
             body = zlib.decompress(body, 31)
         return Answer(int(lines[0].split()[1]), headers, body)
 
@@ -168,6 +169,7 @@ class Peer:
     async def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         """One request on a connection of its own; `_` in a header's name stands for `-`."""
         client = await self.connect()
+        client.has_bodies = method != "HEAD"
         client.send(encode(method, path, body, **headers))
         return await client.next()
 
@@ -176,6 +178,11 @@ class Peer:
         body = request if isinstance(request, bytes) else json.dumps(request).encode()
         headers.setdefault("content_type", "application/json")
         return await self.request("POST", "/api/inject/v1", body, **headers)
+
+    async def close_gently(self) -> None:
+        """As the daemon does at shutdown: no new connections, and the old ones may finish."""
+        await self.port.stopListening()
+        await self.site.close()
 
     async def close(self) -> None:
         await self.port.stopListening()
