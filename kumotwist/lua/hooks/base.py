@@ -1,0 +1,84 @@
+"""What the event groups share: the program in force, and reading what a handler returned.
+
+Public: `Hooks`, `returned`, `auth_answer`. What can go wrong: PolicyError that
+names the handler when it returned something else than its event asks for.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from kumotwist.config.structure import structure
+from kumotwist.core.connection import AuthInfo, Identity
+from kumotwist.core.errors import ConfigError, PolicyError
+from kumotwist.lua.program import Program
+
+T = TypeVar("T")
+
+
+class Hooks:
+    """Base of the event groups."""
+
+    @property
+    def program(self) -> Program:
+        """The program in force."""
+        raise NotImplementedError
+
+    def handles(self, event: str) -> bool:
+        """Whether policy has a handler for the event."""
+        return event in self.program.sources
+
+    async def notify(self, event: str, *arguments: object) -> None:
+        """Run an event whose result does not matter, if there is a handler."""
+        program = self.program
+        if event in program.sources:
+            await program.run(event, *arguments)
+
+    async def ask(self, event: str, *arguments: object) -> object:
+        """The first value that the handler returned; None without a handler, and when it returned nothing or nil."""
+        program = self.program
+        if event not in program.sources:
+            return None
+        results = await program.run(event, *arguments)
+        return results[0] if results else None
+
+
+def returned(cls: type[T], value: object, event: str, program: Program) -> T:
+    """`value` as an options object. Raises PolicyError that says which handler gave it."""
+    if isinstance(value, cls):
+        return value
+    where = f"{program.source_of(event)}: {event}"
+    if value is None:
+        raise PolicyError(f"{where} returned nil where a {cls.__name__} is needed; a bare `return` passes it on")
+    try:
+        return structure(cls, value, where)
+    except ConfigError as error:
+        raise PolicyError(str(error)) from None
+
+
+def auth_answer(value: object, event: str, program: Program) -> AuthInfo | bool:
+    """What an authentication event returned: a boolean or an AuthInfo table."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    where = f"{program.source_of(event)}: {event}"
+    if not isinstance(value, dict):
+        raise PolicyError(f"{where} must return true, false or an AuthInfo table")
+    try:
+        return _auth_info(value)
+    except (KeyError, TypeError) as error:
+        raise PolicyError(f"{where} returned an AuthInfo that cannot be read: {error}") from None
+
+
+def _auth_info(table: dict[str, object]) -> AuthInfo:
+    unknown = set(table) - {"peer_address", "identities", "groups"}
+    if unknown:
+        raise TypeError(f"unknown entry '{min(unknown)}'")
+    identities, groups = table.get("identities") or [], table.get("groups") or []
+    if not isinstance(identities, list) or not isinstance(groups, list):
+        raise TypeError("identities and groups must be lists")
+    peer = table.get("peer_address")
+    return AuthInfo(
+        str(peer) if peer is not None else None,
+        tuple(Identity(str(one["identity"]), str(one.get("context", "GenericAuth"))) for one in identities),
+        tuple(str(group) for group in groups),
+    )
