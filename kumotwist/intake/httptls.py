@@ -15,7 +15,6 @@ from typing import Final, cast
 from attrs import define, field
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory, IReactorTime
-from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -24,7 +23,7 @@ from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.tasks import Tasks
-from kumotwist.net.tls import ContextSources, ServerTls
+from kumotwist.net.tls import ContextSources, ServerContext, ServerTls
 
 log: Final = Logger()
 
@@ -52,7 +51,7 @@ class _Renewing:
     tls: ServerTls
     sources: ContextSources
     tasks: Tasks
-    last: CertificateOptions
+    last: ServerContext
     _is_renewing: bool = field(default=False, init=False)
 
     def serverConnectionForTLS(self, _: TLSMemoryBIOProtocol) -> SSL.Connection:

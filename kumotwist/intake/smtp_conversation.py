@@ -17,7 +17,6 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import CertificateOptions
 
 from kumotwist.config.listener import SmtpListenerConfig
 from kumotwist.core.connection import AuthInfo, ConnectionMeta, Identity
@@ -30,7 +29,7 @@ from kumotwist.intake.smtp_options import overlay
 from kumotwist.intake.smtp_relay import Relay
 from kumotwist.intake.smtp_transaction import Transaction
 from kumotwist.net.drive import drive
-from kumotwist.net.tls import ContextSources, TlsFacts
+from kumotwist.net.tls import ContextSources, ServerContext, TlsFacts
 from kumotwist.proto.mime.trace import Reception
 from kumotwist.proto.smtp import replies
 from kumotwist.proto.smtp.events import (
@@ -77,7 +76,7 @@ class Conversation:
         self.session_id = str(uuid.uuid4())
         self.conn = ConnectionMeta()
         self.conn.meta["reception_protocol"] = "ESMTP"
-        self.tls_context: CertificateOptions | None = None
+        self.tls_context: ServerContext | None = None
         self.transaction: Transaction | None = None
         self._handles = listener.policy.handles
         self._place(client, local)

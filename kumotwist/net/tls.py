@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
-from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.core.errors import ConfigError, SecretUnavailable
@@ -79,35 +80,58 @@ def _ascii(hostname: str) -> str:
     return hostname if hostname.isascii() else hostname.encode("idna").decode()
 
 
-def server_context(identity: Identity, client_ca: bytes | None = None) -> CertificateOptions:
+@implementer(IOpenSSLServerConnectionCreator)
+@define(eq=False)
+class ServerContext:
+    """What `startTLS` and `TLSMemoryBIOFactory` want: makes OpenSSL's server side of a connection."""
+
+    context: SSL.Context
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: ARG002
+        """See `IOpenSSLServerConnectionCreator`."""
+        return SSL.Connection(self.context, None)
+
+    def getContext(self) -> SSL.Context:
+        """The context itself, for older interfaces of Twisted's."""
+        return self.context
+
+
+def server_context(identity: Identity, client_ca: bytes | None = None) -> ServerContext:
     """A context for TLS 1.2 and later; with `client_ca` (PEM) clients must show a certificate of that CA.
 
     Raises ConfigError when something is no PEM or key and certificate do not match.
     """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    # RFC 8996: nothing below TLS 1.2.
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION)
     try:
-        chain = [crypto.X509.from_cryptography(one) for one in x509.load_pem_x509_certificates(identity.chain)]
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, identity.key)
-        roots = [] if client_ca is None else x509.load_pem_x509_certificates(client_ca)
-    except (ValueError, crypto.Error) as error:
-        raise ConfigError(f"a TLS certificate, key or CA is not usable PEM: {_reason(error)}") from None
-    options = CertificateOptions(
-        privateKey=key,
-        certificate=chain[0],
-        extraCertChain=chain[1:],
-        verify=client_ca is not None,
-        caCerts=[crypto.X509.from_cryptography(one) for one in roots] or None,
-        raiseMinimumTo=TLSVersion.TLSv1_2,
-    )
-    try:
-        options.getContext()
-    except SSL.Error as error:
-        raise ConfigError(f"the TLS private key does not belong to the certificate: {_reason(error)}") from None
-    return options
+        leaf, *chain = x509.load_pem_x509_certificates(identity.chain)
+        context.use_certificate(leaf)
+        for certificate in chain:
+            context.add_extra_chain_cert(certificate)
+        key = serialization.load_pem_private_key(identity.key, None)
+        context.use_privatekey(key)  # type: ignore[arg-type]  # pyOpenSSL names fewer key types than PEM can hold
+        context.check_privatekey()
+        if client_ca is not None:
+            _require_client_of(context, client_ca)
+    except (ValueError, TypeError, SSL.Error):
+        # No reason given: it could quote the key.
+        raise ConfigError(
+            "tls_certificate, tls_private_key and tls_required_client_ca do not fit together as PEM"
+        ) from None
+    return ServerContext(context)
 
 
-def _reason(error: Exception) -> str:
-    """The text of an error, never the key material."""
-    return type(error).__name__ if isinstance(error, (crypto.Error, SSL.Error)) else str(error)
+def _require_client_of(context: SSL.Context, client_ca: bytes) -> None:
+    store = context.get_cert_store()
+    for root in x509.load_pem_x509_certificates(client_ca):
+        authority = crypto.X509.from_cryptography(root)
+        if store is not None:
+            store.add_cert(authority)
+        context.add_client_ca(root)
+    context.set_session_id(b"kumotwist")
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
 
 
 @frozen
@@ -124,7 +148,7 @@ class ContextSources:
 class _Cached:
     sources: ContextSources
     expires: float
-    context: CertificateOptions
+    context: ServerContext
 
 
 @define(eq=False)
@@ -136,12 +160,12 @@ class ServerTls:
     #: Looked through by equality, since the arguments of a key event may be tables.
     _cached: list[_Cached] = field(factory=list, init=False)
 
-    def ready(self, sources: ContextSources) -> CertificateOptions | None:
+    def ready(self, sources: ContextSources) -> ServerContext | None:
         """The context when it is at hand, without waiting."""
         cached = self._find(sources)
         return cached.context if cached is not None and self.clock.seconds() < cached.expires else None
 
-    async def context(self, sources: ContextSources) -> CertificateOptions:
+    async def context(self, sources: ContextSources) -> ServerContext:
         """The context for these sources.
 
         When a renewal fails, the last good one is used for another while.
@@ -164,12 +188,12 @@ class ServerTls:
     def _find(self, sources: ContextSources) -> _Cached | None:
         return next((one for one in self._cached if one.sources == sources), None)
 
-    def _keep(self, sources: ContextSources, context: CertificateOptions) -> None:
+    def _keep(self, sources: ContextSources, context: ServerContext) -> None:
         ttl = CONTEXT_TTL if sources.certificate is not None else float("inf")
         others = [one for one in self._cached if one.sources != sources]
         self._cached = [_Cached(sources, self.clock.seconds() + ttl, context), *others[: MAX_CONTEXTS - 1]]
 
-    async def _load(self, sources: ContextSources) -> CertificateOptions:
+    async def _load(self, sources: ContextSources) -> ServerContext:
         ca = await self.keys.load(sources.client_ca) if sources.client_ca is not None else None
         if sources.certificate is None:
             return server_context(self_signed(sources.hostname), ca)

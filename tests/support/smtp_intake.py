@@ -1,0 +1,179 @@
+"""A running SMTP listener on loopback with doubles around it, and a client that speaks raw octets to it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+
+from support.fakes_intake import FakeGate, FakeKeys, FakePolicy, FakeQueue, FakeRecorder, FakeStore
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import Clock, deferLater
+
+from kumotwist.config.listener import SmtpListenerConfig
+from kumotwist.core.ids import IdGenerator
+from kumotwist.intake.admission import Admission
+from kumotwist.intake.smtp import SmtpFactory
+
+#: No wait of a test takes longer, unless something is wrong.
+PATIENCE = 10
+
+
+class Wire(Protocol):
+    """Sends octets; waits for whole replies or the end."""
+
+    def __init__(self):
+        self.received = b""
+        self.is_closed = False
+        self.reason = None
+        self._waiting = None
+
+    def connectionMade(self):
+        self.transport.setTcpNoDelay(True)
+
+    def dataReceived(self, data):
+        self.received += data
+        self._wake()
+
+    def connectionLost(self, reason):
+        self.is_closed = True
+        self.reason = reason
+        self._wake()
+
+    def _wake(self):
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    async def _wait(self):
+        self._waiting = Deferred()
+        self._waiting.addTimeout(PATIENCE, reactor)
+        await self._waiting
+
+    def send(self, data):
+        self.transport.write(data)
+
+    async def reply(self):
+        """The next reply: its lines joined by newlines."""
+        lines = []
+        while True:
+            while b"\r\n" not in self.received:
+                assert not self.is_closed, f"closed after {lines}"
+                await self._wait()
+            line, _, self.received = self.received.partition(b"\r\n")
+            lines.append(line.decode())
+            if line[3:4] == b" ":
+                return "\n".join(lines)
+
+    async def ask(self, command):
+        """Send a command line; its reply."""
+        self.send((command if isinstance(command, bytes) else command.encode()) + b"\r\n")
+        return await self.reply()
+
+    async def closed(self):
+        """Wait for the end; what came before it."""
+        while not self.is_closed:
+            await self._wait()
+        return self.received
+
+    async def transaction(self, body=b"Subject: x\r\n\r\nhi\r\n", sender="a@b.example", recipients=("c@d.example",)):
+        """One whole transaction; the reply to the end of data."""
+        assert (await self.ask(f"MAIL FROM:<{sender}>"))[:3] == "250"
+        for recipient in recipients:
+            assert (await self.ask(f"RCPT TO:<{recipient}>"))[:3] == "250"
+        assert (await self.ask("DATA"))[:3] == "354"
+        self.send(body + b".\r\n")
+        return await self.reply()
+
+    async def start_tls(self):
+        """STARTTLS and handshake; anybody's certificate is fine."""
+        assert await self.ask("STARTTLS") == "220 Ready to Start TLS"
+        self.transport.startTLS(CertificateOptions())
+
+
+async def turns(count=4):
+    """Let the reactor go round: both ends of a socket are in this process."""
+    for _ in range(count):
+        await deferLater(reactor, 0)
+
+
+class House:
+    """What stands behind the listener."""
+
+    def __init__(self, handlers, options):
+        self.clock = Clock()
+        self.clock.advance(time.time())
+        self.policy = FakePolicy(dict(handlers))
+        self.store, self.recorder, self.queue = FakeStore(), FakeRecorder(), FakeQueue()
+        self.gate, self.keys = FakeGate(), FakeKeys()
+        admission = Admission(self.store, self.recorder, self.queue, self.clock)
+        self.factory = SmtpFactory(
+            SmtpListenerConfig(**options),
+            self.policy,
+            admission,
+            self.recorder,
+            self.gate,
+            self.keys,
+            IdGenerator(self.clock.seconds),
+            self.clock,
+            "mx.test",
+        )
+        self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        self.clients = []
+
+    async def raw(self):
+        """A client that has not read the banner."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        client = await endpoint.connect(Factory.forProtocol(Wire))
+        self.clients.append(client)
+        return client
+
+    async def client(self, hello="EHLO client.test"):
+        """A client that was greeted and said hello."""
+        client = await self.raw()
+        assert (await client.reply())[:3] == "220"
+        if hello:
+            assert (await client.ask(hello))[:3] == "250"
+        return client
+
+    @property
+    def messages(self):
+        return self.queue.messages
+
+    @property
+    def sessions(self):
+        return list(self.factory._sessions)
+
+    async def pass_time(self, seconds, step=1.0):
+        """Move the clock as the reactor would: second by second."""
+        while seconds > 0:
+            self.clock.advance(min(step, seconds))
+            seconds -= step
+            await turns()
+
+    async def close(self):
+        await self.port.stopListening()
+        for client in self.clients:
+            client.transport.abortConnection()
+        for client in self.clients:
+            await client.closed()
+        stopped = self.factory.stop(1)
+        for session in self.sessions:
+            session.abort()
+        stopped.addTimeout(PATIENCE, reactor)
+        await stopped
+        await turns()
+        assert not self.clock.getDelayedCalls(), "a timer was left behind"
+
+
+@asynccontextmanager
+async def smtp_house(handlers=(), **options):
+    """A listener with these policy handlers and options."""
+    house = House(handlers, options)
+    try:
+        yield house
+    finally:
+        await house.close()
