@@ -16,6 +16,7 @@ import enum
 import zlib
 from collections.abc import Iterable
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.defer import Deferred
@@ -48,6 +49,10 @@ LINGER: Final = 15.0
 SWEEP_INTERVAL: Final = 5.0
 #: Replies longer than this are compressed when the client can read that. Ours: shorter ones fit a packet.
 COMPRESS_FROM: Final = 1400
+
+
+#: Reason phrases; Twisted knows fewer.
+_REASONS: Final = {one.value: one.phrase.encode() for one in HTTPStatus}
 
 
 class _Transport(Protocol):
@@ -245,7 +250,7 @@ class _Channel(http.HTTPChannel):
         if self._state is _State.CLOSING:
             return
         self._enter(_State.CLOSING)
-        reason = http.RESPONSES.get(reply.code, b"Refused")
+        reason = _REASONS.get(reply.code, b"Refused")
         head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
         transport = cast("_Transport", self.transport)
         transport.write(head % (reply.code, reason, reply.content_type.encode(), len(reply.body)) + reply.body)
@@ -331,7 +336,7 @@ class _Request(http.Request):
         if self._disconnected or self.finished:
             return
         body = reply.body
-        self.setResponseCode(reply.code)
+        self.setResponseCode(reply.code, _REASONS.get(reply.code, b"Refused"))
         headers = self.responseHeaders
         if len(body) > COMPRESS_FROM and "gzip" in (self._header("accept-encoding") or ""):
             body = zlib.compress(body, 1, 31)
