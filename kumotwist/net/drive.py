@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
@@ -45,11 +46,15 @@ class Driven(Generic[T]):
         """Let it run on by itself; neither `done` nor `failed` is called any more."""
         self._done = self._failed = _ignore
 
-    def step(self, _: object = None) -> None:
-        """Go on to the next wait or to the end."""
+    def step(self, result: object = None) -> None:
+        """Go on to the next wait or to the end; `result` is what was waited for."""
         self._waiting = None
         try:
-            waiting = self._coroutine.send(None)
+            if isinstance(result, Failure):
+                waiting = result.throwExceptionIntoGenerator(self._coroutine)
+            else:
+                # The Deferred itself hands its result over.
+                waiting = self._coroutine.send(None)
         except StopIteration as stop:
             self.has_ended = True
             self._done(stop.value)
