@@ -218,6 +218,8 @@ class HttpClient:
             for name, values in response.headers.getAllRawHeaders()
             for value in values
         ]
+        if isinstance(response.length, int):  # twisted.web keeps the headers of the connection to itself
+            pairs.append(("Content-Length", str(response.length)))
         return HttpResponse(response.code, pairs, body)
 
 

@@ -34,6 +34,8 @@ class ResponseShape(Shape):
 
     code: int
     headers: Headers
+    #: What Content-Length said, else UNKNOWN_LENGTH, a str.
+    length: int | str
 
     def deliverBody(self, protocol: Protocol) -> None: ...
 

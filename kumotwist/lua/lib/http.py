@@ -132,9 +132,9 @@ class Request:
             self.header(name, value)
         return self
 
-    def timeout(self, duration_: object) -> Request:
+    def timeout(self, limit: object) -> Request:
         """Bound this exchange; a text like `30s` or a number of seconds, whole numbers too."""
-        self._timeout = duration(duration_, "timeout")
+        self._timeout = duration(limit, "timeout")
         return self
 
     def basic_auth(self, username: object, password: object = None) -> Request:

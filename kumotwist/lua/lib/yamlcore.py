@@ -58,6 +58,7 @@ def _whole_number(loader: SafeLoader, node: yaml.ScalarNode) -> int:
 
 for _tag, _pattern, _first in _CORE_SCHEMA:
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
+    _Dumper.add_implicit_resolver(_tag, re.compile(_pattern), _first)
 _Loader.add_constructor(_INT, _whole_number)
 
 
