@@ -12,7 +12,7 @@ wrong: `RequestProblem` for a request that is wrong as a whole; `Overload`,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field, frozen
@@ -29,7 +29,6 @@ from kumotwist.core.interfaces import Gatekeeper, HttpPolicy
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
-from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import NULL_QUEUE, Admission
 from kumotwist.intake.compose import Composer
 from kumotwist.intake.httpauth import summary
@@ -124,11 +123,6 @@ class Injection:
     #: Whether somebody delivers the generator queue (`intake.generator`); otherwise nothing is deferred.
     can_defer: bool = False
     templates: Templates = field(factory=Templates)
-    _received: int = field(default=0, init=False)
-
-    def samples(self) -> Iterable[Sample]:
-        """Messages that were asked for over HTTP."""
-        yield Sample("total_messages_received", float(self._received), (("service", "http_listener"),))
 
     async def inject(self, request: InjectRequest, origin: Origin) -> InjectResult:
         """Make, save and queue the messages of `request`, which `inject_request.check` has judged.
@@ -149,7 +143,6 @@ class Injection:
         if request.deferred_generation and self.can_defer:
             return await self._defer(request, sender, origin)
         result = await _Run(self, request, sender, origin, composer).run()
-        self._received += len(request.recipients)
         return InjectResult() if request.deferred_generation else result
 
     async def _defer(self, request: InjectRequest, sender: EnvelopeAddress, origin: Origin) -> InjectResult:

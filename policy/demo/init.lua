@@ -85,7 +85,7 @@ local function settle(response)
   kumo.reject((code == 429 or code >= 500) and 400 or 550, disposition)
 end
 
-local function provider(path, make_body)
+local function provider(path, authorization, make_body)
   return function(domain, tenant, campaign)
     local client = kumo.http.build_client { timeout = '20s' }
     local sender = {}
@@ -93,7 +93,7 @@ local function provider(path, make_body)
     function sender:send(message)
       local request = client:post(api .. path)
       request:header('Content-Type', 'application/json')
-      request:bearer_auth 'demo-key'
+      request:header('Authorization', authorization)
       request:body(kumo.serde.json_encode(make_body(message)))
       return settle(request:send())
     end
@@ -106,7 +106,7 @@ local function provider(path, make_body)
   end
 end
 
-kumo.on('make.sendgrid', provider('/v3/mail/send', function(message)
+kumo.on('make.sendgrid', provider('/v3/mail/send', 'Bearer demo-key', function(message)
   local _, text_at = message:get_data():find('\r\n\r\n', 1, true)
   return {
     personalizations = { { to = { { email = message:recipient().email } } } },
@@ -116,7 +116,7 @@ kumo.on('make.sendgrid', provider('/v3/mail/send', function(message)
   }
 end))
 
-kumo.on('make.sparkpost', provider('/api/v1/transmissions', function(message)
+kumo.on('make.sparkpost', provider('/api/v1/transmissions', 'demo-key', function(message)
   return {
     recipients = { { address = { email = message:recipient().email } } },
     content = { email_rfc822 = message:get_data() },

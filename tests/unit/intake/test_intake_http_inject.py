@@ -493,7 +493,6 @@ async def test_many_clients_at_once(house, peer):
     answers = await DeferredList(waiting, fireOnOneErrback=True)
     assert [answer.code for _, answer in answers] == [200] * 100
     assert len({message.recipients[0] for message in house.queue.messages}) == 100
-    assert house.injection.samples().__next__().value == 100
 
 
 @pytest_twisted.ensureDeferred
