@@ -49,7 +49,11 @@ class SmtpListenerConfig:
     deferred_spool: bool = option(
         "Answer 250 before the message is on disk.", default=False, no_effect="a 250 always means that it is on disk"
     )
-    deferred_queue: bool = option("Answer 250 before policy has seen the message.", default=False)
+    deferred_queue: bool = option(
+        "Answer 250 before policy has seen the message.",
+        default=False,
+        no_effect="policy sees a message before its 250",
+    )
     batch_handling: BatchHandling = option("How recipients are grouped into messages.", default="BifurcateAlways")
     trace_headers: TraceHeaders = option("Headers that we add.", factory=TraceHeaders)
     meta: Mapping[str, Json] = option("Meta given to each connection.", factory=dict)
