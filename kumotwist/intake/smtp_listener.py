@@ -49,7 +49,6 @@ class Listener:
         yield Sample("connection_count", self.connections, _SERVICE)
         yield Sample("total_connection_count", self.connections_total, _SERVICE)
         yield Sample("total_connections_denied", self.connections_denied, _SERVICE)
-        yield Sample("smtp_server_rejections", self.rejections, _SERVICE)
 
 
 def refusal(error: BaseException, hostname: str) -> Rejection:

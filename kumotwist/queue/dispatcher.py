@@ -170,7 +170,7 @@ class Dispatcher:
     async def _serve_once(self) -> bool:
         """One batch; False when the session is to end."""
         ready = self.ready
-        if not ready.messages and not await self._wait(ready.path.idle_timeout):
+        if self.is_stopping or (not ready.messages and not await self._wait(ready.path.idle_timeout)):
             return False
         if self.is_stopping or len(ready.dispatchers) > ready.path.connection_limit.limit:
             return False

@@ -1,7 +1,7 @@
 """The queue's numbers under KumoMTA's names, read when somebody asks.
 
 Nothing is paid per label on the way of a message: counts are plain integers on
-the queues, added up here.
+the queues, added up here. Attempts and their ends are counted by `records`.
 
 Public: `samples_of`, `MAX_LABELS`.
 """
@@ -82,33 +82,24 @@ def _by_service(queues: Iterable[ReadyQueue], gone: Mapping[str, Totals]) -> Ite
     by_service.update(rollup)
     yield from _labelled("ready_count", ("service",), ready)
     yield from _labelled("connection_count", ("service",), connected)
-    yield from _totals("", ("service",), {(label,): totals for label, totals in by_service.items()})
+    yield from _totals(("service",), {(label,): totals for label, totals in by_service.items()})
 
 
 def _by_provider(queues: Iterable[ReadyQueue]) -> Iterator[Sample]:
     """By provider name, or site where the path names none; the pool is that of a queue that leads there."""
     connected, in_pool = _Numbers(), _Numbers()
-    by_provider: dict[tuple[str, ...], Totals] = {}
-    by_source: dict[tuple[str, ...], Totals] = {}
     for queue in queues:
         provider = queue.path.provider_name or queue.site
         connections = queue.connected
         connected[(provider,)] += connections
         in_pool[provider, queue.pool_name] += connections
-        by_provider.setdefault((provider,), Totals()).add(queue.totals)
-        by_source.setdefault((provider, queue.source.name, queue.pool_name), Totals()).add(queue.totals)
     yield from _labelled("connection_count_by_provider", ("provider",), connected)
     yield from _labelled("connection_count_by_provider_and_pool", ("provider", "pool"), in_pool)
-    yield from _totals("_by_provider", ("provider",), by_provider)
-    yield from _totals("_by_provider_and_source", ("provider", "source", "pool"), by_source)
 
 
-def _totals(suffix: str, labels: tuple[str, ...], totals: Mapping[tuple[str, ...], Totals]) -> Iterator[Sample]:
-    for name, attribute in (("delivered", "delivered"), ("transfail", "transfailed"), ("fail", "failed")):
-        yield from _labelled(f"total_messages_{name}{suffix}", labels, _counts(totals, attribute))
-    if not suffix:
-        yield from _labelled("total_connection_count", labels, _counts(totals, "connections"))
-        yield from _labelled("ready_full", labels, _counts(totals, "full"))
+def _totals(labels: tuple[str, ...], totals: Mapping[tuple[str, ...], Totals]) -> Iterator[Sample]:
+    yield from _labelled("total_connection_count", labels, _counts(totals, "connections"))
+    yield from _labelled("ready_full", labels, _counts(totals, "full"))
 
 
 def _counts(totals: Mapping[tuple[str, ...], Totals], attribute: str) -> _Numbers:
