@@ -53,6 +53,10 @@ class LargeBytes(amp.Argument):
         objects[name.decode()] = b"".join(strings.pop(b"%s.%d" % (name, index)) for index in range(count))
 
 
+class NoNumbers(Exception):
+    """A worker's metrics cannot be read: a defect of ours, told in its log. The others' are shown."""
+
+
 class Listen(amp.Command):
     """Worker: give me the listening socket of my listener `key`, wanted on `address`."""
 
@@ -108,6 +112,7 @@ class Snapshot(amp.Command):
 
     arguments: ClassVar[list[Any]] = []
     response = [(b"snapshot", LargeBytes())]
+    errors = {NoNumbers: b"NUMBERS"}
 
 
 class BumpEpoch(amp.Command):
@@ -149,7 +154,7 @@ class SupervisorEnd(amp.AMP):
         """The worker's numbers; None when it is gone."""
         try:
             answer = await self.callRemote(Snapshot)
-        except _UNREACHABLE:
+        except (*_UNREACHABLE, NoNumbers):
             return None
         snapshot: bytes = answer["snapshot"]
         return snapshot
@@ -261,7 +266,12 @@ class WorkerEnd(amp.AMP):
 
     @Snapshot.responder
     def _snapshot(self) -> dict[str, object]:
-        return {"snapshot": self._snapshot_now()}
+        try:
+            return {"snapshot": self._snapshot_now()}
+        except Exception as error:
+            # Undeclared, it would cost the connection, and that our life.
+            log.failure("the numbers cannot be read")
+            raise NoNumbers(str(error)) from error
 
     @BumpEpoch.responder
     def _bump(self) -> dict[str, object]:

@@ -79,6 +79,10 @@ class TextObserver:
     label: str = ""
     _broken: bool = field(default=False, init=False)
 
+    def set_filter(self, spec: str) -> None:
+        """Show by another filter from now on. Raises ConfigError."""
+        self.filter = Filter.parse(spec)
+
     def __call__(self, event: LogEvent) -> None:
         if self._broken or not self.filter.passes(event):
             return

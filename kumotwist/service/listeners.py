@@ -17,7 +17,8 @@ import socket
 from typing import Any, Final
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IProtocolFactory, IReactorTCP
+from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.protocol import Factory
 
 from kumotwist.core.errors import ConfigError
 
@@ -66,7 +67,7 @@ class FairPort(tcp.Port):
         return
 
 
-def adopt(reactor: IReactorTCP, sock: socket.socket, factory: IProtocolFactory) -> FairPort:
+def adopt(reactor: IReactorTCP, sock: socket.socket, factory: Factory[Any]) -> FairPort:
     """Listen on `sock`, which is duplicated: the caller keeps its own. Starts to accept at once."""
     make: Any = FairPort._fromListeningDescriptor
     port: FairPort = make(reactor, sock.fileno(), sock.family, factory)

@@ -159,8 +159,10 @@ class Sink(Protocol):
             self._sender, self._recipients = _path(line), []
         elif verb == "RCPT" and self._answer("rcpt", line):
             self._recipients.append(_path(line))
+        elif verb == "DATA" and not self._recipients:
+            self._say("503 5.5.1 no valid recipients")
         elif verb == "DATA":
-            self._in_data = bool(self._recipients) and self._answer("data", line, expect="3")
+            self._in_data = self._answer("data", line, expect="3")
         elif verb == "QUIT":
             self._say("221 bye")
             self.transport.loseConnection()

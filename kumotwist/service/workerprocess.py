@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import epollreactor
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
 
+from kumotwist.service import reactor as lean
 from kumotwist.service.options import Settings
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     """Run one worker until it is told to stop."""
     index, settings = int(sys.argv[1]), Settings.from_json(sys.argv[2])
     # The reactor before anything that could import another one.
-    epollreactor.install()
+    lean.install()
     from twisted.internet import reactor
 
     from kumotwist.service import diagnostics
@@ -31,10 +32,10 @@ def main() -> None:
     label = f"worker-{index} "
     observer: Any = diagnostics.observer(settings.diag_log_dir, settings.diag_filter, label)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    run(index, settings, reactor)
+    run(index, settings, reactor, observer.set_filter)
 
 
-def run(index: int, settings: Settings, reactor: Any) -> None:
+def run(index: int, settings: Settings, reactor: Any, set_log_filter: Callable[[str], object]) -> None:
     """The worker's life, with `reactor`."""
     from kumotwist.service.control import WorkerEnd
     from kumotwist.service.house import Supervised
@@ -47,7 +48,7 @@ def run(index: int, settings: Settings, reactor: Any) -> None:
         os.close(CONTROL_FD)
         return Supervised(index, settings.workers, end, reactor)
 
-    service = WorkerService(settings, house, reactor)
+    service = WorkerService(settings, house, reactor, set_log_filter)
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()

@@ -1,0 +1,291 @@
+"""One worker: the page on which all parts are made and handed to each other.
+
+Order matters twice. At the start: policy first, since it declares the rest;
+then the sockets, so that a port that cannot be had ends the start before the
+spool is touched; then spool, logs and queue, and the ways in last. At the
+stop: the ways in first, then what is on the wire, then logs and spool.
+
+Public: `Worker`. `start` raises ConfigError and PolicyError.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from kumotwist.admin import liveness, metrics
+from kumotwist.config.listener import HttpListenerConfig
+from kumotwist.config.queue import GeneratorProtocol, Protocol
+from kumotwist.config.records import AcctLogConfig
+from kumotwist.core.errors import ConfigError
+from kumotwist.core.ids import IdGenerator
+from kumotwist.core.interfaces import Channel
+from kumotwist.egress.registry import Channels
+from kumotwist.intake.admission import Admission
+from kumotwist.intake.generator import GeneratorChannel, InternalQueues
+from kumotwist.intake.http import build_site, inject_route
+from kumotwist.intake.httptls import with_tls
+from kumotwist.intake.inject import Injection
+from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.lua.declare import Declarations
+from kumotwist.lua.lib.catalog import Services, standard_libraries
+from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.net.clock import sleep
+from kumotwist.net.dns import CachingResolver, system_client
+from kumotwist.net.dnsswitch import ConfigurableResolver
+from kumotwist.net.httpserver import HttpSite
+from kumotwist.net.tasks import Tasks
+from kumotwist.net.tls import ServerTls
+from kumotwist.queue.manager import Manager
+from kumotwist.records.metrics import Metrics, merge
+from kumotwist.records.nodeid import node_id
+from kumotwist.records.recorder import RecordLog
+from kumotwist.secrets.store import KeyStore
+from kumotwist.service import lifecycle, listeners
+from kumotwist.service.gate import POLL_INTERVAL, Disk, Gate, MinFree, memory_limit
+from kumotwist.service.house import House
+from kumotwist.service.latestore import LateStore
+from kumotwist.service.options import Settings
+from kumotwist.spool.rocks import RocksStore
+from kumotwist.spool.shards import shards_of
+
+log: Final = Logger()
+
+#: Seconds between two returns of unused shares of machine-wide limits.
+SWEEP_INTERVAL: Final = 1.0
+#: Seconds that a claim of the spool's shards is tried again: a predecessor that drains still holds them.
+CLAIM_PATIENCE: Final = 20.0
+#: Seconds between two tries.
+CLAIM_PAUSE: Final = 0.25
+
+
+class Worker:
+    """Builds the parts, in order, and takes them down again."""
+
+    def __init__(self, settings: Settings, house: House, reactor: Any, set_log_filter: Callable[[str], object]) -> None:
+        """`reactor` is Twisted's; `set_log_filter` changes what the diagnostic log shows."""
+        self._settings = settings
+        self._house = house
+        self._reactor = reactor
+        self._set_log_filter = set_log_filter
+        self._closing: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self._metrics = Metrics(())
+        self._bump_epoch: Callable[[], object] = lambda: None
+
+    async def start(self) -> None:
+        """Build everything; returns when messages are taken. Longer than we like, but one page."""
+        settings, house, reactor = self._settings, self._house, self._reactor
+        hostname, ids, tasks = socket.gethostname(), IdGenerator(reactor.seconds), Tasks()
+        store: RocksStore | None = None
+        acct_logs: list[AcctLogConfig] = []
+
+        # Policy and what it may call. Parts that are made further down are looked up when policy calls them.
+        resolver = ConfigurableResolver(CachingResolver(system_client(reactor), reactor))
+        keys = KeyStore(reactor, tasks, os.environ, lambda name, args: policy.run_key_event(name, args))
+        libraries = Services(
+            reactor=reactor,
+            tasks=tasks,
+            keys=keys,
+            limits=house.limits,
+            resolver=resolver,
+            ids=ids,
+            epoch=lambda: policy.epoch,
+            declare_acct_log=acct_logs.append,
+        )
+        self._close_last("the policy's libraries", libraries.close)
+        self._close_last("the key sources", keys.close)
+        policy = await Policy.load(
+            Path(settings.policy),
+            PolicyServices(
+                store=LateStore(lambda: store),
+                injector=lambda: admission,
+                ids=ids,
+                clock=reactor,
+                tasks=tasks,
+                library=Path(str(files("kumotwist.lua").joinpath("share"))),
+                libraries=standard_libraries(libraries),
+                bump_epoch=house.spread_epoch,
+                set_log_filter=self._set_log_filter,
+            ),
+        )
+        await policy.pre_init()
+        await policy.init()
+        declared = policy.declarations
+        smtp_sockets = [
+            await house.listening_socket("smtp", number, config.listen)
+            for number, config in enumerate(declared.esmtp_listeners)
+        ]
+        http_sockets = [
+            await house.listening_socket(_scheme(config), number, config.listen)
+            for number, config in enumerate(declared.http_listeners)
+        ]
+
+        # Spool and logs.
+        store = opened = await self._open_store(_spool_directory(settings, declared))
+        self._close_last("the spool", opened.close)
+        recorder = RecordLog.open(
+            logs=declared.local_logs,
+            hooks=declared.log_hooks,
+            policy=policy,
+            inject=lambda message: admission.inject(message),
+            load_body=opened.load_body,
+            new_id=ids,
+            nodeid=node_id(Path(settings.state_dir), os.environ),
+            reactor=reactor,
+        )
+        self._close_last("the logs", recorder.close)
+        self._close_last("the policy's own logs", policy.shutdown_logging)
+        self._close_last("background work", tasks.close)
+
+        # The way out.
+        channels = Channels(resolver, keys, policy, reactor, reactor, hostname)
+
+        def channel_for(protocol: Protocol) -> Channel:
+            return generator if isinstance(protocol, GeneratorProtocol) else channels.channel_for(protocol)
+
+        queue = Manager(opened, InternalQueues(policy), recorder, house.limits, channel_for, reactor, tasks)
+
+        # The ways in.
+        gate = Gate(memory_limit() // house.count, _disks(settings, declared), lambda: opened.is_healthy)
+        admission = Admission(opened, recorder, queue, reactor)
+        injection = Injection(policy, admission, gate, ids, reactor, hostname, can_defer=True)
+        generator = GeneratorChannel(injection)
+        routes = (inject_route(injection), *liveness.routes(gate), *metrics.routes(self._text, self._json))
+        smtp = [
+            SmtpFactory(config, policy, admission, recorder, gate, keys, ids, reactor, hostname)
+            for config in declared.esmtp_listeners
+        ]
+        http = [build_site(config, policy, reactor, routes) for config in declared.http_listeners]
+        behind_tls = [
+            await with_tls(site, config, ServerTls(keys, reactor), tasks, config.hostname or hostname)
+            if config.use_tls
+            else site
+            for site, config in zip(http, declared.http_listeners, strict=True)
+        ]
+
+        # All is made: go.
+        self._metrics = Metrics((policy, opened, recorder, queue, channels, gate, *smtp, *http))
+        self._bump_epoch = policy.bump_epoch
+        queue.start()
+        gate.open()
+        ports = [
+            listeners.adopt(reactor, sock, factory)
+            for sock, factory in zip((*smtp_sockets, *http_sockets), (*smtp, *behind_tls), strict=True)
+        ]
+        self._close_last("the ways in and out", lambda: self._drain(gate, ports, smtp, http, queue))
+        self._every(POLL_INTERVAL, gate.poll)
+        self._every(SWEEP_INTERVAL, house.sweep)
+        policy.watch()
+        if house.index == 0:
+            for task in declared.tasks:
+                policy.start_task(task)
+        await house.ready()
+
+    async def stop(self) -> None:
+        """Take everything down, the last made first; each step even if another fails."""
+        while self._closing:
+            what, close = self._closing.pop()
+            try:
+                await close()
+            except Exception:
+                log.failure("{what} did not close cleanly", what=what)
+                lifecycle.exit_with(1)
+
+    def snapshot(self) -> bytes:
+        """Our numbers."""
+        return self._metrics.snapshot()
+
+    def bump_epoch(self) -> None:
+        """Read the policy anew."""
+        self._bump_epoch()
+
+    # -- steps --------------------------------------------------------------------------------------
+
+    async def _open_store(self, directory: Path) -> RocksStore:
+        """Claim our shards and open them; waits for a predecessor that is about to leave."""
+        shards = shards_of(self._house.index, self._house.count)
+        deadline = self._reactor.seconds() + CLAIM_PATIENCE
+        while True:
+            try:
+                return RocksStore.open(directory, shards, self._reactor)
+            except ConfigError:
+                if self._reactor.seconds() > deadline:
+                    raise
+            await sleep(self._reactor, CLAIM_PAUSE)
+
+    async def _drain(
+        self, gate: Gate, ports: Iterable[Any], smtp: Iterable[SmtpFactory], http: Iterable[HttpSite], queue: Manager
+    ) -> None:
+        """Accept no more, finish what is on the wire, in and out, within the bound."""
+        within = self._settings.shutdown_timeout
+        gate.shut()
+        await DeferredList([Deferred.fromCoroutine(_stop_port(port)) for port in ports], consumeErrors=True)
+        ways: list[Deferred[Any]] = [factory.stop(within) for factory in smtp]
+        ways += [Deferred.fromCoroutine(site.close()) for site in http]
+        ways.append(Deferred.fromCoroutine(queue.stop(within)))
+        for is_ok, problem in await DeferredList(ways, consumeErrors=True):
+            if not is_ok:
+                log.failure("a way in or out did not stop cleanly", problem)
+
+    def _every(self, seconds: float, call: Callable[[], object]) -> None:
+        loop = LoopingCall(call)
+        loop.clock = self._reactor
+        loop.start(seconds).addErrback(lambda failure: log.failure("a regular look failed", failure))
+
+        async def stop() -> None:
+            if loop.running:
+                loop.stop()
+
+        self._close_last("a regular look", stop)
+
+    def _close_last(self, what: str, close: Callable[[], Awaitable[object]]) -> None:
+        """Have `close` called at the stop, after all that is made later."""
+        self._closing.append((what, close))
+
+    async def _text(self) -> bytes:
+        return merge(await self._house.collect()).text()
+
+    async def _json(self) -> bytes:
+        return merge(await self._house.collect()).json()
+
+
+async def _stop_port(port: Any) -> None:
+    await port.stopListening()
+
+
+def _scheme(config: HttpListenerConfig) -> str:
+    return "https" if config.use_tls else "http"
+
+
+def _spool_directory(settings: Settings, declared: Declarations) -> Path:
+    """Where the policy puts its `meta` spool; without one, under the state directory."""
+    meta = declared.spools.get("meta")
+    return Path(meta.path) if meta is not None else Path(settings.state_dir) / "spool"
+
+
+def _disks(settings: Settings, declared: Declarations) -> list[Disk]:
+    """Every file system that mail or its records fill, with the policy's own thresholds."""
+    try:
+        disks = [
+            Disk(
+                str(_spool_directory(settings, declared)),
+                MinFree.parse(one.min_free_space),
+                MinFree.parse(one.min_free_inodes),
+            )
+            for one in declared.spools.values()
+        ] or [Disk(str(_spool_directory(settings, declared)))]
+        disks += [
+            Disk(one.log_dir, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes))
+            for one in declared.local_logs
+        ]
+    except ValueError as error:
+        raise ConfigError(f"min_free_space, min_free_inodes: {error}") from error
+    return disks
