@@ -122,7 +122,10 @@ class Injection:
     hostname: str
     #: Whether somebody delivers the generator queue (`intake.generator`); otherwise nothing is deferred.
     can_defer: bool = False
-    templates: Templates = field(factory=Templates)
+    templates: Templates = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.templates = Templates(self.clock.seconds)
 
     async def inject(self, request: InjectRequest, origin: Origin) -> InjectResult:
         """Make, save and queue the messages of `request`, which `inject_request.check` has judged.

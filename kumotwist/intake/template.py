@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 import minijinja
@@ -22,6 +22,7 @@ from attrs import frozen
 
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.json import Json, JsonObject
+from kumotwist.intake.template_dates import FILTERS
 
 Dialect: TypeAlias = Literal["Jinja", "Static", "Handlebars"]
 
@@ -66,10 +67,11 @@ class Template:
 class _Engine:
     """One minijinja environment with its templates by number; evicted ones are removed."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         self._environment = minijinja.Environment(
-            auto_escape_callback=_auto_escape, undefined_behavior="lenient", fuel=MAX_FUEL
+            auto_escape_callback=_auto_escape, undefined_behavior="lenient", fuel=MAX_FUEL, filters=FILTERS
         )
+        self._environment.add_global("now", now)
 
     def add(self, name: str, source: str) -> None:
         """Compile; raises TemplateProblem."""
@@ -90,7 +92,7 @@ class _Engine:
         except BaseException as error:
             # The engine reports a defect of its own with an exception outside Exception.
             if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-                raise TemplateProblem(f"{type(error).__name__}: {error}") from None
+                raise TemplateProblem(str(error)) from None
             raise
         if len(text) > MAX_OUTPUT:
             raise TemplateProblem(f"the text grows beyond {MAX_OUTPUT} characters")
@@ -98,10 +100,10 @@ class _Engine:
 
 
 class Templates:
-    """Compiles templates and keeps them; one per worker."""
+    """Compiles templates and keeps them; one per worker. `now` gives Unix seconds."""
 
-    def __init__(self) -> None:
-        self._engine = _Engine()
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._engine = _Engine(now)
         self._kept: OrderedDict[tuple[str, bool], str] = OrderedDict()
         self._kept_text = 0
         self._made = 0
