@@ -6,6 +6,7 @@ another family than the peer's, raises `OSError` or a Twisted ConnectError.
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -52,6 +53,18 @@ def _endpoint(reactor: Reactor, address: str, port: int, source: SourceConfig, t
     local = source.source_address
     if local is not None and (":" in local) != (":" in address):
         raise OSError(f"source address {local} and {address} are of different families")
+    if local is not None:
+        _check_plumbed(local)
     bind = None if local is None else (local, _ANY_PORT)
     kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
     return kind(reactor, address, port, timeout, bind)
+
+
+def _check_plumbed(address: str) -> None:
+    """Raise OSError when `address` is not ours: Twisted would leave its socket to the garbage collector."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, _ANY_PORT))
+        except OSError as error:
+            raise OSError(f"source address {address}: {error.strerror}") from None

@@ -78,7 +78,7 @@ class TlsAttempt:
     def clientConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Called by Twisted when TLS starts."""
         connection = SSL.Connection(self._context, None)
-        connection.set_app_data(self)
+        connection.set_verify(SSL.VERIFY_PEER, self._on_certificate)
         if not self._is_address:
             connection.set_tlsext_host_name(self._host.encode("ascii", "ignore"))
         self._connection = connection
@@ -100,11 +100,11 @@ class TlsAttempt:
             self.problem,
         )
 
-    def judge_chain(self, is_good: bool, error: int) -> bool:
+    def _on_certificate(self, _connection: SSL.Connection, _cert: X509, error: int, _depth: int, is_good: int) -> bool:
         """OpenSSL's word on one certificate of the chain; whether to go on."""
         if not is_good and self.problem is None:
             self.problem = _VERIFY_TEXTS.get(error, f"verification error {error}")
-        return is_good or not self._is_verifying
+        return bool(is_good) or not self._is_verifying
 
     def _name_problem(self, connection: SSL.Connection) -> str | None:
         try:
@@ -145,7 +145,6 @@ class ClientTls:
         # RFC 8996: nothing below TLS 1.2.
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_default_verify_paths()
-        context.set_verify(SSL.VERIFY_PEER, _on_certificate)
         store = context.get_cert_store()
         for root in self._extra_roots:
             for certificate in x509.load_pem_x509_certificates(root):
@@ -154,11 +153,6 @@ class ClientTls:
         if identity is not None:
             _use_identity(context, identity)
         return context
-
-
-def _on_certificate(connection: SSL.Connection, _certificate: X509, error: int, _depth: int, is_good: int) -> bool:
-    attempt = connection.get_app_data()
-    return isinstance(attempt, TlsAttempt) and attempt.judge_chain(bool(is_good), error)
 
 
 def _use_identity(context: SSL.Context, identity: ClientIdentity) -> None:

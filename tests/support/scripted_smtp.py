@@ -14,7 +14,9 @@ from typing import Any
 from attrs import define, field, frozen
 from OpenSSL import SSL
 from twisted.internet import defer
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
 
 #: Actions besides a text to send.
 STALL, RESET, CLOSE = "<stall>", "<reset>", "<close>"
@@ -91,24 +93,35 @@ class _Conversation(Protocol):
         if step is None:
             self.transport.write(b"500 5.5.1 what?\r\n")
             return
-        if step == "mail":
-            self.mail, self.rcpts = line, []
+        if step not in self.server.script and (refusal := self.out_of_order(step)):
+            self.transport.write(refusal)
+            return
         said = self.act(step)
-        if step == "rcpt" and said.startswith("2"):
+        if step == "mail" and said.startswith("2"):
+            self.mail, self.rcpts = line, []
+        elif step == "rcpt" and said.startswith("2"):
             self.rcpts.append(line)
         elif step == "data" and said.startswith("354"):
             self.is_in_data = True
         elif step == "starttls" and said.startswith("220") and self.server.context is not None:
             self.buffer = b""
             self.is_tls = True
-            self.transport.startTLS(_ContextFactory(self.server.context), False)
+            self.transport.startTLS(_ServerTls(self.server.context))
         elif step == "quit" and said.startswith("221"):
             self.transport.loseConnection()
+
+    def out_of_order(self, step: str) -> bytes:
+        """What a good server says to commands that have no place here; scripted steps do as they are told."""
+        if step == "rcpt" and not self.mail:
+            return b"503 5.5.1 MAIL first\r\n"
+        return b"554 5.5.1 no valid recipients\r\n" if step == "data" and not self.rcpts else b""
 
     def take_message(self, body: bytes) -> None:
         self.is_in_data = False
         self.server.messages.append(Received(self.mail, tuple(self.rcpts), body, self.number))
-        for _ in self.rcpts if self.server.is_lmtp else [None]:
+        answers = len(self.rcpts) if self.server.is_lmtp else 1
+        self.mail, self.rcpts = "", []
+        for _ in range(answers):
             self.act("dot")
 
     def act(self, step: str) -> str:
@@ -116,6 +129,9 @@ class _Conversation(Protocol):
         action = self.server.next_action(step, self.is_tls)
         if action == STALL:
             self.is_silent = True
+            if self.server.stalled is not None:
+                stalled, self.server.stalled = self.server.stalled, None
+                stalled.callback(step)
         elif action == RESET:
             self.is_silent = True
             self.transport.abortConnection()
@@ -128,12 +144,13 @@ class _Conversation(Protocol):
         return ""
 
 
-class _ContextFactory:
+@implementer(IOpenSSLServerConnectionCreator)
+class _ServerTls:
     def __init__(self, context: SSL.Context) -> None:
         self.context = context
 
-    def getContext(self) -> SSL.Context:
-        return self.context
+    def serverConnectionForTLS(self, _: Any) -> SSL.Connection:
+        return SSL.Connection(self.context, None)
 
 
 @define(eq=False)
@@ -155,6 +172,7 @@ class ScriptedSmtp:
     connections: int = 0
     open: set[_Conversation] = field(factory=set)
     emptied: defer.Deferred[None] | None = None
+    stalled: defer.Deferred[str] | None = None
     _counts: dict[str, int] = field(factory=dict)
 
     def next_action(self, step: str, is_tls: bool) -> str:
@@ -177,6 +195,11 @@ class ScriptedSmtp:
     def verbs(self) -> list[str]:
         """The first words of all commands."""
         return [line.split(" ")[0] for _, line in self.commands]
+
+    def when_stalled(self) -> defer.Deferred[str]:
+        """Fires when the script stalls next."""
+        self.stalled = defer.Deferred()
+        return self.stalled
 
     def drop_all(self) -> None:
         """Close every connection, as a server that restarts does."""

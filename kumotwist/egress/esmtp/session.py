@@ -12,6 +12,7 @@ from typing import Final
 
 from twisted.internet.defer import CancelledError
 
+from kumotwist.config.egress import EnableTls
 from kumotwist.config.queue import SmtpProtocol
 from kumotwist.core.errors import ConnectFailed, LocalProtocolError, SessionEnded
 from kumotwist.core.interfaces import OpenRequest
@@ -67,7 +68,7 @@ class EsmtpSession:
             return
         if self._has_attempted:
             raise SessionEnded("no host is left to try")
-        raise _no_host(failures)
+        raise _no_host(failures, self._request.path.enable_tls)
 
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
         """See `Session.deliver`. Cancelling it drops the connection."""
@@ -154,8 +155,8 @@ class EsmtpSession:
         return [HostFailed(f"{link.addr}: {ending}")]
 
 
-def _no_host(failures: Sequence[HostFailed]) -> ConnectFailed:
-    summary = _ALL_TLS if failures and all(failure.is_tls for failure in failures) else ""
+def _no_host(failures: Sequence[HostFailed], mode: EnableTls) -> ConnectFailed:
+    is_all_tls = mode == "OpportunisticInsecure" and failures and all(failure.is_tls for failure in failures)
     reasons = ", ".join(map(str, failures)) or "no more addresses to try!"
-    response = Response(400, f"{plans.NO_CANDIDATE}{summary}{reasons}")
+    response = Response(400, f"{plans.NO_CANDIDATE}{_ALL_TLS if is_all_tls else ''}{reasons}")
     return ConnectFailed(Outcome(Verdict.TRANSIENT, response, Scope.SESSION))

@@ -54,7 +54,7 @@ class ReplyTimeout(WireTrouble):
 class HostFailed(Exception):
     """One candidate could not be used; `str()` is its part of the summary.
 
-    `is_tls` marks a failure that OpportunisticInsecure TLS brought about.
+    `is_tls` marks a failure that TLS brought about, which clear text might not have.
     """
 
     def __init__(self, text: str, is_tls: bool = False) -> None:

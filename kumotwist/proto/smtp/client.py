@@ -62,6 +62,8 @@ class ClientSession:
                     raise RemoteProtocolError("Malformed Response: the peer answers before it is asked")
                 if exchange.is_done and self._finish(exchange, reply):
                     return ()
+            if self._parser.problem is not None:
+                raise self._parser.problem
         except RemoteProtocolError:
             self.is_usable = False
             raise

@@ -49,39 +49,53 @@ class Reply:
 
 
 class ReplyParser:
-    """Cuts a stream of bytes into replies."""
+    """Cuts a stream of bytes into replies.
 
-    __slots__ = ("_code", "_lines", "_rest")
+    `problem` is what was wrong behind the replies that the last `feed` gave;
+    the next one raises it.
+    """
+
+    __slots__ = ("_code", "_lines", "_rest", "problem")
 
     def __init__(self) -> None:
         self._rest = b""
         self._code = 0
         self._lines: list[bytes] = []
+        self.problem: RemoteProtocolError | None = None
 
     @property
     def is_midway(self) -> bool:
-        """Whether a reply has begun and is not complete."""
-        return bool(self._rest or self._lines)
+        """Whether something has come that is not a whole reply."""
+        return bool(self._rest or self._lines or self.problem)
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes, in order. Raises RemoteProtocolError."""
+        if self.problem is not None:
+            raise self.problem
         lines = (self._rest + data if self._rest else data).split(_LF)
         self._rest = lines.pop()
         replies: list[Reply] = []
-        for line in lines:
-            code = _FINAL.get(line[:4])
-            if code is None or self._lines or len(line) > MAX_LINE:
-                self._take_line(line, replies)
-            else:
-                replies.append(Reply(code, [line]))
-        if len(self._rest) > MAX_LINE:
-            raise RemoteProtocolError("Response line is too long")
+        try:
+            for line in lines:
+                code = _FINAL.get(line[:4])
+                if code is None or self._lines or len(line) > MAX_LINE:
+                    self._take_line(line, replies)
+                else:
+                    replies.append(Reply(code, [line]))
+            if len(self._rest) > MAX_LINE:
+                raise RemoteProtocolError("Response line is too long")
+        except RemoteProtocolError as problem:
+            # What came before still counts: it may be the verdict on a recipient.
+            if not replies:
+                raise
+            self.problem = problem
         return replies
 
     def reset(self) -> None:
         """Forget what was buffered: it was sent in clear, before TLS."""
         self._rest = b""
         self._lines = []
+        self.problem = None
 
     def _take_line(self, line: bytes, replies: list[Reply]) -> None:
         if len(line) > MAX_LINE:

@@ -1,0 +1,81 @@
+"""The registry: one channel per protocol, built-ins loaded when needed, others by entry point."""
+
+import importlib.metadata
+
+import pytest
+from attrs import frozen
+from support.fakes_egress import make_channels
+from twisted.internet import task
+
+from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, SmtpProtocol
+from kumotwist.core.errors import ConfigError
+from kumotwist.egress import registry
+from kumotwist.egress.null import NullChannel
+
+
+@frozen
+class PigeonProtocol:
+    """Options of a channel from elsewhere."""
+
+    loft: str = "roof"
+
+
+class PigeonKind:
+    """What a package announces under `kumotwist.egress`."""
+
+    options = PigeonProtocol
+
+    def __init__(self, services):
+        self.services = services
+
+    def make(self, protocol):
+        return NullChannel()
+
+    def samples(self):
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [
+        (SmtpProtocol(), "smtp_client"),
+        (CustomLuaProtocol(constructor="make.x"), "lua:make.x"),
+        (MaildirProtocol(maildir_path="/m"), "maildir:/m"),
+        (NullProtocol(), "null"),
+    ],
+)
+def test_every_protocol_has_its_channel(protocol, name):
+    """Ready queue names end in KumoMTA's protocol names."""
+    assert make_channels(task.Clock()).channel_for(protocol).protocol_name == name
+
+
+def test_equal_protocols_share_a_channel():
+    """A policy that returns equal options again and again costs nothing."""
+    channels = make_channels(task.Clock())
+    first = channels.channel_for(SmtpProtocol(mx_list=("a", "b")))
+    assert channels.channel_for(SmtpProtocol(mx_list=("a", "b"))) is first
+    assert channels.channel_for(SmtpProtocol(mx_list=("a",))) is not first
+
+
+def test_channels_are_bounded(monkeypatch):
+    """A policy that makes up a protocol per message cannot fill the memory."""
+    monkeypatch.setattr(registry, "MAX_CHANNELS", 3)
+    channels = make_channels(task.Clock())
+    for number in range(10):
+        channels.channel_for(SmtpProtocol(mx_list=(f"h{number}",)))
+    assert len(channels._channels) == 3
+
+
+def test_a_channel_from_elsewhere(monkeypatch):
+    """A package adds a channel by an entry point, without a change here."""
+    entry = importlib.metadata.EntryPoint("pigeon", f"{__name__}:PigeonKind", registry.ENTRY_POINTS)
+    monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda self: PigeonKind)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "kumotwist.egress" else [])
+    channels = make_channels(task.Clock())
+    assert isinstance(channels.channel_for(PigeonProtocol()), NullChannel)
+
+
+def test_a_protocol_that_nobody_serves():
+    """The error names what is missing."""
+    with pytest.raises(ConfigError, match="PigeonProtocol"):
+        make_channels(task.Clock()).channel_for(PigeonProtocol())
