@@ -63,21 +63,23 @@ class Transaction:
         if policy.handles("smtp_server_data"):
             await policy.smtp_server_data(message, self.conn)
         messages: Sequence[Message] = (message,)
-        if len(message.recipients) > 1 or policy.handles("smtp_server_split_transaction"):
+        if len(message.recipients) != 1 or policy.handles("smtp_server_split_transaction"):
             messages = await self._batches(message)
-        if self.config.trace_headers.received_header:
-            for one in messages:
-                self._prepend_received(one)
+        wants_received = self.config.trace_headers.received_header
         if policy.handles("smtp_server_message_received"):
             for one in messages:
+                if wants_received:
+                    self._prepend(one, self._received(one))
                 await policy.smtp_server_message_received(one, self.conn)
-        return await self._admit(messages)
+            messages = [one for one in messages if one.recipients]
+            wants_received = False
+        return await self._admit(messages, wants_received)
 
     def accepted(self) -> tuple[int, str]:
         """The reply when all is on disk and queueing takes its time."""
         return _accepted(self._messages, self._messages)
 
-    async def _admit(self, messages: Sequence[Message]) -> tuple[int, str]:
+    async def _admit(self, messages: Sequence[Message], wants_received: bool) -> tuple[int, str]:
         kept: Sequence[Message] = messages
         recorded: Sequence[Message] = ()
         if not self.relay.needs_no_policy:
@@ -87,9 +89,12 @@ class Transaction:
         if recorded:
             names, messages = [*names, *[NULL_QUEUE] * len(recorded)], [*kept, *recorded]
         self._messages = messages
-        if self.config.trace_headers.supplemental_header:
+        wants_supplemental = self.config.trace_headers.supplemental_header
+        if wants_received or wants_supplemental:
+            # Both in one go, since each copies the body.
             for one in kept:
-                self._prepend_supplemental(one)
+                above = self._supplemental(one) if wants_supplemental else b""
+                self._prepend(one, above + self._received(one) if wants_received else above)
         self.stage = Stage.SPOOL
         await self.admission.save(messages, names)
         self.stage = Stage.INSERT
@@ -98,7 +103,7 @@ class Transaction:
 
     async def _relayed(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
         """The messages to queue and those to record only. Raises Rejection when there are none."""
-        fates = [(one, await self.relay.fate(one)) for one in messages if one.recipients]
+        fates = [(one, await self.relay.fate(one)) for one in messages]
         kept = [one for one, fate in fates if fate is Fate.RELAY]
         recorded = [one for one, fate in fates if fate is Fate.RECORD]
         if not kept and not recorded:
@@ -116,7 +121,9 @@ class Transaction:
             groups = split(message.recipients, self.config.batch_handling)
         groups = [group for group in groups if group]
         if not groups:
-            raise PolicyError("smtp_server_split_transaction left no recipients")
+            raise PolicyError("policy left the transaction without recipients")
+        if len(groups) > 1 and len(groups) * message.size > self.admission.max_unsaved:
+            raise Rejection(552, "5.3.4 message too big for so many recipients")
         if len(groups) == 1:
             message.set_recipients(tuple(groups[0]))
             return (message,)
@@ -126,15 +133,15 @@ class Transaction:
         meta, due, schedule = dict(whole.meta), whole.due, whole.schedule
         return Message(self.ids(), whole.sender, tuple(recipients), meta, whole.body, due, 0, schedule)
 
-    def _prepend_received(self, message: Message) -> None:
-        recipient = message.recipients[0].email if message.recipients else ""
-        header = trace.received(self.reception, message.id.hex(), recipient, self.now)
-        message.body = header + (message.body or b"")
+    def _received(self, message: Message) -> bytes:
+        return trace.received(self.reception, message.id.hex(), message.recipients[0].email, self.now)
 
-    def _prepend_supplemental(self, message: Message) -> None:
+    def _supplemental(self, message: Message) -> bytes:
         recipients = [recipient.email for recipient in message.recipients]
-        header = trace.supplemental(self.config.trace_headers, recipients, message.meta)
-        message.body = header + (message.body or b"")
+        return trace.supplemental(self.config.trace_headers, recipients, message.meta)
+
+    def _prepend(self, message: Message, headers: bytes) -> None:
+        message.body = headers + (message.body or b"")
 
 
 def split(recipients: Sequence[EnvelopeAddress], handling: BatchHandling) -> Sequence[Sequence[EnvelopeAddress]]:
