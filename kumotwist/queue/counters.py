@@ -31,18 +31,12 @@ class Counters:
 
 @define(eq=False)
 class Totals:
-    """What a ready queue has done: connections made, refusals for want of room, recipients by verdict."""
+    """What a ready queue has done: connections made, refusals for want of room. Attempts are counted by `records`."""
 
     connections: int = 0
     full: int = 0
-    delivered: int = 0
-    transfailed: int = 0
-    failed: int = 0
 
     def add(self, other: Totals) -> None:
         """Add the counts of `other`."""
         self.connections += other.connections
         self.full += other.full
-        self.delivered += other.delivered
-        self.transfailed += other.transfailed
-        self.failed += other.failed

@@ -118,14 +118,12 @@ class Promoter:
         while left:
             position = left[route.robin.pick([route.pool.weights[one] for one in left])]
             ready = await self.ready_queues.ready_at(queue, route, position)
-            if len(ready) >= ready.max_ready:
-                ready.totals.full += 1
-                is_any_full = True
-            elif not await self._may_select(ready):
+            if len(ready) < ready.max_ready and not await self._may_select(ready):
                 is_any_held_up = True
             elif ready.put(message, queue, self.clock.seconds()):
                 return
             else:
+                ready.totals.full += 1
                 is_any_full = True
             left.remove(position)
         if is_any_full:

@@ -157,7 +157,6 @@ class ReadyQueue:
     def put(self, message: Message, queue: ScheduledQueue, now: float) -> bool:
         """Take `message` over and have it served; False when there is no room."""
         if len(self.messages) >= self.path.max_ready:
-            self.totals.full += 1
             return False
         self._bodies.hold(message)
         self.messages.append((message, queue))

@@ -34,6 +34,10 @@ from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 
 log: Final = Logger()
 
+#: Attempts up to which a message that policy moves is tried in its new queue at once. Ours: more routes
+#: than anybody chains; beyond it a policy that moves messages to and fro must not keep us spinning.
+_MOVES_AT_ONCE: Final = 8
+
 
 @define(eq=False)
 class Requeuer:
@@ -139,7 +143,8 @@ class Requeuer:
             log.error("{queue}, where requeue_message sent a message, fails: {error}", queue=name, error=error)
             return False
         message.attempts += 1
-        _set_due(message, self.clock.seconds())
+        wait = 0.0 if message.attempts <= _MOVES_AT_ONCE else MAX_RANDOM_DELAY
+        _set_due(message, self.clock.seconds() + wait)
         await self._wait_or_expire(queue, message, reasons)
         return True
 

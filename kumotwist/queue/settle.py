@@ -26,7 +26,6 @@ from kumotwist.core.outcome import Outcome, Verdict
 from kumotwist.core.records import RecordType
 from kumotwist.core.response import INTERNAL_PREFIX, Response, internal
 from kumotwist.queue import reasons as why
-from kumotwist.queue.counters import Totals
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
@@ -69,7 +68,6 @@ class Settler:
         """The same outcome for all recipients, though none was attempted; `reason` goes with a retry."""
         message, queue = item
         leg = Leg(ready.name, queue.pool_name, ready.source.name)
-        _count(ready.totals, outcome.verdict, len(message.recipients))
         kind = _RECORD_OF[outcome.verdict]
         if outcome.verdict is not Verdict.TRANSIENT:
             await self.ledger.end(kind, queue, message, outcome.response, leg, outcome.peer)
@@ -91,7 +89,6 @@ class Settler:
             if outcome.verdict is Verdict.TRANSIENT:
                 left.append(recipient)
         for (verdict, response), (outcome, recipients) in groups.items():
-            _count(ready.totals, verdict, len(recipients))
             await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome.peer, recipients)
         if not left:
             self.store.remove(message.id)
@@ -141,12 +138,3 @@ def _logged(reason: str) -> tuple[str, ...]:
     if reason == why.LOGGED_TRANSIENT_FAILURE:
         return (reason,)
     return (reason, why.LOGGED_TRANSIENT_FAILURE)
-
-
-def _count(totals: Totals, verdict: Verdict, recipients: int) -> None:
-    if verdict is Verdict.DELIVERED:
-        totals.delivered += recipients
-    elif verdict is Verdict.TRANSIENT:
-        totals.transfailed += recipients
-    else:
-        totals.failed += recipients
