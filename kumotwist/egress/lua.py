@@ -13,7 +13,7 @@ Public: `LuaKind`, `LuaChannel`, `LuaSession`, `rejected`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from twisted.internet.defer import CancelledError
@@ -27,7 +27,6 @@ from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
 from kumotwist.core.response import INTERNAL_PREFIX, Response
 from kumotwist.core.stats import Sample
 from kumotwist.egress.services import Services
-from kumotwist.egress.tally import ConnectionTally
 
 log: Final = Logger()
 
@@ -44,13 +43,10 @@ def rejected(rejection: Rejection, peer: Peer) -> Outcome:
 class LuaSession:
     """Implements `core.interfaces.Session`; connects once, a new session starts afresh."""
 
-    def __init__(
-        self, connector: LuaConnector, protocol: CustomLuaProtocol, request: OpenRequest, tally: ConnectionTally
-    ) -> None:
+    def __init__(self, connector: LuaConnector, protocol: CustomLuaProtocol, request: OpenRequest) -> None:
         self._connector = connector
         self._protocol = protocol
         self._request = request
-        self._tally = tally
         self._connection: LuaConnection | None = None
         self._has_connected = False
         self._peer = Peer(f"Lua via {protocol.constructor}", "0.0.0.0", "Lua")
@@ -85,7 +81,6 @@ class LuaSession:
         except (PolicyError, Rejection) as error:
             text = f"{INTERNAL_PREFIX}failed to connect to any candidate hosts: {error}"
             raise ConnectFailed(Outcome(Verdict.TRANSIENT, Response(400, text), Scope.SESSION)) from None
-        self._tally.opened(self._request.path.provider_name)
 
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
         """One call into policy for the batch. Cancelling it ends the session."""
@@ -97,7 +92,6 @@ class LuaSession:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        self._tally.closed(self._request.path.provider_name)
         try:
             await connection.close()
         except CancelledError:
@@ -134,10 +128,9 @@ class LuaChannel:
 
     delivers_at_once: bool = False
 
-    def __init__(self, connector: LuaConnector, protocol: CustomLuaProtocol, tally: ConnectionTally) -> None:
+    def __init__(self, connector: LuaConnector, protocol: CustomLuaProtocol) -> None:
         self._connector = connector
         self._protocol = protocol
-        self._tally = tally
 
     @property
     def protocol_name(self) -> str:
@@ -150,7 +143,7 @@ class LuaChannel:
 
     def open(self, request: OpenRequest) -> LuaSession:
         """A session that is not yet connected."""
-        return LuaSession(self._connector, self._protocol, request, self._tally)
+        return LuaSession(self._connector, self._protocol, request)
 
 
 class LuaKind:
@@ -160,15 +153,11 @@ class LuaKind:
 
     def __init__(self, services: Services) -> None:
         self._connector = services.lua
-        self._tallies: dict[str, ConnectionTally] = {}
 
     def make(self, protocol: CustomLuaProtocol) -> LuaChannel:
         """The channel for one constructor and its batching."""
-        service = f"lua:{protocol.constructor}"
-        tally = self._tallies.setdefault(service, ConnectionTally(service))
-        return LuaChannel(self._connector, protocol, tally)
+        return LuaChannel(self._connector, protocol)
 
-    def samples(self) -> Iterator[Sample]:
-        """Counts of connections by constructor."""
-        for tally in self._tallies.values():
-            yield from tally.samples()
+    def samples(self) -> Sequence[Sample]:
+        """No numbers."""
+        return ()

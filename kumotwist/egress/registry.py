@@ -49,7 +49,7 @@ class ChannelKind(Protocol):
         ...
 
     def samples(self) -> Iterable[Sample]:
-        """Numbers about all its channels."""
+        """Numbers of its own; the queue counts connections and messages for all."""
         ...
 
 

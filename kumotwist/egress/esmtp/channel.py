@@ -6,7 +6,7 @@ Public: `EsmtpKind`, `EsmtpChannel`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from kumotwist.config.queue import SmtpProtocol
 from kumotwist.core.interfaces import OpenRequest
@@ -15,7 +15,6 @@ from kumotwist.egress.esmtp.brokentls import BrokenTls
 from kumotwist.egress.esmtp.connect import Opener
 from kumotwist.egress.esmtp.session import EsmtpSession
 from kumotwist.egress.services import Services
-from kumotwist.egress.tally import ConnectionTally
 from kumotwist.net import mx
 
 
@@ -38,7 +37,7 @@ class EsmtpChannel:
     def open(self, request: OpenRequest) -> EsmtpSession:
         """A session that is not yet connected."""
         kind = self._kind
-        opener = Opener(kind.services, request, kind.broken_tls, kind.tally, str(uuid.uuid4()))
+        opener = Opener(kind.services, request, kind.broken_tls, str(uuid.uuid4()))
         return EsmtpSession(opener, self._protocol, request)
 
 
@@ -50,12 +49,11 @@ class EsmtpKind:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.broken_tls = BrokenTls(services.clock)
-        self.tally = ConnectionTally(EsmtpChannel.protocol_name)
 
     def make(self, protocol: SmtpProtocol) -> EsmtpChannel:
         """The channel for one way of finding hosts."""
         return EsmtpChannel(self, protocol)
 
-    def samples(self) -> Iterator[Sample]:
-        """Counts of connections."""
-        return self.tally.samples()
+    def samples(self) -> Sequence[Sample]:
+        """No numbers: the queue counts connections and messages."""
+        return ()

@@ -24,7 +24,6 @@ from kumotwist.egress.esmtp.tlsmode import Course, course, falls_back
 from kumotwist.egress.esmtp.trouble import HostFailed, WireTrouble
 from kumotwist.egress.esmtp.wire import FAREWELL, SmtpWire
 from kumotwist.egress.services import Services
-from kumotwist.egress.tally import ConnectionTally
 from kumotwist.net.mx import Candidate
 from kumotwist.net.tls_client import ClientIdentity, TlsFacts
 from kumotwist.proto.smtp import client_commands
@@ -49,7 +48,6 @@ class Opener:
     services: Services
     request: OpenRequest
     broken_tls: BrokenTls
-    tally: ConnectionTally
     session_id: str
 
     async def open(self, candidate: Candidate) -> Link:
@@ -79,8 +77,8 @@ class Opener:
         return Link(wire, candidate, addr, self._peer(wire, candidate, facts))
 
     async def _connect(self, candidate: Candidate, addr: str) -> SmtpWire:
-        request, tally, provider = self.request, self.tally, self.request.path.provider_name
-        wire = SmtpWire(self.services.clock, timeouts_of(request.path), lambda: tally.closed(provider))
+        request = self.request
+        wire = SmtpWire(self.services.clock, timeouts_of(request.path))
         context = f"connect to {addr} and read initial banner"
         try:
             await sources.connect(
@@ -95,7 +93,6 @@ class Opener:
             raise
         except Exception as error:  # Twisted's connect errors share no useful base
             raise HostFailed(f"{context}: {str(error).rstrip('.') or type(error).__name__}") from None
-        tally.opened(provider)
         await self._say(wire, client_commands.banner(), 220, context)
         return wire
 

@@ -10,7 +10,7 @@ that was running; the connection is gone then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Final, cast
 
@@ -43,10 +43,9 @@ _SLACK: Final = 0.05
 class SmtpWire(Protocol):
     """One connection. `timeouts` has seconds by `Step`."""
 
-    def __init__(self, clock: Clock, timeouts: Sequence[float], on_closed: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, timeouts: Sequence[float]) -> None:
         self._clock = clock
         self._timeouts = timeouts
-        self._on_closed = on_closed
         self._core = ClientSession()
         self._exchange: Exchange | None = None
         self._done: Deferred[None] | None = None
@@ -149,7 +148,6 @@ class SmtpWire(Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._on_closed()
         waiting = self._waiting_for()
         why = _in_words(reason)
         text = f"connection closed while waiting for response to {waiting}: {why}" if waiting else why

@@ -367,27 +367,6 @@ async def test_the_next_host_may_get_the_message_at_once():
         await session.close()
 
 
-@pytest_twisted.ensureDeferred
-async def test_connections_are_counted():
-    """Metrics say how many SMTP connections there are, by provider too."""
-    channels = make_channels(reactor)
-    async with ScriptedSmtp().start(reactor) as server:
-        channel = channels.channel_for(SmtpProtocol(mx_list=(f"[127.0.0.1:{server.port}]",)))
-        session = channel.open(make_request(provider_name="big"))
-        await session.connect()
-        numbers = {(one.name, one.labels): one.value for one in channels.samples()}
-        assert numbers[("connection_count", (("service", "smtp_client"),))] == 1
-        assert numbers[("connection_count_by_provider", (("provider", "big"),))] == 1
-        await session.close()
-        await server.empty()
-        for _ in range(100):
-            await task.deferLater(reactor, 0.005)
-            numbers = {one.name: one.value for one in channels.samples()}
-            if numbers["connection_count"] == 0:
-                break
-        assert numbers == {"connection_count": 0, "total_connection_count": 1, "connection_count_by_provider": 0}
-
-
 # -- Postfix --------------------------------------------------------------------------------------
 
 

@@ -99,18 +99,3 @@ def test_a_session_connects_once():
     now(session.deliver([make_message()]))
     with pytest.raises(SessionEnded):
         now(session.connect())
-
-
-def test_connections_are_counted_by_constructor():
-    """Metrics show the open connections of each constructor."""
-    channels = make_channels(task.Clock(), lua=FakeLua())
-    channel = channels.channel_for(CustomLuaProtocol(constructor="make.sg"))
-    session = channel.open(make_request(provider_name="sg"))
-    now(session.connect())
-    assert {(one.name, one.value) for one in channels.samples()} == {
-        ("connection_count", 1),
-        ("total_connection_count", 1),
-        ("connection_count_by_provider", 1),
-    }
-    now(session.close())
-    assert {one.value for one in channels.samples() if one.name == "connection_count"} == {0}

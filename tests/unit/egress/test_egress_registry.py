@@ -9,6 +9,7 @@ from twisted.internet import task
 
 from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, SmtpProtocol
 from kumotwist.core.errors import ConfigError
+from kumotwist.core.stats import Sample
 from kumotwist.egress import registry
 from kumotwist.egress.null import NullChannel
 
@@ -32,7 +33,7 @@ class PigeonKind:
         return NullChannel()
 
     def samples(self):
-        return ()
+        return (Sample("pigeons", 3),)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,7 @@ def test_a_channel_from_elsewhere(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "kumotwist.egress" else [])
     channels = make_channels(task.Clock())
     assert isinstance(channels.channel_for(PigeonProtocol()), NullChannel)
+    assert list(channels.samples()) == [Sample("pigeons", 3)]
 
 
 def test_a_protocol_that_nobody_serves():
