@@ -1,0 +1,246 @@
+"""The policies in policy/examples, unmodified, with real peers: providers checked against the vendors' descriptions."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support import openbao
+from support.daemon import Daemon, Sink, eventually, mail
+from support.provider_stand_in import Providers, check
+from support.webhook import WebPeer
+
+EXAMPLES = Path(__file__).parents[2] / "policy" / "examples"
+LUA_CJSON = Path("/usr/lib/x86_64-linux-gnu/lua/5.4/cjson.so")
+
+
+def example(name: str, directory: Path, **env: str) -> Daemon:
+    """A daemon on the example, with ports of its own."""
+    settings = {"STATE_DIR": str(directory), "SMTP_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0"}
+    return Daemon(directory, EXAMPLES / f"{name}.lua", env={**settings, "RETRY_INTERVAL": "1 second", **env})
+
+
+def inject(daemon: Daemon, **body: object) -> dict[str, object]:
+    """POST to the injection API; its answer."""
+    url = f"http://127.0.0.1:{daemon.port('http')}/api/inject/v1"
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer: dict[str, object] = json.load(response)
+    return answer
+
+
+def key_file(directory: Path, text: str) -> str:
+    path = directory / "key"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_articles_policy(tmp_path: Path) -> None:
+    """Tenants go by Mailgun and SendGrid with keys from a Vault, the rest by SMTP; the header stays in the house."""
+    with (
+        openbao.running(tmp_path) as vault,
+        Providers(tmp_path, "--key", "s3cret") as providers,  # whoever brings another key gets a 401
+        Sink(tmp_path) as sink,
+        example(
+            "esp_routing",
+            tmp_path,
+            VAULT_ADDR=vault.address,
+            VAULT_TOKEN=openbao.ROOT_TOKEN,
+            MAILGUN_URL=providers.url,
+            SENDGRID_URL=providers.url,
+            RELAY=f"[127.0.0.1]:{sink.port}",
+        ) as daemon,
+    ):
+        vault.put("mailgun_apikey", key="s3cret")
+        vault.put("sendgrid_apikey", key="s3cret")
+        for tenant in ("via_mg", "via_sg"):
+            answer = inject(
+                daemon,
+                envelope_sender="news@example.com",
+                recipients=[{"email": f"{tenant}@example.org"}],
+                content=f"From: News <news@example.com>\nSubject: Hi\nX-Tenant: {tenant}\n\nGrüße\n",
+            )
+            assert answer["success_count"] == 1, answer
+        with daemon.smtp() as client:
+            client.sendmail("a@example.com", ["local@example.org"], mail("local", extra="X-Tenant: other\r\n"))
+            client.sendmail("a@example.com", ["mg@example.org"], mail("by SMTP", extra="X-Tenant: via_mg\r\n"))
+        mailgun = providers.wait_for(2, "mailgun")
+        (sendgrid,) = providers.wait_for(1, "sendgrid")
+        (relayed,) = sink.wait_for(1)
+    for entry in (*mailgun, sendgrid):
+        check(entry)
+    assert {entry["status"] for entry in mailgun} == {200}
+    assert sendgrid["status"] == 202
+    assert sendgrid["json"]["content"] == [{"type": "text/plain", "value": "Grüße\r\n"}]
+    assert sendgrid["json"]["from"] == {"email": "news@example.com", "name": "News"}
+    assert "x-tenant" not in json.dumps([*mailgun, sendgrid, relayed]).lower()
+    assert {record["recipient"] for record in daemon.records("Delivery")} == {
+        "via_mg@example.org",
+        "via_sg@example.org",
+        "mg@example.org",
+        "local@example.org",
+    }
+    assert daemon.process is not None
+    assert "s3cret" not in daemon.process.text() + json.dumps(daemon.records())
+
+
+def test_by_mailbox_domain(tmp_path: Path) -> None:
+    """Each mailbox domain goes by the provider that the policy names for it, wildcards included."""
+    key = key_file(tmp_path, "k")
+    with (
+        Providers(tmp_path) as providers,
+        Sink(tmp_path) as sink,
+        example(
+            "by_mailbox_domain",
+            tmp_path,
+            MAILGUN_URL=providers.url,
+            SENDGRID_URL=providers.url,
+            MAILGUN_KEY_FILE=key,
+            SENDGRID_KEY_FILE=key,
+            RELAY=f"[127.0.0.1]:{sink.port}",
+        ) as daemon,
+    ):
+        with daemon.smtp() as client:
+            for recipient in ("a@gmail.com", "b@yahoo.com", "c@mail.Yahoo.com", "d@example.org"):
+                client.sendmail("s@example.com", [recipient], mail(recipient))
+        (sendgrid,) = providers.wait_for(1, "sendgrid")
+        mailgun = providers.wait_for(2, "mailgun")
+        (relayed,) = sink.wait_for(1)
+    for entry in (*mailgun, sendgrid):
+        check(entry)
+    assert sendgrid["json"]["personalizations"][0]["to"] == [{"email": "a@gmail.com"}]
+    assert "d@example.org" in json.dumps(relayed)
+
+
+def test_by_percentage(tmp_path: Path) -> None:
+    """Messages spread over the routes by their shares, and each arrives once."""
+    key, count = key_file(tmp_path, "k"), 60
+    with (
+        Providers(tmp_path) as providers,
+        Sink(tmp_path) as sink,
+        example(
+            "by_percentage",
+            tmp_path,
+            SHARES="40,30",
+            SENDGRID_URL=providers.url,
+            SPARKPOST_URL=providers.url,
+            SENDGRID_KEY_FILE=key,
+            SPARKPOST_KEY_FILE=key,
+            RELAY=f"[127.0.0.1]:{sink.port}",
+        ) as daemon,
+    ):
+        with daemon.smtp() as client:
+            for number in range(count):
+                client.sendmail("s@example.com", [f"u{number}@example.org"], mail(str(number)))
+        eventually(lambda: len(providers.requests()) + len(sink.messages()) >= count, f"{count} messages out")
+    for entry in providers.requests():
+        check(entry)
+    delivered = Counter(record["queue"].partition("!")[2] for record in daemon.records("Delivery"))
+    assert sum(delivered.values()) == count
+    assert set(delivered) == {"sendgrid.route", "sparkpost.route", ""}
+    assert len({record["recipient"] for record in daemon.records("Delivery")}) == count
+
+
+def test_by_metadata(tmp_path: Path) -> None:
+    """The application that injects chooses the route; one that does not exist is told at once."""
+    key = key_file(tmp_path, "k")
+    with (
+        Providers(tmp_path) as providers,
+        Sink(tmp_path) as sink,
+        example(
+            "by_metadata",
+            tmp_path,
+            MAILGUN_URL=providers.url,
+            SPARKPOST_URL=providers.url,
+            MAILGUN_KEY_FILE=key,
+            SPARKPOST_KEY_FILE=key,
+            RELAY=f"[127.0.0.1]:{sink.port}",
+        ) as daemon,
+    ):
+        answer = inject(
+            daemon,
+            envelope_sender="news@example.com",
+            content="Subject: Hello {{ name }}\n\nThis is for you.",
+            recipients=[
+                {"email": "ann@example.org", "name": "Ann", "metadata": {"route": "mailgun", "campaign": "autumn"}},
+                {"email": "eve@example.org", "name": "Eve", "metadata": {"route": "sparkpost"}},
+                {"email": "bob@example.org", "name": "Bob"},
+                {"email": "joe@example.org", "name": "Joe", "metadata": {"route": "pigeon"}},
+            ],
+        )
+        assert (answer["success_count"], answer["failed_recipients"]) == (3, ["joe@example.org"])
+        assert "there is no route" in str(answer["errors"])
+        mailgun = providers.wait_for(1, "mailgun")
+        sparkpost = providers.wait_for(1, "sparkpost")
+        sink.wait_for(1)
+    check(mailgun[0])
+    check(sparkpost[0])
+    queues = {record["recipient"]: record["queue"] for record in daemon.records("Delivery")}
+    assert queues == {
+        "ann@example.org": "autumn:mailgun@example.org",
+        "eve@example.org": "sparkpost@example.org",
+        "bob@example.org": "smtp@example.org",
+    }
+
+
+def test_webhook_feed(tmp_path: Path) -> None:
+    """What becomes of messages arrives in signed batches, also after the application was away."""
+    secret = "feed-s3cret"
+    rules = [{"at": "rcpt", "match": "bad@", "reply": "550 5.1.1 no such user"}]
+    answers = [(503, "down"), *[(200, "thanks")] * 20]
+    with (
+        Sink(tmp_path, rules) as sink,
+        WebPeer(answers) as peer,
+        example(
+            "webhook_feed",
+            tmp_path,
+            FEED_URL=f"http://127.0.0.1:{peer.port}/mail-events",
+            FEED_KEY_FILE=key_file(tmp_path, secret),
+            FEED_LATENCY="200ms",
+            RELAY=f"[127.0.0.1]:{sink.port}",
+        ) as daemon,
+    ):
+        with daemon.smtp() as client:
+            for number in range(5):
+                client.sendmail("s@example.com", [f"u{number}@example.org"], mail(f"m{number}"))
+            client.sendmail("s@example.com", ["bad@example.org"], mail("bounced"))
+        seen = eventually(lambda: _records(peer, secret) if len(_records(peer, secret)) >= 6 else None, "six records")
+    ends = {record["headers"]["Subject"]: record["type"] for record in seen.values()}
+    assert ends == {**{f"m{number}": "Delivery" for number in range(5)}, "bounced": "Bounce"}
+
+
+def _records(peer: WebPeer, secret: str) -> dict[str, dict[str, object]]:
+    """The records received so far by id; every request must be signed."""
+    found = {}
+    for request in list(peer.requests):
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + request.body
+        expected = base64.b64encode(hmac.digest(secret.encode(), signed, hashlib.sha256)).decode()
+        assert headers["webhook-signature"] == f"v1,{expected}"
+        found.update({record["id"]: record for record in json.loads(request.body)})
+    return found
+
+
+@pytest.mark.skipif(not LUA_CJSON.exists(), reason="Debian's lua-cjson is not installed")
+def test_lua_c_module(tmp_path: Path) -> None:
+    """A policy requires a C module; what it decodes decides, and broken input is refused."""
+    with (
+        Sink(tmp_path) as sink,
+        example("lua_c_module", tmp_path, RELAY=f"[127.0.0.1]:{sink.port}") as daemon,
+    ):
+        header = 'X-Params: {"tenant": "shop", "tags": ["order", "receipt"]}\r\n'
+        with daemon.smtp() as client:
+            client.sendmail("s@example.com", ["a@example.org"], mail("one", extra=header))
+            with pytest.raises(Exception, match="X-Params is not JSON"):
+                client.sendmail("s@example.com", ["a@example.org"], mail("two", extra="X-Params: {\r\n"))
+        (message,) = sink.wait_for(1)
+    (delivery,) = daemon.records("Delivery")
+    assert delivery["queue"] == "shop@example.org"
+    assert delivery["meta"] == {"tenant": "shop", "x_tags": '["order","receipt"]'}
+    assert "X-Params" not in json.dumps(message)
