@@ -3,6 +3,7 @@
 import base64
 import email
 import email.header
+import email.utils
 import quopri
 from email import policy
 
@@ -97,7 +98,9 @@ def test_any_file_name_survives(name):
     """A file name of any script and length reads back (RFC 2231)."""
     field = f"Content-Disposition: attachment{encode.parameter('filename', name)}\r\n\r\n"
     assert field.isascii()
-    assert email.message_from_bytes(field.encode()).get_filename() == name
+    # get_filename() would strip white space, which the header does carry.
+    found = email.message_from_bytes(field.encode()).get_param("filename", header="content-disposition")
+    assert email.utils.collapse_rfc2231_value(found) == name
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=2000))
