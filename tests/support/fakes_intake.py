@@ -29,22 +29,31 @@ class FakeStore:
     failure: Exception | None = None
     hold: bool = False
     saved: dict[bytes, Message] = field(factory=dict)
+    written: dict[bytes, Message] = field(factory=dict)
     waiting: list[Deferred[None]] = field(factory=list)
 
     async def save(self, messages: Sequence[Message]) -> None:
         if self.failure is not None:
             raise self.failure
+        self.written.update({message.id: message for message in messages})
         if self.hold:
             wait: Deferred[None] = Deferred()
             self.waiting.append(wait)
             await wait
+        else:
+            self.sync()
         for message in messages:
-            self.saved[message.id] = message
             message.is_meta_dirty = message.is_body_dirty = False
+
+    def sync(self) -> None:
+        """What was written is on disk, also when nobody waits for it any more."""
+        self.saved.update(self.written)
+        self.written.clear()
 
     def release(self) -> None:
         """Let all waiting saves finish."""
         self.hold = False
+        self.sync()
         waiting, self.waiting = self.waiting, []
         for wait in waiting:
             wait.callback(None)
@@ -54,6 +63,7 @@ class FakeStore:
 
     def remove(self, spool_id: bytes) -> None:
         self.saved.pop(spool_id, None)
+        self.written.pop(spool_id, None)
 
     async def load(self, spool_ids: Sequence[bytes]) -> Sequence[Message | None]:
         return [self.saved.get(one) for one in spool_ids]

@@ -131,6 +131,7 @@ def test_cancelled_save_is_forgotten(house):
     work.cancel()
     with pytest.raises(CancelledError):
         finished(work)
+    house.store.release()
     assert not house.store.saved
     assert not house.recorder.records
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -302,6 +303,25 @@ async def test_client_that_does_not_read_its_replies():
         backlog = len(session.transport.dataBuffer) + session.transport._tempDataLen
         assert backlog < 4_000_000
         client.transport.abortConnection()
+
+
+@ensureDeferred
+async def test_replies_stay_in_order_for_a_client_that_reads_late():
+    """However the kernel takes our replies, they arrive whole and in order."""
+    count = 30_000
+    async with smtp_house(max_recipients_per_message=count, max_messages_per_connection=count) as house:
+        client = await house.client()
+        await client.ask("MAIL FROM:<>")
+        client.transport.pauseProducing()
+        client.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        house.sessions[0].transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        client.send(b"".join(b"RCPT TO:<user%d@d.example>\r\n" % number for number in range(count)))
+        await turns(50)
+        assert not house.sessions[0]._writes_at_once, "the kernel has had enough at least once"
+        client.transport.resumeProducing()
+        while client.received.count(b"\r\n") < count:
+            await turns(1)
+        assert client.received == b"".join(b"250 OK <user%d@d.example>\r\n" % number for number in range(count))
 
 
 @ensureDeferred

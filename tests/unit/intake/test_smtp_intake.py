@@ -330,6 +330,8 @@ async def test_batches():
         assert reply == "250 OK ids=" + " ".join(message.id.hex() for message in house.messages)
         assert [[str(r) for r in message.recipients] for message in house.messages] == [[r] for r in recipients]
         assert len({message.id for message in house.messages}) == 3
+        house.messages[0].set_meta("x_own", 1)
+        assert "x_own" not in house.messages[1].meta, "each message has meta of its own"
         for message in house.messages:
             assert b"id %b for <%b>" % (message.id.hex().encode(), str(message.recipients[0]).encode()) in message.body
     async with smtp_house(batch_handling="BatchByDomain") as house:
@@ -435,6 +437,7 @@ async def test_deadline_while_the_disk_hangs():
         await turns()
         await house.pass_time(31)
         assert await client.reply() == "451 4.4.5 data_processing_timeout exceeded (spool)"
+        house.store.release()
         assert not house.store.saved
 
 

@@ -364,6 +364,7 @@ WORDS = st.sampled_from(
         b"\n",
         b"\r",
         b"..\r\n",
+        b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n..x\r\n..\r\n.\r\n",
         b"x" * 2100 + b"\r\n",
         b"y" * 13000,
         b"\0\xff\r\n",
@@ -388,13 +389,16 @@ def test_any_split_gives_the_same_session(words, cuts, tls):
 
 
 def test_any_cut_of_a_session():
-    """Octet by octet, the session is the same."""
-    wire = b"EHLO client\r\n" + MESSAGE + b"QUIT\r\n"
+    """Octet by octet, the session is the same, doubled dots included."""
+    wire = b"EHLO client\r\n" + MESSAGE.replace(b"hi", b"hi\r\n..dots\r\n...") + b"QUIT\r\n"
     whole = Talk().send(wire)
     pieces = Talk()
     for position in range(len(wire)):
         pieces.send(wire[position : position + 1])
     assert pieces.output == whole.output
+    assert pieces.bodies() == [b"Subject: x\r\n\r\nhi\r\n.dots\r\n..\r\n"]
+    for cut in range(len(wire)):
+        assert Talk().send(wire[:cut]).send(wire[cut:]).bodies() == pieces.bodies()
 
 
 @given(st.integers(200, 599), st.text(max_size=2000))
