@@ -80,10 +80,14 @@ class Admission:
         """
         if not self.store.is_healthy:
             raise SpoolUnhealthy("the spool is not accepting writes")
-        kept = [message for message, name in zip(messages, names, strict=True) if name != NULL_QUEUE]
+        kept = messages
+        if NULL_QUEUE in names:
+            kept = [message for message, name in zip(messages, names, strict=True) if name != NULL_QUEUE]
         if not kept:
             return
-        size = sum([message.size for message in kept])
+        size = 0
+        for message in kept:
+            size += message.size
         if self._unsaved and self._unsaved + size > self.max_unsaved:
             raise Overload("too much mail is waiting for the disk")
         self._unsaved += size

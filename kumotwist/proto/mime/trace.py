@@ -25,6 +25,7 @@ from kumotwist.core.json import Json, JsonObject
 #: Columns of a folded line: KumoMTA's choice, RFC 5322 s2.1.1 recommends 78.
 _COLUMNS: Final = 75
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
+_encode: Final = msgspec.json.Encoder().encode
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -46,12 +47,10 @@ class Reception:
 
 def received(reception: Reception, message_id: str, recipient: str, now: float) -> bytes:
     """The Received header (RFC 5321 s4.4) in KumoMTA's form; `now` in Unix seconds."""
-    return b"%b%b for <%b>;\r\n  %b\r\n" % (
-        _received_start(reception),
-        message_id.encode(),
-        _UNSAFE.sub("?", recipient).encode("utf-8", "replace"),
-        _date(int(now)),
-    )
+    if not recipient.isprintable():
+        recipient = _UNSAFE.sub("?", recipient)
+    end = f"{message_id} for <{recipient}>;\r\n  ".encode("utf-8", "replace")
+    return _received_start(reception) + end + _date(int(now))
 
 
 @lru_cache(maxsize=1024)
@@ -67,11 +66,11 @@ def _received_start(reception: Reception) -> bytes:
 
 @lru_cache(maxsize=4)
 def _date(seconds: int) -> bytes:
-    """RFC 5322 s3.3 in UTC; the same second is asked for many times."""
+    """RFC 5322 s3.3 in UTC and the line end; the same second is asked for many times."""
     at = time.gmtime(seconds)
     day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
     clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
-    return f"{day}, {at.tm_mday} {month} {at.tm_year} {clock} +0000".encode()
+    return f"{day}, {at.tm_mday} {month} {at.tm_year} {clock} +0000\r\n".encode()
 
 
 def supplemental(trace: TraceHeaders, recipients: Sequence[str], meta: JsonObject) -> bytes:
@@ -81,7 +80,7 @@ def supplemental(trace: TraceHeaders, recipients: Sequence[str], meta: JsonObjec
     for name in trace.include_meta_names:
         if name in meta:
             content[name] = meta[name]
-    return _folded(trace.header_name.encode(), binascii.b2a_base64(msgspec.json.encode(content), newline=False))
+    return _folded(trace.header_name.encode(), binascii.b2a_base64(_encode(content), newline=False))
 
 
 def _folded(name: bytes, value: bytes) -> bytes:

@@ -26,7 +26,8 @@ from kumotwist.proto.smtp import replies
 
 _END: Final = b"\r\n.\r\n"
 #: A dot at the start of a line; as a pattern, since its search is faster than `bytes.find` here.
-_LINE_DOT: Final = re.compile(rb"\r\n\.")
+_find_line_dot: Final = re.compile(rb"\r\n\.").search
+_EDGES: Final = (b".", b"\r", b"\n", b"")
 #: Octets of the end that may stand in an earlier chunk.
 _CARRY: Final = len(_END) - 1
 #: Chunks shorter than this are put together as they come, so that a client that
@@ -34,6 +35,9 @@ _CARRY: Final = len(_END) - 1
 _SMALL: Final = 2048
 #: A dot with all that a lax reader may take for the line end before it.
 _DOT: Final = re.compile(rb"(?:\A\0+|[\r\n\0]+)\.")
+
+#: Notes the line ends that it sees; used on the reactor's thread only.
+_newlines: Final = IncrementalNewlineDecoder(None, False)
 
 
 @frozen
@@ -76,14 +80,15 @@ class BodyReader:
     def receive(self, chunk: bytes) -> int | None:
         """Take a chunk; how much of it belongs to the message, its end included, or None for all of it and more."""
         tail = self._tail
-        border = tail + chunk[:_CARRY]
-        dot = _LINE_DOT.search(border)
-        if dot is not None:
-            start = border.find(_END)
-            if start >= 0:
-                return self._end(chunk, start - len(tail))
-            self.has_dots = True
-        dot = _LINE_DOT.search(chunk)
+        # What matters across the border goes on with one of these.
+        if chunk[:1] in _EDGES:
+            border = tail + chunk[:_CARRY]
+            if _find_line_dot(border) is not None:
+                start = border.find(_END)
+                if start >= 0:
+                    return self._end(chunk, start - len(tail))
+                self.has_dots = True
+        dot = _find_line_dot(chunk)
         if dot is not None:
             start = dot.start()
             if not chunk.startswith(_END, start):
@@ -146,9 +151,9 @@ def _is_regular(body: bytes) -> bool:
 
     The decoder that text files are read with notes what line ends it sees, in one pass.
     """
-    decoder = IncrementalNewlineDecoder(None, False)
-    decoder.decode(body.decode("latin-1"), True)
-    return (decoder.newlines == "\r\n" or not body) and b"\0" not in body
+    _newlines.reset()
+    _newlines.decode(body.decode("latin-1"), True)
+    return (_newlines.newlines == "\r\n" or not body) and b"\0" not in body
 
 
 def _has_long_line(body: bytes, limit: int) -> bool:
