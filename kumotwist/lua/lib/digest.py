@@ -12,7 +12,7 @@ from attrs import field, frozen
 from kumotwist.config.structure import key_source
 from kumotwist.core.interfaces import KeyLoader
 from kumotwist.lua.binding import Function, binary, facade, octets
-from kumotwist.lua.lib.plain import encode_json
+from kumotwist.lua.lib.plain import encode_json, plain
 
 _ENCODINGS = (
     *("base32", "base32_nopad", "base32hex", "base32hex_nopad"),
@@ -111,4 +111,9 @@ class DigestLibrary:
 
 
 def _joined(args: tuple[object, ...]) -> bytes:
-    return b"".join(one if isinstance(one, bytes) else encode_json(one) for one in args)
+    return b"".join(one if isinstance(one, bytes) else encode_json(_texts(one)).encode() for one in args)
+
+
+def _texts(value: object) -> object:
+    """Strings came as bytes; JSON is made of texts."""
+    return plain(value, "an argument")

@@ -7,6 +7,7 @@ Used by `kumo.serde`, `kumo.digest` and `kumo.memoize`. Public: `plain`,
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,7 @@ from kumotwist.core.json import Json
 MAX_NODES: Final = 1_000_000
 MAX_DEPTH: Final = 64
 _INT64: Final = 1 << 63
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 def plain(value: object, what: str) -> Json:
@@ -30,9 +32,16 @@ def plain(value: object, what: str) -> Json:
     return _Copy(what).of(value, 0)
 
 
-def encode_json(value: object) -> bytes:
-    """Compact JSON of a Lua value."""
-    return msgspec.json.encode(plain(value, "the value"))
+def encode_json(value: object) -> str:
+    """Compact JSON of a Lua value. Raises ValueError.
+
+    The C encoder takes what nearly every table is made of; the careful way is
+    for what it refuses: binary strings, infinities, things that are no values.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return msgspec.json.encode(plain(value, "the value")).decode()
 
 
 class _Copy:

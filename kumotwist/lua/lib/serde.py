@@ -15,7 +15,7 @@ import tomli_w
 
 from kumotwist.core.json import Json
 from kumotwist.lua.binding import Function, text
-from kumotwist.lua.lib.plain import encode_json, plain
+from kumotwist.lua.lib.plain import MAX_DEPTH, encode_json, plain
 from kumotwist.lua.lib.yamlcore import parse_yaml, write_yaml
 
 Parser = Callable[[str], Json]
@@ -46,11 +46,11 @@ class SerdeLibrary:
 
     def json_encode(self, value: object) -> str:
         """The value as compact JSON; a table with entries 1..n is an array, {} an object."""
-        return encode_json(value).decode()
+        return encode_json(value)
 
     def json_encode_pretty(self, value: object) -> str:
         """The value as JSON on several lines."""
-        return msgspec.json.format(encode_json(value), indent=2).decode()
+        return msgspec.json.format(encode_json(value), indent=2)
 
     def json_load(self, filename: object) -> Json:
         """The value in a JSON file."""
@@ -105,7 +105,9 @@ class SerdeAliases:
 
 def _parse_json(source: str) -> Json:
     try:
-        return plain(msgspec.json.decode(source), "the JSON text")
+        value: Json = msgspec.json.decode(source)
+        is_flat = source.count("[") + source.count("{") <= MAX_DEPTH
+        return value if is_flat else plain(value, "the JSON text")
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
 
