@@ -21,7 +21,7 @@ from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Gatekeeper, KeyLoader, Recorder, SmtpPolicy
 from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.smtp_listener import Listener
+from kumotwist.intake.smtp_listener import SHUTTING_DOWN, Listener
 from kumotwist.intake.smtp_options import ListenerOptions
 from kumotwist.intake.smtp_session import SmtpProtocol
 from kumotwist.net.clock import Clock, DelayedCall
@@ -117,9 +117,8 @@ class SmtpFactory(Factory):
         if listener.connections > listener.options.config.max_connections:
             return "too many concurrent sessions. Try later"
         if self._stopped is not None:
-            return "shutting down"
-        reason = listener.gate.refusal()
-        return None if reason is None else f"{reason}. Try later"
+            return SHUTTING_DOWN
+        return listener.refusal()
 
     def _sweep(self) -> None:
         clock = self.listener.clock

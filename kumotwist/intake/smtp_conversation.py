@@ -191,9 +191,9 @@ class Conversation:
         return 250, "\n".join([f"{self.hostname} Aloha {event.domain}", *extensions])
 
     def _on_mail(self, event: Mail) -> Decision:
-        reason = self.listener.gate.refusal()
+        reason = self.listener.refusal()
         if reason is not None:
-            return 451, f"4.3.2 {reason}. Try later"
+            return 421, f"4.3.2 {self.hostname} {reason}"
         if self._handles("smtp_server_mail_from"):
             return self._mail(event)
         return 250, f"OK <{event.address.email}>"

@@ -23,6 +23,8 @@ from kumotwist.net.tls import ServerTls
 
 log: Final = Logger()
 
+#: Why nothing is taken any more; KumoMTA does not ask to try later then.
+SHUTTING_DOWN: Final = "shutting down"
 _SERVICE: Final = (("service", "esmtp_listener"),)
 
 
@@ -43,6 +45,11 @@ class Listener:
     connections_total: int = field(default=0, init=False)
     connections_denied: int = field(default=0, init=False)
     rejections: int = field(default=0, init=False)
+
+    def refusal(self) -> str | None:
+        """Why no mail can be taken now, in KumoMTA's words, or None."""
+        reason = self.gate.refusal()
+        return reason if reason is None or reason == SHUTTING_DOWN else f"{reason}. Try later"
 
     def samples(self) -> Iterable[Sample]:
         """See `core.stats.StatSource`."""

@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from kumotwist.core.errors import Rejection
 from kumotwist.intake.smtp_conversation import Conversation, Decision, Reply
-from kumotwist.intake.smtp_listener import Listener, refusal
+from kumotwist.intake.smtp_listener import SHUTTING_DOWN, Listener, refusal
 from kumotwist.intake.smtp_transaction import Stage
 from kumotwist.net.drive import Driven, drive
 from kumotwist.net.tls import facts
@@ -193,7 +193,7 @@ class SmtpProtocol(protocol.Protocol):
         if self._is_lost:
             return
         if self._is_draining and not self._is_waiting:
-            self._say_goodbye("shutting down")
+            self._say_goodbye(SHUTTING_DOWN)
         self._flush()
         if core.is_closed or (self._is_read_to_end and not self._is_waiting):
             self._close()

@@ -498,13 +498,16 @@ async def test_too_many_connections():
 async def test_gate():
     """A full disk or memory refuses new connections, and new mail on old ones."""
     async with smtp_house() as house:
-        old = await house.client()
+        old, other = await house.client(), await house.client()
         house.gate.text = "disk is too full"
         client = await house.raw()
         assert await client.closed() == b"421 4.3.2 mx.test disk is too full. Try later\r\n"
-        assert await old.ask("MAIL FROM:<>") == "451 4.3.2 disk is too full. Try later"
+        assert await old.ask("MAIL FROM:<>") == "421 4.3.2 mx.test disk is too full. Try later"
+        assert await old.closed() == b""
         house.gate.text = None
-        assert (await old.transaction())[:3] == "250"
+        assert (await other.transaction())[:3] == "250"
+        house.gate.text = "shutting down"
+        assert await other.ask("MAIL FROM:<>") == "421 4.3.2 mx.test shutting down"
 
 
 @ensureDeferred
