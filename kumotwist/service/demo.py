@@ -229,9 +229,9 @@ def _screen(tally: Tally, stream: Stream, state: str) -> Group:
 
 def _table(tally: Tally, title: str) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("route")
-    for name in ("accepted", "share", "delivered", "to be retried", "bounced", "waiting"):
-        table.add_column(name, justify="right")
+    table.add_column("route", no_wrap=True)
+    for name in ("accepted", "share", "delivered", "retried", "bounced", "waiting"):
+        table.add_column(name, justify="right", no_wrap=True)
     total = tally.total
     for route in (*tally.routes.values(), total):
         table.add_row(*_row(route, total), style="bold" if route is total else None)

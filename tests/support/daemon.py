@@ -163,6 +163,7 @@ class Daemon:
         self._env = env
         self._arguments = [*arguments, f"--shutdown-timeout={shutdown_timeout}"]
         self.process: Process | None = None
+        self._finished: dict[Path, list[dict[str, Any]]] = {}
         self.listeners: list[tuple[str, str, int]] = []
 
     def start(self, wait: bool = True) -> Daemon:
@@ -236,8 +237,18 @@ class Daemon:
 
     def records(self, *types: str) -> list[dict[str, Any]]:
         """The log records written so far, oldest segment first; of these types only, if any is named."""
-        found = [record for path in sorted(self.log_dir.glob("*")) for record in read_segment(path)]
+        found = [record for path in sorted(self.log_dir.glob("*")) for record in self._segment(path)]
         return [record for record in found if not types or record["type"] in types]
+
+    def _segment(self, path: Path) -> list[dict[str, Any]]:
+        """The records of one segment; those of a finished one are read once."""
+        known = self._finished.get(path)
+        if known is None:
+            is_finished = not path.stat().st_mode & 0o222
+            known = list(read_segment(path))
+            if is_finished:
+                self._finished[path] = known
+        return known
 
     def wait_for_records(self, kind: str, count: int, timeout: float = WAIT) -> list[dict[str, Any]]:
         """At least `count` records of this type."""
@@ -292,6 +303,8 @@ class Sink:
         listen: str = "127.0.0.1:0",
     ) -> None:
         self.output = directory / "sink.jsonl"
+        self._read = 0
+        self._messages: list[dict[str, Any]] = []
         command = [sys.executable, "-m", "kumotwist.service.standin_smtp", "--listen", listen]
         command += ["--rules", json.dumps(list(rules)), "--output", str(self.output)]
         if certificate is not None:
@@ -302,11 +315,13 @@ class Sink:
 
     def messages(self) -> list[dict[str, Any]]:
         """What it has taken so far."""
-        try:
-            lines = self.output.read_text().split("\n")[:-1]
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines]
+        if self.output.exists():
+            with self.output.open("rb") as stream:
+                stream.seek(self._read)
+                *lines, _ = stream.read().split(b"\n")
+            self._read += sum(len(line) + 1 for line in lines)
+            self._messages += [json.loads(line) for line in lines]
+        return list(self._messages)
 
     def wait_for(self, count: int, timeout: float = WAIT) -> list[dict[str, Any]]:
         """At least `count` messages."""

@@ -1,0 +1,171 @@
+"""Running a policy without the daemon: `kumotwist validate` and `kumotwist script`.
+
+Nothing is listened on, stored or sent; HTTP, DNS and secrets work, since
+policies load their configuration with them.
+
+Public: `validate`, `script`. Exit status 0 when all is well, 1 when the policy
+is not, 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, globalLogBeginner
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from kumotwist.core.errors import ConfigError, KumotwistError, PolicyError, Rejection
+from kumotwist.core.ids import IdGenerator
+from kumotwist.core.message import Message
+from kumotwist.lua import validate as checks
+from kumotwist.lua.lib.catalog import Services, standard_libraries
+from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.net.dns import CachingResolver, system_client
+from kumotwist.net.dnsswitch import ConfigurableResolver
+from kumotwist.net.tasks import Tasks
+from kumotwist.queue.throttle import LocalLimits
+from kumotwist.secrets.store import KeyStore
+from kumotwist.service import diagnostics
+from kumotwist.service.options import Options, Settings
+from kumotwist.spool.memory import MemoryStore
+
+log = Logger()
+
+
+def validate(arguments: Sequence[str]) -> int:
+    """Check a policy; warnings and errors go to stderr, one a line."""
+    return _run(arguments, _validated)
+
+
+def script(arguments: Sequence[str]) -> int:
+    """Run the policy's `main` event with the arguments behind `--`."""
+    return _run(arguments, _scripted)
+
+
+class _NoInjector:
+    """There is no queue here."""
+
+    async def inject(self, message: Message) -> None:
+        """Refuse."""
+        raise ConfigError(f"no message ({message.id.hex()}) can be injected without a running daemon")
+
+
+class _Offline:
+    """A policy's surroundings when no daemon runs."""
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:
+        self.settings = settings
+        self.tasks = Tasks()
+        self.policy: Policy | None = None
+        ids = IdGenerator(reactor.seconds)
+        self._keys = KeyStore(reactor, self.tasks, os.environ, self._key_event)
+        self._libraries = Services(
+            reactor=reactor,
+            tasks=self.tasks,
+            keys=self._keys,
+            limits=LocalLimits(reactor),
+            resolver=ConfigurableResolver(CachingResolver(system_client(reactor), reactor)),
+            ids=ids,
+            epoch=lambda: 0,
+            declare_acct_log=lambda _: None,
+        )
+        self.services = PolicyServices(
+            store=MemoryStore(),
+            injector=_NoInjector,
+            ids=ids,
+            clock=reactor,
+            tasks=self.tasks,
+            library=Path(str(files("kumotwist.lua").joinpath("share"))),
+            libraries=standard_libraries(self._libraries),
+            bump_epoch=lambda: None,
+        )
+
+    async def close(self) -> None:
+        """End what the policy has started."""
+        await self.tasks.close()
+        await self._keys.close()
+        await self._libraries.close()
+
+    async def _key_event(self, name: str, arguments: Sequence[Any]) -> bytes:
+        if self.policy is None:
+            raise PolicyError(f"the key event '{name}' cannot run before the policy is read")
+        return await self.policy.run_key_event(name, arguments)
+
+
+async def _validated(offline: _Offline) -> int:
+    path = Path(offline.settings.policy)
+    report = await checks.validate(path, offline.services)
+    for warning in report.warnings:
+        _say(f"warning: {warning}")
+    for error in report.errors:
+        _say(f"error: {error}")
+    if report.is_valid:
+        sys.stdout.write(f"{path}: OK\n")
+    return 0 if report.is_valid else 1
+
+
+async def _scripted(offline: _Offline) -> int:
+    offline.policy = policy = await Policy.load(Path(offline.settings.policy), offline.services)
+    await policy.pre_init()
+    await policy.run_event("main", list(offline.settings.script_args))
+    return 0
+
+
+def _run(arguments: Sequence[str], work: Callable[[_Offline], Awaitable[int]]) -> int:
+    options = Options()  # type: ignore[no-untyped-call]  # Twisted does not type its parser
+    try:
+        before, separator, behind = _split(arguments)
+        parse: Any = options.parseOptions
+        parse([*before, *(["--script", "--", *behind] if separator else [])])
+        observer: Any = diagnostics.observer(None, options.settings.diag_filter or "warn,lua=info")
+    except (usage.UsageError, ConfigError) as error:
+        _say(str(error))
+        return 2
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
+    return _in_reactor(options.settings, work)
+
+
+def _split(arguments: Sequence[str]) -> tuple[Sequence[str], bool, Sequence[str]]:
+    """What stands before and behind `--`."""
+    if "--" not in arguments:
+        return arguments, False, ()
+    at = list(arguments).index("--")
+    return arguments[:at], True, arguments[at + 1 :]
+
+
+def _in_reactor(settings: Settings, work: Callable[[_Offline], Awaitable[int]]) -> int:
+    from twisted.internet import reactor
+
+    running: Any = reactor
+    status = [1]
+
+    async def run() -> None:
+        offline = _Offline(settings, running)
+        try:
+            status[0] = await work(offline)
+        except Rejection as rejection:
+            _say(f"error: rejected with {rejection}")
+        except KumotwistError as error:
+            _say(f"error: {error}")
+        finally:
+            await offline.close()
+
+    def ended(result: object) -> None:
+        if isinstance(result, Failure):
+            log.failure("a defect of ours", result)
+        running.stop()
+
+    running.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addBoth(ended))
+    running.run()
+    return status[0]
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

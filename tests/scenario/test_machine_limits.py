@@ -1,0 +1,55 @@
+"""Limits hold for the machine, however many workers there are."""
+
+from __future__ import annotations
+
+import time
+
+from support.daemon import SMTP_LISTENER, Daemon, Sink, eventually, mail, relay_policy
+
+
+def test_a_rate_is_kept_over_all_workers(tmp_path) -> None:
+    """40 messages a second over two workers are 40, not 80: within 5 % over ten seconds."""
+    with Sink(tmp_path) as sink:
+        policy = relay_policy(tmp_path, sink.port, SMTP_LISTENER).replace(
+            "prohibited_hosts = {},", "prohibited_hosts = {}, max_message_rate = '40/s',"
+        )
+        with Daemon(tmp_path, policy, workers=2) as daemon:
+            clients = [daemon.smtp() for _ in range(4)]
+            for number in range(800):
+                clients[number % 4].sendmail("a@example.com", ["b@example.org"], mail(str(number)))
+            for client in clients:
+                client.quit()
+            eventually(lambda: len(sink.messages()) > 60, "the first burst is over")
+            first, started = len(sink.messages()), time.monotonic()
+            eventually(lambda: time.monotonic() - started >= 10.0, "ten seconds have passed")
+            passed, seconds = len(sink.messages()) - first, time.monotonic() - started
+            daemon.kill()
+    assert 0.95 * 40 * seconds - 2 <= passed <= 1.05 * 40 * seconds + 2
+
+
+def test_connections_are_counted_over_all_workers(tmp_path) -> None:
+    """connection_limit 3 over two workers: the peer never sees a fourth connection."""
+    rules = [{"at": "dot", "delay": 0.2}]
+    with Sink(tmp_path, rules) as sink:
+        policy = relay_policy(tmp_path, sink.port, SMTP_LISTENER).replace(
+            "prohibited_hosts = {},", "prohibited_hosts = {}, connection_limit = 3,"
+        )
+        with Daemon(tmp_path, policy, workers=2) as daemon:
+            clients = [daemon.smtp() for _ in range(4)]
+            for number in range(60):
+                clients[number % 4].sendmail("a@example.com", ["b@example.org"], mail(str(number)))
+            for client in clients:
+                client.quit()
+            most = 0
+            deadline = time.monotonic() + 60
+            while len(sink.messages()) < 60 and time.monotonic() < deadline:
+                most = max(most, _connections_to(sink.port))
+            assert len(sink.messages()) == 60
+    assert 1 <= most <= 3
+
+
+def _connections_to(port: int) -> int:
+    """Established connections to a local port, from the kernel's table."""
+    wanted = f"0100007F:{port:04X}"
+    with open("/proc/net/tcp") as table:
+        return sum(1 for line in table if line.split()[2] == wanted and line.split()[3] == "01")

@@ -1,0 +1,56 @@
+"""The policy file is edited while the daemon runs."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+from support.daemon import HTTP_LISTENER, SMTP_LISTENER, Daemon, Sink, eventually, mail, relay_policy
+
+from .test_http_inject import get
+
+MARK = """
+kumo.on('smtp_server_message_received', function(msg)
+  msg:set_meta('x_mark', '%s')
+end)
+"""
+
+
+def marked(directory, sink: int, mark: str) -> str:
+    return relay_policy(directory, sink, SMTP_LISTENER + HTTP_LISTENER, MARK % mark)
+
+
+def edit(daemon: Daemon, text: str) -> None:
+    """Replace the file at once, as editors do."""
+    fresh = daemon.policy.with_suffix(".new")
+    fresh.write_text(text)
+    os.replace(fresh, daemon.policy)
+
+
+def mark_of_next(daemon: Daemon, number: list[int]) -> str:
+    """The mark that a message gets now."""
+    number[0] += 1
+    with daemon.smtp() as client:
+        client.sendmail("a@example.com", ["b@example.org"], mail(str(number[0])))
+    return daemon.wait_for_records("Delivery", number[0])[-1]["meta"]["x_mark"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_new_policy_takes_effect_and_a_broken_one_does_not(tmp_path, workers: int) -> None:
+    """An edit counts within seconds, for every worker; a broken edit changes nothing but the log and a metric."""
+    number = [0]
+    with Sink(tmp_path) as sink, Daemon(tmp_path, marked(tmp_path, sink.port, "old"), workers) as daemon:
+        assert mark_of_next(daemon, number) == "old"
+        edit(daemon, marked(tmp_path, sink.port, "new"))
+        eventually(lambda: mark_of_next(daemon, number) == "new", "the new policy is in force")
+        edit(daemon, marked(tmp_path, sink.port, "broken") + "\nthis is not Lua\n")
+        eventually(
+            lambda: re.search(r"init\.lua:\d+: syntax error", daemon.process.text()), "the log tells of the error"
+        )
+        assert {mark_of_next(daemon, number) for _ in range(4)} == {"new"}
+        text = get(daemon.port("http"), "/metrics")[1]
+        failures = [line for line in text.splitlines() if re.match(r"\w*policy\w*fail\w*", line)]
+        assert failures, "a metric tells of the failed load"
+        edit(daemon, marked(tmp_path, sink.port, "third"))
+        eventually(lambda: mark_of_next(daemon, number) == "third", "a good edit after a broken one")
