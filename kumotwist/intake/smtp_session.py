@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Final, Protocol, cast
 
-from OpenSSL import SSL
 from twisted.internet import protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
@@ -27,6 +26,7 @@ from kumotwist.core.errors import Rejection
 from kumotwist.intake.smtp_conversation import Conversation, Decision, Reply
 from kumotwist.intake.smtp_listener import SHUTTING_DOWN, Listener, refusal
 from kumotwist.intake.smtp_transaction import Stage
+from kumotwist.intake.smtp_wire import Wire
 from kumotwist.net.drive import Driven, drive
 from kumotwist.net.tls import facts
 from kumotwist.proto import proxyproto
@@ -50,36 +50,6 @@ class Sessions(Protocol):
     def closed(self, session: SmtpProtocol) -> None:
         """The connection is gone."""
         ...
-
-
-class Wire(Protocol):
-    """What we use of Twisted's TCP transport, spelled so that mypy understands it."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def writeSomeData(self, data: bytes) -> int | Exception: ...
-
-    def getPeer(self) -> object: ...
-
-    def getHost(self) -> object: ...
-
-    def getHandle(self) -> SSL.Connection: ...
-
-    def setTcpNoDelay(self, enabled: bool) -> None: ...
-
-    def startTLS(self, context: object) -> None: ...
-
-    def registerProducer(self, producer: object, streaming: bool) -> None: ...
-
-    def unregisterProducer(self) -> None: ...
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def loseConnection(self) -> None: ...
-
-    def abortConnection(self) -> None: ...
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)

@@ -8,6 +8,8 @@ policy that waits cannot reorder pipelined replies (RFC 2920 s3.2).
 The state follows the code that is really sent: a MAIL that policy's rewrite
 turned from 250 into 550 opens no transaction.
 
+Over 400 lines, since the commands and the state that they move are one machine.
+
 Public: `ServerSession`, `ServerRules`. What can go wrong: `LocalProtocolError`
 when the shell answers what was not asked.
 """
