@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceConfig
+from kumotwist.config.library import HttpClientConfig, MemoizeConfig
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig, TraceHeaders
 from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, QueueConfig, SmtpProtocol
-from kumotwist.config.records import LocalLogConfig, LogHookConfig, RecordOptions
+from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
+from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
 from kumotwist.config.spool import SpoolConfig
 
 CATALOG: Final[dict[str, type]] = {
@@ -25,6 +27,10 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.make_egress_path": PathConfig,
     "kumo.configure_local_logs": LocalLogConfig,
     "kumo.configure_log_hook": LogHookConfig,
+    "kumo.aaa.configure_acct_log": AcctLogConfig,
+    "kumo.dns.configure_resolver": ResolverConfig,
+    "kumo.http.build_client": HttpClientConfig,
+    "kumo.memoize": MemoizeConfig,
 }
 
 NESTED: Final[dict[str, type]] = {
@@ -35,4 +41,7 @@ NESTED: Final[dict[str, type]] = {
     "protocol.null": NullProtocol,
     "entries[]": PoolEntry,
     "per_record.TYPE": RecordOptions,
+    "name_servers[]": NameServer,
+    "Test": FixedResolverConfig,
+    "Test.zones[]": ZoneText,
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.library import HttpClientConfig
 from kumotwist.config.structure import structure
 from kumotwist.lua.binding import Function, binary, duration, facade, mapping, octets, text
 from kumotwist.net.http import (
@@ -33,17 +33,6 @@ _RESPONSE_METHODS: Final = (
 )
 
 
-@options
-class ClientOptions:
-    """How an HTTP client behaves."""
-
-    user_agent: str | None = option("The User-Agent header of its requests; none: our own name.", default=None)
-    timeout: Duration = option("Bound on a whole exchange; a request may set its own.", default=Duration(60.0))
-    pool_idle_timeout: Duration = option("Keep an idle connection so long.", default=Duration(90.0))
-    connection_verbose: bool = option("Log each exchange.", default=False)
-    accept_invalid_certs: bool = option("Take any TLS certificate; for development only.", default=False)
-
-
 class HttpLibrary:
     """The functions of `kumo.http`."""
 
@@ -58,7 +47,7 @@ class HttpLibrary:
 
     def build_client(self, params: object = None) -> Client:
         """A client; clients with the same options share their connections."""
-        chosen = structure(ClientOptions, params if params is not None else {}, "kumo.http.build_client")
+        chosen = structure(HttpClientConfig, params if params is not None else {}, "kumo.http.build_client")
         settings = HttpSettings(
             timeout=chosen.timeout,
             pool_idle_timeout=chosen.pool_idle_timeout,

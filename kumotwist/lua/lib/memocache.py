@@ -1,6 +1,6 @@
 """What memoized functions remember: one cache per name for the whole process, outliving the policy that filled it.
 
-Public: `MemoCaches`, `MemoCache`, `MemoOptions`, `Pending`. What can go wrong:
+Public: `MemoCaches`, `MemoCache`, `Pending`. What can go wrong:
 the errors of the functions themselves, kept for `FAILURE_TTL`.
 """
 
@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.library import MemoizeConfig
 from kumotwist.core.errors import KumotwistError, PolicyError, PolicyTimeout
 from kumotwist.net.clock import Clock
 from kumotwist.net.flight import SingleFlight
@@ -32,19 +32,6 @@ MAX_CACHES: Final = 1024
 Populate = Callable[[], Awaitable[object]]
 
 
-@options
-class MemoOptions:
-    """How a memoized function remembers."""
-
-    name: str = option("Name of the cache, one per purpose.")
-    ttl: Duration = option("How long a result is good.")
-    capacity: int = option("Results kept, the least recently used going first.", unit="results")
-    invalidate_with_epoch: bool = option("Forget everything when the policy changes.", default=False)
-    populate_timeout: Duration = option("Bound on one call of the function.", default=Duration(120.0))
-    retry_on_populate_timeout: bool = option("Try again when that bound is hit, three times in all.", default=False)
-    allow_stale_reads: bool = option("Return an expired result while it is made anew.", default=False)
-
-
 class Pending(KumotwistError):
     """There is no result at hand: it must be waited for."""
 
@@ -60,7 +47,7 @@ class _Result:
 class MemoCache:
     """The results of one function, by key."""
 
-    options: MemoOptions
+    options: MemoizeConfig
     clock: Clock
     tasks: Tasks
     _results: OrderedDict[object, _Result] = field(factory=OrderedDict, init=False)
@@ -160,7 +147,7 @@ class MemoCaches:
     tasks: Tasks
     _caches: dict[str, MemoCache] = field(factory=dict, init=False)
 
-    def cache(self, wanted: MemoOptions) -> MemoCache:
+    def cache(self, wanted: MemoizeConfig) -> MemoCache:
         """The cache of that name; a new one when the options have changed. Raises PolicyError."""
         known = self._caches.get(wanted.name)
         if known is not None and known.options == wanted:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from kumotwist.config.library import MemoizeConfig
 from kumotwist.config.structure import structure
 from kumotwist.core.errors import ConfigError
 from kumotwist.lua.binding import Function, LuaFunction, callback
-from kumotwist.lua.lib.memocache import MemoCache, MemoCaches, MemoOptions, Pending
+from kumotwist.lua.lib.memocache import MemoCache, MemoCaches, Pending
 from kumotwist.lua.lib.plain import plain
 
 
@@ -33,7 +34,7 @@ class MemoizeLibrary:
         unless `invalidate_with_epoch` is set. An error is kept for 60 s. Tables
         come back as copies; several results come back as one list.
         """
-        chosen = structure(MemoOptions, params, "kumo.memoize")
+        chosen = structure(MemoizeConfig, params, "kumo.memoize")
         if chosen.capacity < 1:
             raise ConfigError("kumo.memoize: option 'capacity' must be at least 1")
         epoch = self._epoch() if chosen.invalidate_with_epoch else 0
