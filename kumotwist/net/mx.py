@@ -168,10 +168,14 @@ def _bracketed(address: str) -> str:
 
 
 def _parse_host(text: str) -> tuple[str, str | None, int | None]:
-    """`(name, literal, port)`: of name and literal one is given. Raises ResolveError."""
+    """`(name, literal, port)`: of name and literal one is given. Raises ResolveError.
+
+    An IPv4 address needs no brackets: no host can have such a name.
+    """
     if not text.startswith("["):
         name, colon, digits = text.partition(":")
-        return name, None, _port(digits, text) if colon else None
+        literal = _ip(name)
+        return "" if literal else name, literal, _port(digits, text) if colon else None
     inner, bracket, behind = text[1:].partition("]")
     if not bracket or (behind and not behind.startswith(":")):
         raise ResolveError(f"{text}: not a domain literal; write it like [192.0.2.1] or [192.0.2.1:25]", permanent=True)

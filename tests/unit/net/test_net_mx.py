@@ -141,3 +141,8 @@ def test_a_wrong_mx_list_entry_is_named(entry):
 def test_site_names(hosts, site):
     """Domains with the same exchangers share one site, named as KumoMTA names it."""
     assert site_name(hosts) == site
+
+
+def test_an_ipv4_address_needs_no_brackets():
+    """`127.0.0.1:2525` is what everybody writes first, and no host can be called so."""
+    assert now(listed_candidates(RESOLVER, ["192.0.2.7:2525"])) == [Candidate("192.0.2.7", "192.0.2.7", 2525)]
