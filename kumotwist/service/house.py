@@ -45,6 +45,10 @@ class House(Protocol):
         """A listening socket, ours to close. Raises ConfigError."""
         ...
 
+    def drop_privileges(self) -> None:
+        """All ports are bound: be no more than we have to. Raises ConfigError."""
+        ...
+
     async def ready(self) -> None:
         """We take messages."""
         ...
@@ -67,6 +71,7 @@ class Alone:
     """One process does it all."""
 
     clock: Clock
+    user: str | None
     snapshot: Callable[[], bytes]
     bump_epoch: Callable[[], object]
     limits: Limits = field(init=False)
@@ -89,6 +94,11 @@ class Alone:
         sock = listeners.bind(address)
         lifecycle.announce(f"{scheme} listener on {listeners.printable(sock)}")
         return sock
+
+    def drop_privileges(self) -> None:
+        """Become the user that was asked for."""
+        if self.user is not None:
+            lifecycle.become(self.user)
 
     async def ready(self) -> None:
         """Tell whoever waits for us."""
@@ -126,6 +136,9 @@ class Supervised:
     async def listening_socket(self, scheme: str, ordinal: int, address: str) -> socket.socket:
         """The one that the supervisor has bound."""
         return await self.end.listening_socket(scheme, ordinal, address)
+
+    def drop_privileges(self) -> None:
+        """We were started without any."""
 
     async def ready(self) -> None:
         """Tell the supervisor."""

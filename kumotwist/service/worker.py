@@ -127,6 +127,7 @@ class Worker:
             await house.listening_socket(_scheme(config), number, config.listen)
             for number, config in enumerate(declared.http_listeners)
         ]
+        house.drop_privileges()
 
         # Spool and logs.
         store = opened = await self._open_store(_spool_directory(settings, declared))

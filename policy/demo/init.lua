@@ -70,6 +70,7 @@ kumo.on('get_egress_path_config', function(domain, source, site)
     prohibited_hosts = {}, -- the stand-in is on loopback
     enable_tls = 'OpportunisticInsecure',
     connection_limit = 20,
+    max_ready = 10000, -- a large injection need not wait
   }
 end)
 

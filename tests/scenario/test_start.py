@@ -1,0 +1,70 @@
+"""How the daemon starts, and how it says that it cannot."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.daemon import SMTP_LISTENER, Daemon, Sink, mail, relay_policy
+
+
+def start(tmp_path: Path, policy: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "init.lua"
+    path.write_text(policy)
+    command = [sys.executable, "-m", "kumotwist.service.main", "run", f"--policy={path}", f"--state-dir={tmp_path}"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_policy_with_a_mistake_ends_the_start(tmp_path, workers: str) -> None:
+    """The line, the mistake and what was meant are on stderr, and the status is 1."""
+    policy = (
+        "local kumo = require 'kumo'\nkumo.on('init', function()\n  kumo.start_esmtp_listener { lisen = 'x' }\nend)\n"
+    )
+    done = start(tmp_path, policy, f"--workers={workers}")
+    assert done.returncode == 1
+    assert "init.lua:3: kumo.start_esmtp_listener: unknown option 'lisen'; did you mean 'listen'?" in done.stderr
+
+
+def test_a_port_in_use_ends_the_start(tmp_path) -> None:
+    """Two daemons on one port: the second says which, and touches no spool."""
+    with Sink(tmp_path) as sink:
+        listener = f"kumo.start_esmtp_listener {{ listen = '127.0.0.1:{sink.port}' }}"
+        done = start(tmp_path, relay_policy(tmp_path, 9, listener), "--workers=1")
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{sink.port}: Address already in use" in done.stderr
+    assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_privileges_are_dropped(tmp_path, workers: int) -> None:
+    """With --user nothing runs as root once the daemon is complete, and mail flows."""
+    nobody = pwd.getpwnam("nobody").pw_uid
+    if not _can_run_python("nobody"):
+        pytest.skip("another user cannot run this Python")
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    work = tmp_path / "work"
+    work.mkdir()
+    os.chown(work, nobody, -1)
+    with Sink(tmp_path) as sink:
+        policy = relay_policy(work, sink.port, SMTP_LISTENER)
+        daemon = Daemon(work, policy, workers, arguments=["--user=nobody"])
+        with daemon.start():
+            owners = {os.stat(f"/proc/{pid}").st_uid for pid in (daemon.pid, *daemon.worker_pids())}
+            assert owners == {nobody}
+            with daemon.smtp() as client:
+                client.sendmail("a@example.com", ["b@example.org"], mail("dropped"))
+            daemon.wait_for_records("Delivery", 1)
+
+
+def _can_run_python(user: str) -> bool:
+    try:
+        return subprocess.run([sys.executable, "-c", "import kumotwist"], user=user, cwd="/").returncode == 0
+    except PermissionError:
+        return False
