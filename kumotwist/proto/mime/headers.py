@@ -52,10 +52,12 @@ def first_value(message: bytes, name: str) -> str | None:
     wanted = name.lower().encode()
     block = message[: block_end(message)]
     lowered = block.lower()
+    if (b" :" in lowered or b"\t:" in lowered) and _SPACED_NAME.search(lowered):
+        return next((decode(value) for field, value in _fields(block) if field.lower() == wanted), None)
     label = wanted + b":"
     at = 0 if lowered.startswith(label) else lowered.find(b"\n" + label) + 1
-    if (at == 0 and not lowered.startswith(label)) or _SPACED_NAME.search(lowered):
-        return next((decode(value) for field, value in _fields(block) if field.lower() == wanted), None)
+    if at == 0 and not lowered.startswith(label):
+        return None
     match = _FIELD.match(block, at)
     return decode(match[2]) if match else None
 
