@@ -43,6 +43,20 @@ function G.setmetatable(value, metatable)
   return raw.setmetatable(value, metatable)
 end
 
+-- The whole text of a chunk that a function gives piece by piece: in Lua, where the budget sees it.
+local function read_all(reader)
+  local parts = {}
+  while true do
+    local piece = reader()
+    if piece == nil or piece == "" then
+      return concat(parts)
+    elseif type(piece) ~= "string" then
+      return nil, "reader function must return a string"
+    end
+    parts[#parts + 1] = piece
+  end
+end
+
 -- Compiled chunks can break the machine (Lua does not verify them), so only text is loaded.
 function G.load(chunk, name, mode, ...)
   if mode ~= nil and not find(mode, "t", 1, true) then
@@ -51,6 +65,13 @@ function G.load(chunk, name, mode, ...)
   local env = G
   if select("#", ...) > 0 then
     env = ...
+  end
+  if type(chunk) == "function" then
+    local source, why = read_all(chunk)
+    if not source then
+      return nil, why
+    end
+    return load_raw(source, name or "=(load)", "t", env)
   end
   return load_raw(chunk, name, "t", env)
 end

@@ -208,6 +208,14 @@ local function host_operator(host)
   end
 end
 
+-- Equality: only two facades can be equal.
+local function host_equality(host)
+  return function(left, right)
+    local first, second = object_of(left), object_of(right)
+    return first ~= nil and second ~= nil and finish(host(first, second))
+  end
+end
+
 local function pairs_hook(host, store)
   return function(self)
     local entries, n = finish(host(store[self])), 0
@@ -221,7 +229,7 @@ local function pairs_hook(host, store)
   end
 end
 
-local BINARY = { __eq = true, __lt = true, __le = true, __concat = true, __add = true, __sub = true, __mul = true,
+local BINARY = { __lt = true, __le = true, __concat = true, __add = true, __sub = true, __mul = true,
   __div = true }
 
 local function index_hook(methods, fields, fallback, store, type_name)
@@ -278,7 +286,9 @@ local function define_class()
     end,
   }
   for name, host in next, hooks do
-    if BINARY[name] then
+    if name == "__eq" then
+      metatable[name] = host_equality(host)
+    elseif BINARY[name] then
       metatable[name] = host_operator(host)
     elseif name == "__pairs" then
       metatable[name] = pairs_hook(host, store)

@@ -6,14 +6,19 @@ names the handler when it returned something else than its event asks for.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
+from kumotwist.config.catalog import CATALOG
 from kumotwist.config.structure import structure
 from kumotwist.core.connection import AuthInfo, Identity
 from kumotwist.core.errors import ConfigError, PolicyError
 from kumotwist.lua.program import Program
 
 T = TypeVar("T")
+
+#: What makes the options objects that events return.
+_MAKERS: Final[Mapping[type, str]] = {cls: name for name, cls in CATALOG.items()}
 
 
 class Hooks:
@@ -49,7 +54,7 @@ def returned(cls: type[T], value: object, event: str, program: Program) -> T:
         return value
     where = f"{program.source_of(event)}: {event}"
     if value is None:
-        raise PolicyError(f"{where} returned nil where a {cls.__name__} is needed; a bare `return` passes it on")
+        raise PolicyError(f"{where} returned nil; return {_MAKERS.get(cls, cls.__name__)} {{...}}, or no value at all")
     try:
         return structure(cls, value, where)
     except ConfigError as error:

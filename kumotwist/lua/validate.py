@@ -1,0 +1,165 @@
+"""Checking a policy without running the daemon: no port is opened, no file is made.
+
+The policy is read, its `pre_init`, `init` and `validate_config` run with
+`_VALIDATING_CONFIG` set, and the events that give configuration are asked for
+sample domains. Public: `validate`, `Report`. Nothing is raised for what is
+wrong with the policy: the report says it, with file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+from attrs import define, field
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+
+from kumotwist.config.egress import PoolConfig
+from kumotwist.config.option import DOC_KEY, Doc
+from kumotwist.config.queue import CustomLuaProtocol
+from kumotwist.core.connection import ConnectionMeta
+from kumotwist.core.errors import ConfigError, PolicyError, Rejection
+from kumotwist.core.queuename import QueueName, parse
+from kumotwist.lua.events import suggest
+from kumotwist.lua.policy import Policy, PolicyServices
+
+T = TypeVar("T")
+
+#: Asked for when the policy is checked; big providers, since policies treat these differently.
+SAMPLE_DOMAINS: Final = ("example.com", "gmail.com", "yahoo.com", "outlook.com", "example.org!relay.example.net")
+#: Seconds that one handler may take; it may look up names or secrets.
+HANDLER_TIMEOUT: Final = 20.0
+
+
+@define
+class Report:
+    """What was found. The policy may be used when there are no `errors`."""
+
+    errors: list[str] = field(factory=list)
+    warnings: list[str] = field(factory=list)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the policy may be used."""
+        return not self.errors
+
+    def error(self, text: str) -> None:
+        """Note an error once."""
+        if text not in self.errors:
+            self.errors.append(text)
+
+    def warn(self, text: str) -> None:
+        """Note a warning once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+async def validate(path: Path, services: PolicyServices) -> Report:
+    """Check the policy at `path`."""
+    report = Report()
+    check = _Check(report, services)
+    policy = await check.attempt(lambda: Policy.load(path, services, is_validating=True))
+    if policy is not None:
+        await check.policy(policy)
+    return report
+
+
+class _Check:
+    """One run of the checks."""
+
+    def __init__(self, report: Report, services: PolicyServices) -> None:
+        self._report = report
+        self._clock: Any = services.clock
+
+    async def attempt(self, make: Callable[[], Coroutine[Deferred[Any], Any, T]], what: str = "") -> T | None:
+        """The result; None, and an error in the report, when it fails."""
+        prefix = f"{what}: " if what else ""
+        try:
+            return await Deferred.fromCoroutine(make()).addTimeout(HANDLER_TIMEOUT, self._clock)
+        except defer.TimeoutError:
+            self._report.error(f"{prefix}takes longer than {HANDLER_TIMEOUT:g} s")
+        except Rejection as rejection:
+            self._report.error(f"{prefix}is rejected with {rejection}")
+        except (PolicyError, ConfigError) as error:
+            self._report.error(f"{prefix}{error}")
+        return None
+
+    async def policy(self, policy: Policy) -> None:
+        """All checks of a policy that could be read."""
+        await self.attempt(policy.pre_init)
+        await self.attempt(policy.init)
+        if policy.handles("validate_config"):
+            await self.attempt(lambda: policy.notify("validate_config"))
+        if policy.declarations.validation_failed:
+            self._report.error("the policy called kumo.validation_failed()")
+        self._declarations(policy)
+        constructors = [await self._domain(policy, parse(domain)) for domain in SAMPLE_DOMAINS]
+        self._events(policy, constructors)
+
+    def _declarations(self, policy: Policy) -> None:
+        declared = policy.declarations
+        if not declared.esmtp_listeners and not declared.http_listeners:
+            self._report.warn("the policy starts no listener: nothing can come in")
+        options = (*declared.spools.values(), *declared.esmtp_listeners, *declared.http_listeners, *declared.local_logs)
+        for one in (*options, *declared.log_hooks):
+            self._without_effect(one)
+        for task in declared.tasks:
+            if not policy.handles(task.event_name):
+                self._report.error(f"kumo.spawn_task names the event '{task.event_name}', which has no handler")
+
+    def _without_effect(self, options: object) -> None:
+        for name, reason in without_effect(options):
+            self._report.warn(f"option '{name}' of {type(options).__name__} has no effect: {reason}")
+
+    async def _domain(self, policy: Policy, name: QueueName) -> str | None:
+        """Checks what a message to this queue would meet; the constructor that it names."""
+        await self.attempt(lambda: policy.get_listener_domain(name.domain, "127.0.0.1:25", ConnectionMeta()))
+        config = await self.attempt(lambda: policy.queue_config(name))
+        if config is None:
+            return None
+        self._without_effect(config)
+        await self._pool(policy, name, config.egress_pool)
+        protocol = config.protocol
+        if not isinstance(protocol, CustomLuaProtocol):
+            return None
+        if not policy.handles(protocol.constructor):
+            where = policy.program.source_of("get_queue_config")
+            self._report.error(
+                f"{where}: get_queue_config names the constructor '{protocol.constructor}' for {name.domain}, "
+                "which has no handler"
+            )
+        return protocol.constructor
+
+    async def _pool(self, policy: Policy, name: QueueName, pool_name: str | None) -> None:
+        pool: PoolConfig | None = None
+        if pool_name is not None:
+            pool = await self.attempt(lambda: policy.egress_pool(pool_name), f"egress pool '{pool_name}'")
+        sources = [entry.name for entry in pool.entries] if pool is not None else ["unspecified"]
+        for source in sources:
+            await self._source(policy, name.delivery_domain, source)
+
+    async def _source(self, policy: Policy, domain: str, source: str) -> None:
+        await self.attempt(lambda: policy.egress_source(source), f"egress source '{source}'")
+        path = await self.attempt(lambda: policy.egress_path(domain, source, domain))
+        if path is not None:
+            self._without_effect(path)
+
+    def _events(self, policy: Policy, constructors: Iterable[str | None]) -> None:
+        used = {name for name in constructors if name is not None}
+        used |= {task.event_name for task in policy.declarations.tasks}
+        used |= {log.filter_event for log in policy.declarations.local_logs if log.filter_event is not None}
+        for name, sources in policy.program.sources.items():
+            warning = suggest(name, used)
+            if warning is not None:
+                self._report.warn(f"{sources[0]}: {warning}")
+
+
+def without_effect(options: Any) -> Iterable[tuple[str, str]]:
+    """The options of KumoMTA that were set to something but change nothing here, and why."""
+    for one in attrs.fields(type(options)):
+        doc = one.metadata.get(DOC_KEY)
+        if isinstance(doc, Doc) and doc.no_effect and getattr(options, one.name) != one.default:
+            yield one.name, doc.no_effect
