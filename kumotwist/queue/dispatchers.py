@@ -20,7 +20,8 @@ from twisted.logger import Logger
 
 from kumotwist.net.clock import DelayedCall
 from kumotwist.net.tasks import Tasks
-from kumotwist.queue.dispatcher import Dispatcher, Means
+from kumotwist.queue.dispatcher import Dispatcher
+from kumotwist.queue.hand import Means
 from kumotwist.queue.ready import ReadyQueue
 
 log: Final = Logger()

@@ -31,8 +31,8 @@ from kumotwist.net.tasks import Tasks
 from kumotwist.queue import reasons as why
 from kumotwist.queue.answers import FAILURE_TTL
 from kumotwist.queue.counters import Counters
-from kumotwist.queue.dispatcher import Means
 from kumotwist.queue.dispatchers import Dispatchers
+from kumotwist.queue.hand import Means
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.promote import Promoter
 from kumotwist.queue.ready import Bodies, Item, ReadyQueue
@@ -51,7 +51,7 @@ log: Final = Logger()
 _TICK: Final = 1.0
 #: Searches for a route that new messages may start at once; further messages wait their turn
 #: among the due ones, without a body in memory. Ours.
-_MAX_SEARCHES: Final = 512
+_MAX_SEARCHES: Final = 4096
 #: Seconds that `stop` waits for deliveries unless told otherwise. Ours: within the 90 s
 #: that service managers customarily allow for stopping.
 STOP_WITHIN: Final = 60.0
@@ -82,6 +82,7 @@ class Manager:
         self._counters = Counters()
         self._latency: dict[str, Histogram] = {}
         self._ledger = Ledger(store, recorder, clock)
+        bodies = bodies or Bodies()
         pools = Pools(policy, clock, tasks)
         self._queues = ScheduledQueues(policy, pools, clock, tasks, self._protocol_changed)
         self._waiting = Waiting(store, clock, tasks, self._promote)
@@ -90,10 +91,19 @@ class Manager:
         means = Means(store, limits, settler, self._requeuer, self._ledger, clock, self._latency)
         self._dispatchers = Dispatchers(means, tasks)
         self._ready_queues = ReadyQueues(
-            policy, pools, channel_for, clock, tasks, bodies or Bodies(), self._dispatchers.serve, self._path_changed
+            policy, pools, channel_for, clock, tasks, bodies, self._dispatchers.serve, self._path_changed
         )
         self._promoter = Promoter(
-            store, policy, limits, self._ready_queues, self._requeuer, settler, self._ledger, clock, self._counters
+            store,
+            policy,
+            limits,
+            self._ready_queues,
+            self._requeuer,
+            settler,
+            self._ledger,
+            clock,
+            self._counters,
+            bodies,
         )
         self._next_tick: DelayedCall | None = None
         self._is_stopping = False

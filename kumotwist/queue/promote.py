@@ -16,8 +16,9 @@ from typing import Final
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
 
-from kumotwist.core.errors import PolicyError, ResolveError
+from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import Limits, MessageStore, OpenRequest, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Verdict
@@ -29,11 +30,13 @@ from kumotwist.net.clock import Clock
 from kumotwist.queue import reasons as why
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.ledger import Ledger, Leg
-from kumotwist.queue.ready import ReadyQueue
+from kumotwist.queue.ready import Bodies, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import ReadyQueues, Route
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.settle import Settler
+
+log: Final = Logger()
 
 #: Seconds to wait while the spool is unhealthy. Ours: only a restart mends it.
 _UNHEALTHY_DELAY: Final = 60.0
@@ -52,6 +55,7 @@ class Promoter:
     ledger: Ledger
     clock: Clock
     counters: Counters
+    bodies: Bodies
     #: Searches for a route that are under way.
     searching: int = field(default=0, init=False)
     #: Deliveries without a ready queue that are under way.
@@ -91,15 +95,27 @@ class Promoter:
         """Look up the route of an admitted message and place it, or put it back; raises nothing."""
         self.searching += 1
         try:
-            route = await self.ready_queues.route_of(queue)
+            route = await self._route_of(queue, message)
             if route.channel.delivers_at_once:
                 await self._deliver(queue, route, message)
             else:
                 await self._choose(queue, route, message, reason)
-        except (PolicyError, ResolveError) as error:
+        except CancelledError:
+            raise
+        except Exception as error:
+            if not isinstance(error, KumotwistError):
+                log.failure("looking for the route of {queue} failed", queue=queue.name.text)
             await self._fail(queue, message, reason, f"failed to resolve queue {queue.name.text}: {error}")
         finally:
             self.searching -= 1
+
+    async def _route_of(self, queue: ScheduledQueue, message: Message) -> Route:
+        """The route; while it is looked up the body counts among those of the ready queues."""
+        self.bodies.hold(message)
+        try:
+            return await self.ready_queues.route_of(queue)
+        finally:
+            self.bodies.let_go(message)
 
     async def _pass_rate(self, queue: ScheduledQueue, message: Message, reason: str) -> bool:
         rate, name = queue.config.max_message_rate, queue.name.text

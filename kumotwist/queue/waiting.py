@@ -29,8 +29,9 @@ log: Final = Logger()
 
 #: Messages loaded in one go. Ours: a few milliseconds between two turns of the reactor.
 _SLICE: Final = 64
-#: Promotions under way at once, each with a body in memory and perhaps a wait for DNS or policy. Ours.
-_MAX_PROMOTING: Final = 512
+#: Promotions under way at once, each perhaps waiting for DNS or policy. Ours: a few MiB, their bodies
+#: being counted elsewhere, and room for many dead domains beside the living.
+_MAX_PROMOTING: Final = 4096
 #: Seconds to wait after the spool could not be read. Ours.
 _AGAIN_AFTER: Final = 60.0
 

@@ -62,18 +62,22 @@ class QueueMachine(RuleBasedStateMachine):
         self.house.manager.start()
 
     def answer(self, batch):
-        gate = Deferred(lambda one: self.held.remove((one, batch)))
+        gate = Deferred(self.forget)
         self.held.append((gate, list(batch)))
         return gate
+
+    def forget(self, gate):
+        self.held = [(one, batch) for one, batch in self.held if one is not gate]
 
     @rule(
         count=st.integers(1, 3), tenant=st.sampled_from([None, "t"]), domain=st.sampled_from(["a", "b"]), data=st.data()
     )
     def insert(self, count, tenant, domain, data):
+        delay = data.draw(st.sampled_from([-1.0, -1.0, 5.5, 4000.0]))
         message = self.house.message(*(f"u{number}@{domain}.example" for number in range(count)))
         if tenant:
             message.set_meta("tenant", tenant)
-        message.due = self.house.clock.seconds() + data.draw(st.sampled_from([-1.0, -1.0, 5.5, 4000.0]))
+        message.due = self.house.clock.seconds() + delay
         names = [one.email for one in message.recipients]
         try:
             self.house.insert(message)
@@ -85,14 +89,14 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def deliver(self, data):
-        gate, batch = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        gate, batch = data.draw(st.sampled_from(self.held))
         kind = data.draw(st.sampled_from(["outcomes", "outcomes", "outcomes", "error", "site"]))
+        outcomes = [[data.draw(OUTCOMES) for _ in message.recipients] for message in batch]
+        self.forget(gate)
         if kind == "error":
             gate.errback(RuntimeError("broken channel"))
-        elif kind == "site":
-            gate.callback(GONE_SITE)
         else:
-            gate.callback([[data.draw(OUTCOMES) for _ in message.recipients] for message in batch])
+            gate.callback(GONE_SITE if kind == "site" else outcomes)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 6.0, 70.0]))
     def wait(self, seconds):
@@ -164,9 +168,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.policy.config, self.policy.path = QueueConfig(retry_interval=60.0, max_age=3600.0), PathConfig()
         self.policy.epoch += 1
         self.channel.sites = {}
-        for gate, _ in self.held[:]:
-            gate.callback(DELIVERED)
         self.channel.answer = lambda batch: DELIVERED
+        for gate, _ in self.held:
+            gate.callback(DELIVERED)
         for _ in range(200):
             self.house.clock.advance(30)
             self.house.turn()
