@@ -24,7 +24,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kumotwist.core.errors import KumotwistError, Rejection
+from kumotwist.core.errors import KumotwistError, PolicyError, Rejection
 from kumotwist.core.json import Json
 from kumotwist.lua.binding import BINARY_ATTRIBUTE, Function, LuaFunction, Opaque, facade_of
 
@@ -135,7 +135,7 @@ class Crossing:
         if isinstance(error, Rejection):
             return FAIL, 1, error.code, error.text.encode(), error.disconnect, error.follow_with_421
         if isinstance(error, (KumotwistError, ValueError, OSError)):
-            return FAIL, 0, str(error).encode(errors="replace")
+            return FAIL, 2 if isinstance(error, PolicyError) else 0, str(error).encode(errors="replace")
         if isinstance(error, CancelledError):
             return FAIL, 0, f"{label} was cancelled".encode()
         log.failure("internal error in {label}", Failure(error), label=label)

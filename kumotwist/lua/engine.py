@@ -16,6 +16,7 @@ Public: `Engine`, `Settings`, `search_paths`. Raises PolicyError.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import sysconfig
@@ -85,13 +86,10 @@ def search_paths(policy: Path, library: Path) -> tuple[str, str]:
 
 @cache
 def _lupa() -> ModuleType:
-    """Lupa's Lua 5.4, loaded so that C modules for Lua find the API's symbols in it."""
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
-    try:
-        import lupa.lua54 as lupa
-    finally:
-        sys.setdlopenflags(flags)
+    """Lupa's Lua 5.4, whose symbols are made global so that Lua modules written in C find the API in it."""
+    import lupa.lua54 as lupa
+
+    ctypes.CDLL(lupa.__file__, mode=os.RTLD_NOW | os.RTLD_GLOBAL)
     module: ModuleType = lupa
     return module
 

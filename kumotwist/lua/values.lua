@@ -370,13 +370,14 @@ local Rejection = {
 
 local abandon -- set by threads.lua: tells Python that nobody waits for an operation
 
+-- Kinds: 0 a text, to which the place is added; 1 a rejection; 2 a text that has its place already.
 local function fail(kind, ...)
   if kind == 1 then
     local rejection = setmetatable({}, Rejection)
     rejections[rejection] = { ... }
     error(rejection, 0)
   end
-  error(where() .. (...), 0)
+  error(kind == 2 and (...) or where() .. (...), 0)
 end
 
 local CANNOT_WAIT = "this function waits, which is not possible inside table.sort, string.gsub, a __tostring or "

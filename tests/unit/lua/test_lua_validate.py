@@ -1,0 +1,88 @@
+"""`kumotwist validate`: what is wrong with a policy, with file and line, without starting anything."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.lua import Bench, now
+from twisted.internet.defer import Deferred
+
+from kumotwist.lua.validate import Report, validate
+
+
+def _validate(bench: Bench, source: str) -> Report:
+    bench.write(source)
+    return now(validate(bench.path, bench.services))
+
+
+def test_a_good_policy(bench: Bench) -> None:
+    """Nothing to say; _VALIDATING_CONFIG is set, and everything that a start would run has run."""
+    source = """
+      assert(_VALIDATING_CONFIG)
+      kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:25' } end)
+      kumo.on('validate_config', function() end)
+      kumo.on('get_queue_config', function() return kumo.make_queue_config { egress_pool = 'p' } end)
+      kumo.on('get_egress_pool', function(name)
+        return kumo.make_egress_pool { name = name, entries = { { name = 's' } } }
+      end)
+      kumo.on('get_egress_source', function(name) return kumo.make_egress_source { name = name } end)
+      kumo.on('my.own.event', function() end)
+    """
+    assert _validate(bench, source) == Report()
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("local = 1", r"policy\.lua:1: .*near '='"),
+        ("kumo.on('init', function()\nkumo.start_esmtp_listener { lisen = 'x' } end)", r":2: .*did you mean 'listen'"),
+        ("kumo.on('init', function()\nerror 'my own' end)", r"policy\.lua:2: my own"),
+        ("kumo.on('init', function()\nkumo.spawn_task { event_name = 'none' } end)", r"'none', which has no handler"),
+        ("kumo.on('validate_config', function() kumo.validation_failed() end)", r"kumo\.validation_failed"),
+        ("kumo.on('get_queue_config', function() return nil end)", r"policy\.lua:1: get_queue_config returned nil"),
+        ("\nkumo.on('get_queue_config', function() return { max_age = 'x' } end)", r"policy\.lua:2: .*'max_age'"),
+        ("kumo.on('get_queue_config', function() return { egress_pool = 'p' } end)", r"no handler .*'get_egress_pool'"),
+        (
+            "kumo.on('get_queue_config', function() return { protocol = { custom_lua = { constructor = 'c' } } } end)",
+            r"policy\.lua:1: .*constructor 'c' for example\.com, which has no handler",
+        ),
+        ("kumo.on('get_egress_path_config', function() return { enable_tls = 'Requird' } end)", r"mean 'Required'"),
+        ("kumo.on('get_listener_domain', function() return { relay_too = true } end)", r"did you mean 'relay_to'"),
+        ("kumo.on('get_queue_config', function() while true do end end)", r"CPU time"),
+    ],
+)
+def test_errors(bench: Bench, source: str, error: str) -> None:
+    """Each is found, and says where."""
+    bench.cpu_budget = 0.05
+    report = _validate(bench, source)
+    assert not report.is_valid
+    assert any(re.search(error, text, re.DOTALL) for text in report.errors), report.errors
+
+
+def test_warnings(bench: Bench) -> None:
+    """Event names that are nearly ours, KumoMTA's events that never run, options without effect."""
+    source = (
+        "kumo.on('smtp_server_mesage_received', function() end)\nkumo.on('rebind_message', function() end)\n"
+        "kumo.on('init', function()\n"
+        "  kumo.start_http_listener {} kumo.start_esmtp_listener { deferred_spool = true } end)"
+    )
+    report = _validate(bench, source)
+    assert report.is_valid
+    warnings = "\n".join(report.warnings)
+    assert "did you mean 'smtp_server_message_received'" in warnings
+    assert "'rebind_message' is known to KumoMTA but never runs" in warnings
+    assert "option 'deferred_spool' of SmtpListenerConfig has no effect" in warnings
+
+
+def test_a_handler_that_waits_too_long_is_reported(bench: Bench) -> None:
+    """A policy that hangs in a lookup does not hang the check."""
+    bench.write("kumo.on('init', function() kumo.wait 'for ever' end)")
+    work = Deferred.fromCoroutine(validate(bench.path, bench.services))
+    bench.clock.advance(30)
+    report = now(_await(work))
+    assert any("takes longer than 20 s" in error for error in report.errors)
+
+
+async def _await(work: object) -> Report:
+    return await work  # type: ignore[misc]
