@@ -16,6 +16,7 @@ Public: `Engine`, `Settings`, `search_paths`. Raises PolicyError.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -70,7 +71,7 @@ class Settings:
     multiple: Sequence[str] = ()
     memory: int = DEFAULT_MEMORY
     cpu_budget: float = DEFAULT_CPU_BUDGET
-    write: Callable[[str], object] = field(default=lambda text: sys.stdout.write(text))
+    write: Callable[[str], object] = field(default=lambda text: _write(text))
 
 
 def search_paths(policy: Path, library: Path) -> tuple[str, str]:
@@ -82,6 +83,15 @@ def search_paths(policy: Path, library: Path) -> tuple[str, str]:
     c_directories = (here, Path("/usr/local/lib/lua/5.4"), Path(f"/usr/lib/{multiarch}/lua/5.4"))
     c_patterns = [str(directory / "?.so") for directory in c_directories]
     return ";".join((*KUMOMTA_PATHS, *patterns)), ";".join(c_patterns)
+
+
+def _write(text: str) -> None:
+    """What `print` does: to the real standard output, also where Twisted has made a log of `sys.stdout`."""
+    stream = sys.__stdout__
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):  # closed, or its reader has gone
+            stream.write(text)
+            stream.flush()
 
 
 @cache

@@ -3,7 +3,7 @@
 This is what the rest of the house knows of Lua: `Policy` implements
 QueuePolicy, SmtpPolicy, HttpPolicy, RecordPolicy and LuaConnector of
 `core.interfaces`. A reload that fails keeps the old program, and says so in
-the log and in the metric `policy_reload_failures`. `init` runs once only.
+the log and in the metric `lua_load_failures`. `init` runs once only.
 
 Public: `Policy`, `PolicyServices`. Raises PolicyError, Rejection, ConfigError.
 """
@@ -252,7 +252,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, RecordHooks):
         yield Sample("lua_count", bridge.running + bridge.engine.spare)
         yield Sample("lua_spare_count", bridge.engine.spare)
         yield Sample("lua_memory_bytes", bridge.engine.memory_used)
-        yield Sample("policy_reload_failures", self._failures)
+        yield Sample("lua_load_failures", self._failures)
         for event, stats in list(self._stats.items()):
             yield Sample("lua_event_started", stats.started, (("event", event),))
             yield Sample("lua_event_latency", stats.latency, (("event", event),))

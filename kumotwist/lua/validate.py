@@ -161,5 +161,7 @@ def without_effect(options: Any) -> Iterable[tuple[str, str]]:
     """The options of KumoMTA that were set to something but change nothing here, and why."""
     for one in attrs.fields(type(options)):
         doc = one.metadata.get(DOC_KEY)
-        if isinstance(doc, Doc) and doc.no_effect and getattr(options, one.name) != one.default:
+        make = getattr(one.default, "factory", None)
+        default = make() if make else one.default
+        if isinstance(doc, Doc) and doc.no_effect and getattr(options, one.name) != default:
             yield one.name, doc.no_effect

@@ -56,6 +56,7 @@ _GAUGES: Final = {
     "connection_count_by_provider": "number of active connections",
     "connection_count_by_provider_and_pool": "number of active connections",
     "lua_count": "number of Lua states currently alive",
+    "lua_memory_bytes": "octets that the policy's Lua state holds",
     "lua_spare_count": "number of Lua states ready for use",
     "memory_usage": "octets of memory in use (resident set size)",
     "memory_usage_rust": "octets of memory in use, for dashboards made for KumoMTA",

@@ -394,7 +394,7 @@ def test_a_broken_edit_keeps_the_old_policy(bench: Bench) -> None:
     bench.write("kumo.on('v', function() return end end)")
     _advance(bench)
     assert (now(policy.run_event("v")), policy.epoch) == (1, 0)
-    assert _sample(policy, "policy_reload_failures") == 1
+    assert _sample(policy, "lua_load_failures") == 1
     bench.write("kumo.on('v', function() return 3 end)")
     _advance(bench)
     assert (now(policy.run_event("v")), policy.epoch) == (3, 1)

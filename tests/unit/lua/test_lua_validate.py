@@ -20,7 +20,10 @@ def test_a_good_policy(bench: Bench) -> None:
     """Nothing to say; _VALIDATING_CONFIG is set, and everything that a start would run has run."""
     source = """
       assert(_VALIDATING_CONFIG)
-      kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:25' } end)
+      kumo.on('init', function()
+        kumo.define_spool { name = 'data', path = '/nowhere' }
+        kumo.start_esmtp_listener { listen = '127.0.0.1:25' }
+      end)
       kumo.on('validate_config', function() end)
       kumo.on('get_queue_config', function() return kumo.make_queue_config { egress_pool = 'p' } end)
       kumo.on('get_egress_pool', function(name)
