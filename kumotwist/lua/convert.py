@@ -85,21 +85,26 @@ class HostClass:
 class Crossing:
     """The border of one Lua runtime: encodes, decodes, wraps host functions, numbers operations."""
 
-    __slots__ = ("_class_keys", "_classes", "_function", "_memory", "_next_id", "_pending", "_stash")
+    __slots__ = ("_ample", "_class_keys", "_classes", "_function", "_memory", "_next_id", "_pending", "_stash", "_used")
 
     def __init__(
         self,
         classes: Mapping[type, HostClass],
         function: Callable[[int], LuaFunction],
         memory: Callable[[int], bool],
+        used: Callable[[], int],
+        ample: int,
     ) -> None:
         """`classes`: facades of classes that cannot be decorated. `function` makes the object for a Lua function.
 
-        `memory(octets)` tells whether Lua has room for so much more.
+        `memory(octets)` tells whether Lua has room for so much more; nobody
+        need ask while `used()` octets are below `ample`.
         """
         self._classes = classes
         self._function = function
         self._memory = memory
+        self._used = used
+        self._ample = ample
         self._class_keys: dict[object, int] = {}
         self._pending: dict[int, Awaitable[object]] = {}
         self._next_id = 0
@@ -151,14 +156,13 @@ class Crossing:
     def host(self, function: Function, label: str) -> Callable[..., object]:
         """The form of `function` that Lua may call; it never raises and returns only what may cross."""
         decode = self.decode_octets if getattr(function, BINARY_ATTRIBUTE, False) else self.decode
-        memory = self._memory
+        memory, used, ample = self._memory, self._used, self._ample
 
         def call(*tokens: object) -> object:
             try:
-                if not memory(0):
+                if used() > ample and not memory(0):
                     return FAIL, 0, b"not enough memory"
-                arguments = decode(tokens)
-                result = function(*arguments)
+                result = function(*decode(tokens))
                 if result is None or result is True or result is False:
                     return result
                 if isinstance(result, str):

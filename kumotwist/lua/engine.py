@@ -137,7 +137,9 @@ class Engine:
         self._is_inside = False
         self._turns: list[Deferred[None]] = []
         self._released: list[int] = []
-        self.crossing = Crossing(classes, lambda number: function(self, number), self._has_memory)
+        self.crossing = Crossing(
+            classes, lambda number: function(self, number), self._has_memory, self._used, self._soft_limit
+        )
         self._open(settings)
         self._keys = {kind: self._define(kind) for kind in classes}
 
@@ -223,7 +225,7 @@ class Engine:
         """
         if self._is_inside:
             raise RuntimeError("Lua was entered while it runs")
-        if not self._has_memory(0):
+        if self._used() > self._soft_limit and not self._has_memory(0):
             raise PolicyError("the policy has used up its memory")
         if self._released:
             self._let_go()

@@ -100,9 +100,11 @@ class Program:
         started = time.perf_counter()
         try:
             entry = self._entries.get(event)
-            if entry is not None:
-                return await self.bridge.enter(event, entry, *_checked(event, arguments))
-            return await self.bridge.fire(event, *arguments)
+            if entry is None:
+                return await self.bridge.fire(event, *arguments)
+            if (*map(type, arguments),) != _KINDS[event]:
+                arguments = _checked(event, arguments)
+            return await self.bridge.enter(event, entry, *arguments)
         finally:
             stats.latency.observe(time.perf_counter() - started)
 
@@ -121,7 +123,7 @@ class Program:
             raise PolicyError(f"the policy has no handler for the event '{event}'")
 
 
-def _checked(event: str, arguments: Sequence[object]) -> list[object]:
+def _checked(event: str, arguments: Sequence[object]) -> tuple[object, ...]:
     """The arguments for a prepared way in: only what may cross as it is, and objects of the class prepared for."""
     kinds = _KINDS[event]
     checked: list[object] = []
@@ -137,4 +139,4 @@ def _checked(event: str, arguments: Sequence[object]) -> list[object]:
             checked.append(argument)
         else:
             raise TypeError(f"argument {index + 1} of {event} must be a scalar")
-    return checked
+    return tuple(checked)
