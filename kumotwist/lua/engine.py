@@ -74,10 +74,10 @@ class Settings:
     write: Callable[[str], object] = field(default=lambda text: _write(text))
 
 
-def search_paths(policy: Path, library: Path) -> tuple[str, str]:
-    """`package.path` and `package.cpath` for a policy file; `library` is our own directory of Lua modules."""
+def search_paths(policy: Path) -> tuple[str, str]:
+    """`package.path` and `package.cpath` for a policy file."""
     here = policy.resolve().parent
-    directories = (here, library, Path("/usr/local/share/lua/5.4"), Path("/usr/share/lua/5.4"))
+    directories = (here, Path("/usr/local/share/lua/5.4"), Path("/usr/share/lua/5.4"))
     patterns = [str(directory / tail) for directory in directories for tail in ("?.lua", "?/init.lua")]
     multiarch = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
     c_directories = (here, Path("/usr/local/lib/lua/5.4"), Path(f"/usr/lib/{multiarch}/lua/5.4"))

@@ -58,8 +58,7 @@ class PolicyServices:
     """What policies act on, and their bounds.
 
     `injector` is called when a message is injected: it may be made after the
-    policy. `library` is the directory of our own Lua modules. `bump_epoch`
-    is what `kumo.bump_config_epoch` does; none: `Policy.reload` of this process.
+    policy. `bump_epoch` is what `kumo.bump_config_epoch` does; none: `Policy.reload` of this process.
     """
 
     store: MessageStore
@@ -67,7 +66,6 @@ class PolicyServices:
     ids: IdGenerator
     clock: Clock
     tasks: Tasks
-    library: Path
     libraries: Sequence[Library] = ()
     bump_epoch: Callable[[], object] | None = None
     set_log_filter: Callable[[str], object] = field(default=lambda _: None)
@@ -103,7 +101,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, RecordHooks):
 
     def _program_settings(self, declarations: Declarations) -> ProgramSettings:
         services = self._services
-        search_path, cpath = search_paths(self.path, services.library)
+        search_path, cpath = search_paths(self.path)
         core = CoreLibrary(
             CoreServices(
                 store=services.store,

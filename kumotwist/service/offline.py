@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,6 @@ class _Offline:
             ids=ids,
             clock=reactor,
             tasks=self.tasks,
-            library=Path(str(files("kumotwist.lua").joinpath("share"))),
             libraries=standard_libraries(self._libraries),
             bump_epoch=lambda: None,
         )

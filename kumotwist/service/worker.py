@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,7 +109,6 @@ class Worker:
                 ids=ids,
                 clock=reactor,
                 tasks=tasks,
-                library=Path(str(files("kumotwist.lua").joinpath("share"))),
                 libraries=standard_libraries(libraries),
                 bump_epoch=house.spread_epoch,
                 set_log_filter=self._set_log_filter,

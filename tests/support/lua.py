@@ -98,7 +98,6 @@ class Bench:
             ids=self.ids,
             clock=self.clock,
             tasks=self.tasks,
-            library=self.directory / "library",
             libraries=(self.waits, *self.libraries),
             cpu_budget=self.cpu_budget,
         )

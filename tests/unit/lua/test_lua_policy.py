@@ -310,11 +310,11 @@ def test_init_declares(bench: Bench) -> None:
 
 
 def test_the_environment_of_a_policy(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """os.getenv, modules beside the policy and in our library, the standard library, _G: as a policy expects."""
+    """os.getenv, modules beside the policy, the standard library, _G: as a policy expects."""
     monkeypatch.setenv("KUMO_TEST", "from env")
     (bench.directory / "beside.lua").write_text("local kumo = require 'kumo' return { kumo = kumo, name = ... }")
-    (bench.directory / "library" / "extra").mkdir(parents=True)
-    (bench.directory / "library" / "extra" / "init.lua").write_text("return 'extra'")
+    (bench.directory / "extra").mkdir(parents=True)
+    (bench.directory / "extra" / "init.lua").write_text("return 'extra'")
     policy = bench.policy(
         "local beside = require 'beside'\n"
         "assert(beside.kumo == kumo and beside.name == 'beside' and require 'beside' == beside)\n"
