@@ -12,7 +12,7 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	touch $@
 
 run: $(VENV)/installed
-	$(BIN)/python -m kumotwist.service.demo $(if $(DURATION),--duration $(DURATION))
+	$(BIN)/python -m kumotwist.demo $(if $(DURATION),--duration $(DURATION))
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -31,7 +31,7 @@ class Provider:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kumotwist.service.standin_http"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "kumotwist.demo.standin_http"], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().split()[-1]

@@ -12,7 +12,7 @@ from support.daemon import Process
 
 def test_the_counts_add_up(tmp_path) -> None:
     """A short run ends by itself with status 0; what was accepted is delivered, bounced or queued."""
-    command = [sys.executable, "-m", "kumotwist.service.demo", "--duration", "2", "--workers", "1"]
+    command = [sys.executable, "-m", "kumotwist.demo", "--duration", "2", "--workers", "1"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
     )
@@ -31,7 +31,7 @@ def test_the_counts_add_up(tmp_path) -> None:
 
 def test_ctrl_c_ends_it_with_a_summary(tmp_path) -> None:
     """Without a duration it runs until Ctrl-C, and then sums up."""
-    command = [sys.executable, "-u", "-m", "kumotwist.service.demo", "--workers", "0"]
+    command = [sys.executable, "-u", "-m", "kumotwist.demo", "--workers", "0"]
     demo = Process(command, "stdout", {"TMPDIR": str(tmp_path)})
     demo.wait_for_line(r"^sending: delivered/accepted", 60)
     demo.signal(signal.SIGINT)

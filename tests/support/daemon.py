@@ -305,7 +305,7 @@ class Sink:
         self.output = directory / "sink.jsonl"
         self._read = 0
         self._messages: list[dict[str, Any]] = []
-        command = [sys.executable, "-m", "kumotwist.service.standin_smtp", "--listen", listen]
+        command = [sys.executable, "-m", "kumotwist.demo.standin_smtp", "--listen", listen]
         command += ["--rules", json.dumps(list(rules)), "--output", str(self.output)]
         if certificate is not None:
             command += ["--certificate", str(certificate)]

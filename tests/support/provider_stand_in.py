@@ -19,9 +19,9 @@ class Providers:
     """A context manager; `url` is where SendGrid, Mailgun and SparkPost live."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        """`options` as `kumotwist.service.standin_http` takes them."""
+        """`options` as `kumotwist.demo.standin_http` takes them."""
         self.output = directory / "providers.jsonl"
-        command = [sys.executable, "-m", "kumotwist.service.standin_http", "--output", str(self.output), *options]
+        command = [sys.executable, "-m", "kumotwist.demo.standin_http", "--output", str(self.output), *options]
         self.process = Process(command, "stdout")
         line = self.process.wait_for_line(r"^listening on ", START_TIMEOUT)
         self.url = f"http://{line.split()[-1]}"

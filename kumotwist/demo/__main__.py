@@ -32,8 +32,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kumotwist.service.demo_stream import Stream
-from kumotwist.service.demo_tally import Route, Tally, spooled
+from kumotwist.demo.stream import Stream
+from kumotwist.demo.tally import Route, Tally, spooled
 
 #: The shipped policy, in the checkout.
 POLICY: Final = Path(__file__).parents[2] / "policy" / "demo" / "init.lua"
@@ -109,8 +109,8 @@ class World:
     def start(self) -> None:
         """Start all three; the daemon last."""
         rules = json.dumps(SINK_RULES)
-        relay = self._peer("sink", ["kumotwist.service.standin_smtp", "--rules", rules])
-        api = self._peer("api", ["kumotwist.service.standin_http", "--share", "0.05"])
+        relay = self._peer("sink", ["kumotwist.demo.standin_smtp", "--rules", rules])
+        api = self._peer("api", ["kumotwist.demo.standin_http", "--share", "0.05"])
         env = {
             "DEMO_DIR": str(self.directory),
             "DEMO_RELAY": relay,
@@ -143,7 +143,7 @@ class World:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; the exit status."""
-    parser = argparse.ArgumentParser(prog="kumotwist.service.demo", description="A running demonstration.")
+    parser = argparse.ArgumentParser(prog="kumotwist.demo", description="A running demonstration.")
     parser.add_argument("--duration", type=float, help="stop sending after so many seconds; else at Ctrl-C")
     parser.add_argument("--rate", type=float, default=RATE, help="messages a second")
     parser.add_argument("--workers", type=int, help="worker processes of the daemon")

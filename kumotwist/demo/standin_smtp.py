@@ -1,7 +1,7 @@
 """A stand-in for other people's mail servers: an SMTP sink that answers by script.
 
 Runs as a process of its own beside demonstrations and tests:
-`python -m kumotwist.service.standin_smtp [--listen IP:PORT] [--rules JSON]
+`python -m kumotwist.demo.standin_smtp [--listen IP:PORT] [--rules JSON]
 [--output FILE] [--certificate PEM]`. It prints `listening on IP:PORT` on
 stdout, takes whatever is sent, and appends one JSON line per message to FILE.
 It shares no code with our own SMTP cores, so that neither hides the other's

@@ -1,6 +1,6 @@
 """A stand-in for other people's e-mail APIs: SendGrid, Mailgun and SparkPost in one process.
 
-Runs beside demonstrations and tests: `python -m kumotwist.service.standin_http
+Runs beside demonstrations and tests: `python -m kumotwist.demo.standin_http
 [--listen IP:PORT] [--key KEY] [--share 0.05] [--failures 429,503] [--delay S]
 [--output FILE]`. It prints `listening on IP:PORT` on stdout and answers
 
@@ -33,8 +33,8 @@ from attrs import define, field
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from kumotwist.demo.providers import Answered, Asked, Provider, failure, find, form_parts
 from kumotwist.net.clock import Clock
-from kumotwist.service.standin_providers import Answered, Asked, Provider, failure, find, form_parts
 
 #: Statuses that a failing provider gives by turns: mostly what passes, now and then what does not.
 FAILURES: Final = (429, 503, 500, 429, 400)

@@ -8,8 +8,8 @@ import pytest
 from attrs import evolve
 from support.provider_stand_in import check
 
-from kumotwist.service.standin_http import StandIn
-from kumotwist.service.standin_providers import Asked
+from kumotwist.demo.providers import Asked
+from kumotwist.demo.standin_http import StandIn
 
 BASIC = "Basic " + base64.b64encode(b"api:k").decode()
 MIME = "Message-ID: <given@example.com>\r\nSubject: x\r\n\r\nhi\r\n"
