@@ -1,7 +1,8 @@
 """Access control lists: who may do what to which HTTP resource.
 
-Public: `AccessControlList`, `AclRule` and the criteria. The first rule that
-matches decides; none matching means denied.
+Public: `AccessControlList`, `AclRule`, the criteria, and `AccessDecision`,
+what came of them. The first rule that matches decides; none matching means
+denied. `to_json` gives rules and criteria the form that policies write.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Literal, TypeAlias
 from attrs import frozen
 
 from kumotwist.core.connection import AuthInfo
+from kumotwist.core.json import Json, JsonObject
 
 
 @frozen
@@ -35,6 +37,10 @@ class IdentityIs:
             case "Individual":
                 return any(one.identity == self.name for one in auth.identities)
 
+    def to_json(self) -> JsonObject:
+        """As policies write it."""
+        return {"Identity": {self.kind: self.name if self.kind in ("Group", "Individual") else {}}}
+
 
 @frozen
 class MachineIs:
@@ -45,6 +51,10 @@ class MachineIs:
     def matches(self, auth: AuthInfo) -> bool:
         """Whether `auth` meets this criterion."""
         return auth.peer_address == self.address
+
+    def to_json(self) -> JsonObject:
+        """As policies write it."""
+        return {"Machine": self.address}
 
 
 @frozen
@@ -57,6 +67,10 @@ class AllOf:
         """Whether `auth` meets this criterion."""
         return all(part.matches(auth) for part in self.parts)
 
+    def to_json(self) -> JsonObject:
+        """As policies write it."""
+        return {"AllOf": list[Json](part.to_json() for part in self.parts)}
+
 
 @frozen
 class AnyOf:
@@ -68,6 +82,10 @@ class AnyOf:
         """Whether `auth` meets this criterion."""
         return any(part.matches(auth) for part in self.parts)
 
+    def to_json(self) -> JsonObject:
+        """As policies write it."""
+        return {"AnyOf": list[Json](part.to_json() for part in self.parts)}
+
 
 @frozen
 class Not:
@@ -78,6 +96,10 @@ class Not:
     def matches(self, auth: AuthInfo) -> bool:
         """Whether `auth` meets this criterion."""
         return not self.part.matches(auth)
+
+    def to_json(self) -> JsonObject:
+        """As policies write it."""
+        return {"Not": self.part.to_json()}
 
 
 Criterion: TypeAlias = IdentityIs | MachineIs | AllOf | AnyOf | Not
@@ -91,6 +113,11 @@ class AclRule:
     privilege: str
     allow: bool
 
+    def to_json(self) -> JsonObject:
+        """As policies write it."""
+        access = "Allow" if self.allow else "Deny"
+        return {"criteria": self.criteria.to_json(), "privilege": self.privilege, "access": access}
+
 
 @frozen
 class AccessControlList:
@@ -98,9 +125,35 @@ class AccessControlList:
 
     rules: Sequence[AclRule]
 
-    def query(self, auth: AuthInfo, privilege: str) -> bool | None:
-        """True or False as the first matching rule says; None when none matches."""
+    def match(self, auth: AuthInfo, privilege: str) -> AclRule | None:
+        """The first rule that matches, or None."""
         for rule in self.rules:
             if rule.privilege == privilege and rule.criteria.matches(auth):
-                return rule.allow
+                return rule
         return None
+
+    def query(self, auth: AuthInfo, privilege: str) -> bool | None:
+        """True or False as the first matching rule says; None when none matches."""
+        rule = self.match(auth, privilege)
+        return rule.allow if rule is not None else None
+
+
+@frozen(kw_only=True)
+class AccessDecision:
+    """Whether `privilege` on `resource` is given, and why.
+
+    `considered` are the resources that had no rule to say so, in the order
+    asked; `matching` is the one whose `rule` decided. Both are None when none
+    did.
+    """
+
+    resource: str
+    privilege: str
+    considered: tuple[str, ...]
+    matching: str | None = None
+    rule: AclRule | None = None
+
+    @property
+    def is_allowed(self) -> bool:
+        """No rule, no access."""
+        return self.rule is not None and self.rule.allow

@@ -24,7 +24,7 @@ from kumotwist.core.queuename import QueueName
 from kumotwist.core.records import Record
 
 if TYPE_CHECKING:
-    from kumotwist.config.acl import AccessControlList
+    from kumotwist.config.acl import AccessControlList, AccessDecision
     from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
     from kumotwist.config.keysource import KeySource
     from kumotwist.config.listener import ListenerDomain
@@ -219,10 +219,8 @@ class Auditor(Protocol):
         """Somebody tried to prove to be `attempted`; `auth` is what they were taken for then. Never raises."""
         ...
 
-    async def authorization(
-        self, resource: str, privilege: str, allowed: bool, auth: AuthInfo, rule: str | None
-    ) -> None:
-        """Access to `resource` was decided, by the rules of resource `rule` when any matched. Never raises."""
+    async def authorization(self, decision: AccessDecision, auth: AuthInfo) -> None:
+        """Whether `auth` may do something was decided. Never raises."""
         ...
 
 

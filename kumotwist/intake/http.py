@@ -18,7 +18,7 @@ from attrs import define
 
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy
-from kumotwist.core.interfaces import HttpPolicy
+from kumotwist.core.interfaces import Auditor, HttpPolicy
 from kumotwist.intake.httpacl import Authorizer
 from kumotwist.intake.httpauth import TRUSTED_GROUP, Authenticator
 from kumotwist.intake.inject import Injection, Origin
@@ -27,6 +27,7 @@ from kumotwist.net.clock import Clock
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.inflate import inflate
 from kumotwist.net.router import HttpError, HttpRequest, Reply, Route, Router, json_reply
+from kumotwist.records.acct import NO_ACCT_LOG
 
 #: Seconds after which a client that heard 503 should try again. Ours: the gate looks every three seconds.
 RETRY_AFTER: Final = "5"
@@ -40,12 +41,13 @@ def build_site(
     clock: Clock,
     routes: Iterable[Route],
     *,
+    auditor: Auditor = NO_ACCT_LOG,
     name: str = "http_listener",
 ) -> HttpSite:
     """The factory of one HTTP listener that serves `routes`; TLS is put around it by who listens."""
     listener = Listener(
-        Authenticator(policy, config.trusted_hosts, clock),
-        Authorizer(policy, clock),
+        Authenticator(policy, config.trusted_hosts, clock, auditor),
+        Authorizer(policy, clock, auditor),
         Router(routes),
         config.request_body_limit,
     )

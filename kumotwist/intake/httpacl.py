@@ -18,13 +18,14 @@ from typing import Final
 from attrs import define, field
 from twisted.logger import Logger
 
-from kumotwist.config.acl import AccessControlList, AclRule, AnyOf, Criterion, IdentityIs
+from kumotwist.config.acl import AccessControlList, AccessDecision, AclRule, AnyOf, Criterion, IdentityIs
 from kumotwist.core.connection import AuthInfo
 from kumotwist.core.errors import PolicyError, Rejection
-from kumotwist.core.interfaces import HttpPolicy
+from kumotwist.core.interfaces import Auditor, HttpPolicy
 from kumotwist.intake.httpauth import CHALLENGE, TRUSTED_GROUP, summary
 from kumotwist.net.clock import Clock
 from kumotwist.net.router import HttpError, HttpRequest
+from kumotwist.records.acct import NO_ACCT_LOG
 
 log: Final = Logger()
 
@@ -65,11 +66,14 @@ def resources(local_address: str, path: str) -> list[str]:
 
 @define(eq=False)
 class Authorizer:
-    """Judges requests; remembers its decisions for a moment."""
+    """Judges requests, and has the auditor note it; remembers its decisions for a moment."""
 
     policy: HttpPolicy
     clock: Clock
-    _decisions: dict[tuple[str, str, str, AuthInfo], tuple[float, bool]] = field(factory=dict, init=False, repr=False)
+    auditor: Auditor = NO_ACCT_LOG
+    _decisions: dict[tuple[str, str, str, AuthInfo], tuple[float, AccessDecision]] = field(
+        factory=dict, init=False, repr=False
+    )
 
     async def authorize(self, request: HttpRequest) -> None:
         """Return when `request.auth` may do it. Raises HttpError."""
@@ -80,18 +84,26 @@ class Authorizer:
             if len(self._decisions) >= MAX_DECISIONS:
                 self._decisions.clear()
             kept = self._decisions[key] = (now + DECISION_TTL, await self._decide(request))
-        if not kept[1]:
-            resource = resources(request.local_address, request.path)[0]
+        decision = kept[1]
+        await self.auditor.authorization(decision, request.auth)
+        if not decision.is_allowed:
             who = summary(request.auth)
-            raise HttpError(401, f"{who} not permitted {request.method} on {resource}", CHALLENGE)
+            raise HttpError(401, f"{who} not permitted {request.method} on {decision.resource}", CHALLENGE)
 
-    async def _decide(self, request: HttpRequest) -> bool:
-        for resource in resources(request.local_address, request.path):
+    async def _decide(self, request: HttpRequest) -> AccessDecision:
+        asked = resources(request.local_address, request.path)
+        for number, resource in enumerate(asked):
             rules = await self._rules(resource)
-            verdict = rules.query(request.auth, request.method) if rules is not None else None
-            if verdict is not None:
-                return verdict
-        return False
+            rule = rules.match(request.auth, request.method) if rules is not None else None
+            if rule is not None:
+                return AccessDecision(
+                    resource=asked[0],
+                    privilege=request.method,
+                    considered=tuple(asked[:number]),
+                    matching=resource,
+                    rule=rule,
+                )
+        return AccessDecision(resource=asked[0], privilege=request.method, considered=tuple(asked))
 
     async def _rules(self, resource: str) -> AccessControlList | None:
         try:

@@ -23,9 +23,10 @@ from twisted.logger import Logger
 from kumotwist.config.option import Cidrs
 from kumotwist.core.connection import AuthInfo, Identity
 from kumotwist.core.errors import PolicyError, Rejection
-from kumotwist.core.interfaces import HttpPolicy
+from kumotwist.core.interfaces import Auditor, HttpPolicy
 from kumotwist.net.clock import Clock
 from kumotwist.net.router import HttpError, HttpRequest
+from kumotwist.records.acct import NO_ACCT_LOG
 
 log: Final = Logger()
 
@@ -46,11 +47,12 @@ MAX_CREDENTIAL: Final = 4096
 
 @define(eq=False)
 class Authenticator:
-    """Turns a request's address and credential into an `AuthInfo`."""
+    """Turns a request's address and credential into an `AuthInfo`, and has the auditor note each attempt."""
 
     policy: HttpPolicy
     trusted: Cidrs
     clock: Clock
+    auditor: Auditor = NO_ACCT_LOG
     _key: bytes = field(factory=lambda: os.urandom(32), init=False, repr=False)
     _peers: dict[str, AuthInfo] = field(factory=dict, init=False, repr=False)
     _verdicts: dict[bytes, tuple[float, AuthInfo | None]] = field(factory=dict, init=False, repr=False)
@@ -65,10 +67,17 @@ class Authenticator:
         if scheme.lower() != "basic":
             raise HttpError(400, f"unsupported authorization scheme {scheme[:32]!r}; use Basic")
         user, password = _decode(credential)
-        auth = await self._verdict(credential, user, password)
-        if auth is None:
+        attempted = Identity(user, BASIC)
+        try:
+            proven = await self._verdict(credential, user, password)
+        except HttpError:
+            await self.auditor.authentication(attempted, False, peer)
+            raise
+        auth = peer.merged(proven) if proven is not None else peer
+        await self.auditor.authentication(attempted, proven is not None, auth)
+        if proven is None:
             raise HttpError(401, f"{BASIC} Authentication Failed for {user}", CHALLENGE)
-        return peer.merged(auth)
+        return auth
 
     def _peer(self, address: str) -> AuthInfo:
         """What the address alone says; looking through networks for each request would cost more than the rest."""

@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 
 from kumotwist.config.listener import SmtpListenerConfig
 from kumotwist.core.ids import IdGenerator
-from kumotwist.core.interfaces import Gatekeeper, KeyLoader, Recorder, SmtpPolicy
+from kumotwist.core.interfaces import Auditor, Gatekeeper, KeyLoader, Recorder, SmtpPolicy
 from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.smtp_listener import SHUTTING_DOWN, Listener
@@ -26,6 +26,7 @@ from kumotwist.intake.smtp_options import ListenerOptions
 from kumotwist.intake.smtp_session import SmtpProtocol
 from kumotwist.net.clock import Clock, DelayedCall
 from kumotwist.net.tls import ServerTls
+from kumotwist.records.acct import NO_ACCT_LOG
 
 #: Seconds between two looks at the deadlines of all sessions: one timer for all of
 #: them, since a timer per command would cost more than the command. Ours.
@@ -50,11 +51,13 @@ class SmtpFactory(Factory):
         ids: IdGenerator,
         clock: Clock,
         hostname: str,
+        *,
+        auditor: Auditor = NO_ACCT_LOG,
     ) -> None:
         """`hostname` is the machine's name, used when `config` has none. Raises ConfigError."""
         tls = ServerTls(keys, clock)
         options = ListenerOptions(config)
-        self.listener = Listener(options, policy, admission, recorder, gate, tls, ids, clock, hostname)
+        self.listener = Listener(options, policy, admission, recorder, gate, tls, ids, clock, hostname, auditor)
         self._sessions: set[SmtpProtocol] = set()
         self._sweeping: DelayedCall | None = None
         self._stopped: Deferred[None] | None = None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from kumotwist.config.listener import SmtpListenerConfig
 from kumotwist.core.connection import AuthInfo, ConnectionMeta, Identity
@@ -45,6 +45,9 @@ from kumotwist.proto.smtp.events import (
     Xclient,
 )
 from kumotwist.proto.smtp.server import ServerRules, ServerSession
+
+#: KumoMTA's name for how a name was proven by AUTH.
+_AUTHENTICATION: Final = "SmtpAuthPlainAuthentication"
 
 Reply: TypeAlias = tuple[int, str]
 Decision: TypeAlias = Reply | Coroutine[Deferred[Any], Any, Reply]
@@ -253,28 +256,42 @@ class Conversation:
         )
 
     def _on_credentials(self, event: Credentials) -> Decision:
-        return self._authenticate(event) if self._handles("smtp_server_auth_plain") else replies.AUTH_INVALID
+        return self._authenticate(event)
 
     async def _authenticate(self, event: Credentials) -> Reply:
-        policy = self.listener.policy
-        verdict = await policy.smtp_server_auth_plain(event.authz, event.authc, event.password, self.conn)
-        if verdict is False:
+        attempted, auditor = Identity(event.authc, _AUTHENTICATION), self.listener.auditor
+        try:
+            proven = await self._proven(event)
+        except CancelledError:
+            raise
+        except Exception:
+            await auditor.authentication(attempted, False, self.conn.auth)
+            raise
+        if proven is None:
+            await auditor.authentication(attempted, False, self.conn.auth)
             return replies.AUTH_INVALID
-        proven = AuthInfo(
-            identities=(
-                Identity(event.authz, "SmtpAuthPlainAuthorization"),
-                Identity(event.authc, "SmtpAuthPlainAuthentication"),
-            )
-        )
-        if isinstance(verdict, AuthInfo):
-            if not verdict.is_authenticated:
-                raise PolicyError("smtp_server_auth_plain returned an AuthInfo without identities")
-            proven = verdict
         self.conn.auth = self.conn.auth.merged(proven)
         self.conn.meta["authz_id"] = event.authz
         self.conn.meta["authn_id"] = event.authc
         self._forget_facts()
+        await auditor.authentication(attempted, True, self.conn.auth)
         return replies.AUTH_OK
+
+    async def _proven(self, event: Credentials) -> AuthInfo | None:
+        """Who policy says that it is, or None: nobody."""
+        if not self._handles("smtp_server_auth_plain"):
+            return None
+        policy = self.listener.policy
+        verdict = await policy.smtp_server_auth_plain(event.authz, event.authc, event.password, self.conn)
+        if isinstance(verdict, AuthInfo):
+            if not verdict.is_authenticated:
+                raise PolicyError("smtp_server_auth_plain returned an AuthInfo without identities")
+            return verdict
+        if verdict is False:
+            return None
+        return AuthInfo(
+            identities=(Identity(event.authz, "SmtpAuthPlainAuthorization"), Identity(event.authc, _AUTHENTICATION))
+        )
 
     def _on_xclient(self, event: Xclient) -> Decision:
         return self._xclient(event)

@@ -14,12 +14,13 @@ from twisted.logger import Logger
 
 from kumotwist.core.errors import Overload, Rejection, SpoolFull, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator
-from kumotwist.core.interfaces import Gatekeeper, Recorder, SmtpPolicy
+from kumotwist.core.interfaces import Auditor, Gatekeeper, Recorder, SmtpPolicy
 from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.smtp_options import ListenerOptions
 from kumotwist.net.clock import Clock
 from kumotwist.net.tls import ServerTls
+from kumotwist.records.acct import NO_ACCT_LOG
 
 log: Final = Logger()
 
@@ -41,6 +42,7 @@ class Listener:
     ids: IdGenerator
     clock: Clock
     hostname: str
+    auditor: Auditor = NO_ACCT_LOG
     connections: int = field(default=0, init=False)
     connections_total: int = field(default=0, init=False)
     connections_denied: int = field(default=0, init=False)

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 from attrs import define, field
 
+from kumotwist.config.acl import AccessDecision
 from kumotwist.config.records import AcctLogConfig
 from kumotwist.core.connection import AuthInfo, Identity
 from kumotwist.core.json import JsonObject
@@ -50,14 +51,19 @@ class AcctLog:
             identity: JsonObject = {"identity": attempted.identity, "context": attempted.context}
             await self._write("Authentication", auth, {"attempted_identity": identity, "success": success})
 
-    async def authorization(
-        self, resource: str, privilege: str, allowed: bool, auth: AuthInfo, rule: str | None
-    ) -> None:
+    async def authorization(self, decision: AccessDecision, auth: AuthInfo) -> None:
         """Note a decision about access."""
-        if self.config.log_authz_allow if allowed else self.config.log_authz_deny:
-            access = "Allow" if allowed else "Deny"
-            decision: JsonObject = {"target_resource": resource, "privilege": privilege, "access": access}
-            await self._write("Authorization", auth, {**decision, "matching_resource": rule})
+        if self.config.log_authz_allow if decision.is_allowed else self.config.log_authz_deny:
+            rule = decision.rule
+            shown: JsonObject = {
+                "target_resource": decision.resource,
+                "privilege": decision.privilege,
+                "access": "Allow" if decision.is_allowed else "Deny",
+                "matching_resource": decision.matching,
+                "rule": rule.to_json() if rule is not None else None,
+                "considered_resources": list(decision.considered),
+            }
+            await self._write("Authorization", auth, shown)
 
     async def close(self) -> None:
         """Write what waits and finish the segment."""
@@ -75,9 +81,7 @@ class _NoAcctLog:
     async def authentication(self, attempted: Identity, success: bool, auth: AuthInfo) -> None:
         """Nothing to do."""
 
-    async def authorization(
-        self, resource: str, privilege: str, allowed: bool, auth: AuthInfo, rule: str | None
-    ) -> None:
+    async def authorization(self, decision: AccessDecision, auth: AuthInfo) -> None:
         """Nothing to do."""
 
     async def close(self) -> None:

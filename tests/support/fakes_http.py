@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
-from support.fakes_intake import FakeGate, FakeQueue, FakeRecorder, FakeStore
+from support.fakes_intake import FakeAuditor, FakeGate, FakeQueue, FakeRecorder, FakeStore
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
@@ -59,6 +59,7 @@ class House:
     recorder: FakeRecorder = field(factory=FakeRecorder)
     queue: FakeQueue = field(factory=FakeQueue)
     gate: FakeGate = field(factory=FakeGate)
+    auditor: FakeAuditor = field(factory=FakeAuditor)
     clock: Any = reactor
     can_defer: bool = False
     injection: Injection = field(init=False)
@@ -71,7 +72,7 @@ class House:
     def site(self, **options: Any) -> Any:
         """The listener's factory."""
         routes = (inject_route(self.injection), *liveness.routes(self.gate), *metrics.routes(_prometheus, _json))
-        return build_site(HttpListenerConfig(**options), self.policy, self.clock, routes)
+        return build_site(HttpListenerConfig(**options), self.policy, self.clock, routes, auditor=self.auditor)
 
 
 async def _prometheus() -> bytes:

@@ -11,10 +11,11 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from kumotwist.config.acl import AccessDecision
 from kumotwist.config.keysource import FileKey, KeySource, LiteralKey
 from kumotwist.config.listener import ListenerDomain
 from kumotwist.core.address import EnvelopeAddress
-from kumotwist.core.connection import AuthInfo, ConnectionMeta
+from kumotwist.core.connection import AuthInfo, ConnectionMeta, Identity
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
@@ -91,6 +92,23 @@ class FakeRecorder:
     def of(self, kind: RecordType) -> list[Record]:
         """The records of one type."""
         return [record for record in self.records if record.type is kind]
+
+
+@define(eq=False)
+class FakeAuditor:
+    """Keeps every note."""
+
+    authentications: list[tuple[Identity, bool, AuthInfo]] = field(factory=list)
+    authorizations: list[tuple[AccessDecision, AuthInfo]] = field(factory=list)
+
+    async def authentication(self, attempted: Identity, success: bool, auth: AuthInfo) -> None:
+        self.authentications.append((attempted, success, auth))
+
+    async def authorization(self, decision: AccessDecision, auth: AuthInfo) -> None:
+        self.authorizations.append((decision, auth))
+
+    async def close(self) -> None:
+        pass
 
 
 @define(eq=False)

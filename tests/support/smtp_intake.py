@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager
 
-from support.fakes_intake import FakeGate, FakeKeys, FakePolicy, FakeQueue, FakeRecorder, FakeStore
+from support.fakes_intake import FakeAuditor, FakeGate, FakeKeys, FakePolicy, FakeQueue, FakeRecorder, FakeStore
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
@@ -108,7 +108,7 @@ class House:
         self.clock.advance(time.time())
         self.policy = FakePolicy(dict(handlers))
         self.store, self.recorder, self.queue = FakeStore(), FakeRecorder(), FakeQueue()
-        self.gate, self.keys = FakeGate(), FakeKeys()
+        self.gate, self.keys, self.auditor = FakeGate(), FakeKeys(), FakeAuditor()
         admission = Admission(self.store, self.recorder, self.queue, self.clock)
         self.factory = SmtpFactory(
             SmtpListenerConfig(**options),
@@ -120,6 +120,7 @@ class House:
             IdGenerator(self.clock.seconds),
             self.clock,
             "mx.test",
+            auditor=self.auditor,
         )
         self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
         self.clients = []

@@ -32,6 +32,8 @@ def test_criteria(criteria, nobody, john):
     assert rules.query(NOBODY, "GET") is nobody
     assert rules.query(JOHN, "GET") is john
     assert rules.query(JOHN, "POST") is None
+    # The accounting log shows a rule in a form that can be read back.
+    assert parse_rules([rules.rules[0].to_json()]) == rules
 
 
 def test_a_map_in_toml():

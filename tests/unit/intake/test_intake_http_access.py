@@ -195,6 +195,41 @@ async def test_a_verdict_is_kept_for_a_minute(house):
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_auditor_hears_of_every_request(house, serve):
+    """Who tried to be whom, and who was allowed what by which rule: also when the verdict was kept from before."""
+    house.policy.handlers["http_server_validate_auth_basic"] = knows("u", "topsecret")
+    peer = serve(trusted_hosts=NOBODY)
+    for _ in range(2):
+        await peer.request("GET", "/metrics", authorization=basic("u", "wrong"))
+        await peer.inject(simple(), authorization=basic("u", "topsecret"))
+    await peer.request("GET", "/metrics")
+    noted = house.auditor.authentications
+    assert [(attempted.identity, success) for attempted, success, _ in noted] == [("u", False), ("u", True)] * 2
+    assert noted[0][2] == AuthInfo("127.0.0.1")
+    assert "topsecret" not in repr(noted)
+    allowed, _, denied = [decision for decision, _ in house.auditor.authorizations]
+    address = f"127.0.0.1:{peer.port.getHost().port}"
+    assert (allowed.is_allowed, allowed.privilege, allowed.matching) == (True, "POST", "http_listener/*/api/inject")
+    assert allowed.resource == f"http_listener/{address}/api/inject/v1"
+    assert allowed.considered == tuple(resources(address, "/api/inject/v1")[:5])
+    assert (denied.is_allowed, denied.rule, denied.matching) == (False, None, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_failing_handler_is_a_failed_attempt(house):
+    """The auditor is told of who did not get in, whatever the reason."""
+
+    def fail(*args):
+        raise PolicyError("no database")
+
+    house.policy.handlers["http_server_validate_auth_basic"] = fail
+    guard = Authenticator(house.policy, NOBODY, Clock(), house.auditor)
+    with pytest.raises(HttpError):
+        await guard.authenticate(request(header=basic("u", "p")))
+    assert [success for _, success, _ in house.auditor.authentications] == [False]
+
+
+@pytest_twisted.ensureDeferred
 async def test_caches_are_bounded(house, monkeypatch):
     """Somebody who tries many passwords, addresses or paths does not fill memory."""
     monkeypatch.setattr(httpauth, "MAX_VERDICTS", 5)

@@ -652,6 +652,30 @@ async def test_auth_without_a_handler():
         await client.start_tls()
         plain = base64.b64encode(b"\0user\0secret").decode()
         assert await client.ask(f"AUTH PLAIN {plain}") == "535 5.7.8 AUTH invalid"
+        assert [success for _, success, _ in house.auditor.authentications] == [False]
+
+
+@ensureDeferred
+async def test_the_auditor_hears_of_every_auth():
+    """Each attempt is noted with who it claimed to be, how it ended and who the session is then."""
+
+    def auth(authz, authc, password, conn):
+        if password == "broken":
+            raise PolicyError("no database")
+        return password == "secret"
+
+    async with smtp_house({"smtp_server_auth_plain": auth}) as house:
+        for password in ("wrong", "broken", "secret"):
+            client = await house.client()
+            await client.start_tls()
+            await client.ask("AUTH PLAIN " + base64.b64encode(f"boss\0user\0{password}".encode()).decode())
+        noted = house.auditor.authentications
+    assert [(attempted.identity, attempted.context, success) for attempted, success, _ in noted] == [
+        ("user", "SmtpAuthPlainAuthentication", success) for success in (False, False, True)
+    ]
+    assert [one.is_authenticated for _, _, one in noted] == [False, False, True]
+    assert {one.identity for one in noted[2][2].identities} == {"boss", "user"}
+    assert "secret" not in repr(noted)
 
 
 @pytest.mark.skipif(shutil.which("swaks") is None, reason="swaks is not installed (apt-get install swaks)")

@@ -6,19 +6,28 @@ import pytest_twisted
 import zstandard
 from twisted.internet import reactor
 
+from kumotwist.config.acl import AccessDecision, AclRule, IdentityIs
 from kumotwist.config.records import AcctLogConfig
 from kumotwist.core.connection import AuthInfo, Identity
 from kumotwist.records.acct import NO_ACCT_LOG, AcctLog
 
 WHO = Identity("scott", "HttpBasicAuth")
 AUTH = AuthInfo("127.0.0.1", (WHO,), ("g",))
+ALLOWED = AccessDecision(
+    resource="http_listener/x/metrics",
+    privilege="GET",
+    considered=("http_listener/x/metrics", "http_listener/x"),
+    matching="http_listener/*",
+    rule=AclRule(IdentityIs("Group", "g"), "GET", True),
+)
+DENIED = AccessDecision(resource="http_listener/x/metrics", privilege="GET", considered=("http_listener/x/metrics",))
 
 
 async def note(log):
     for success in (True, False):
         await log.authentication(WHO, success, AUTH if success else AuthInfo("127.0.0.1"))
-    for allowed in (True, False):
-        await log.authorization("http_listener/x/metrics", "GET", allowed, AUTH, "http_listener/*" if allowed else None)
+    for decision in (ALLOWED, DENIED):
+        await log.authorization(decision, AUTH)
     await log.close()
 
 
@@ -41,6 +50,9 @@ async def test_logins_and_decisions_are_lines_in_segments_of_their_own(tmp_path)
     assert [one["access"] for one in records[2:]] == ["Allow", "Deny"]
     assert [one["matching_resource"] for one in records[2:]] == ["http_listener/*", None]
     assert records[2]["target_resource"] == "http_listener/x/metrics"
+    assert records[2]["rule"] == {"criteria": {"Identity": {"Group": "g"}}, "privilege": "GET", "access": "Allow"}
+    assert records[2]["considered_resources"] == ["http_listener/x/metrics", "http_listener/x"]
+    assert records[3]["rule"] is None
 
 
 @pytest_twisted.ensureDeferred
