@@ -59,9 +59,19 @@ end
 local function entry(name, kind_1, kind_2, kind_3)
   local fn = single(name)
   local class_1, class_2, class_3 = classes[kind_1], classes[kind_2], classes[kind_3]
-  return function(first, second, third, ...)
-    return run(name, false, fn, class_1 and facade(class_1, first) or first,
-      class_2 and facade(class_2, second) or second, class_3 and facade(class_3, third) or third, ...)
+  -- One for each number of facades: a handler that takes `...` must see no more arguments than there are.
+  if class_3 then
+    return function(first, second, third, ...)
+      return run(name, false, fn, class_1 and facade(class_1, first) or first,
+        class_2 and facade(class_2, second) or second, facade(class_3, third), ...)
+    end
+  elseif class_2 then
+    return function(first, second, ...)
+      return run(name, false, fn, class_1 and facade(class_1, first) or first, facade(class_2, second), ...)
+    end
+  end
+  return function(first, ...)
+    return run(name, false, fn, class_1 and facade(class_1, first) or first, ...)
   end
 end
 

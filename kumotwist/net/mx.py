@@ -132,8 +132,8 @@ async def listed_candidates(
 
 
 def listed_site(entries: Sequence[str | MxHost]) -> str:
-    """The site name of an `mx_list`."""
-    labels = (entry if isinstance(entry, str) else f"{entry.name}/{entry.addr}" for entry in entries)
+    """The site name of an `mx_list`: an entry with its address given counts by the address, as in KumoMTA."""
+    labels = (entry if isinstance(entry, str) else entry.addr for entry in entries)
     return f"mx_list:{','.join(labels)}"
 
 

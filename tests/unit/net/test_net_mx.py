@@ -115,7 +115,7 @@ def test_an_mx_list_keeps_its_order():
         Candidate("s", "/run/lmtp"),
         Candidate("a1.ex.test", "192.0.2.1"),
     ]
-    assert listed_site(entries).startswith("mx_list:b.ex.test:26,[192.0.2.8],named/192.0.2.7:2525,")
+    assert listed_site(entries).startswith("mx_list:b.ex.test:26,[192.0.2.8],192.0.2.7:2525,")
     assert [one.at(25) for one in found[2:4]] == ["named/192.0.2.7:25", "s//run/lmtp"]
 
 
