@@ -3,11 +3,14 @@
 JSON lines in segments of their own, `acct-YYYYMMDD-HHMMSS...`, as KumoMTA
 writes them for `kumo.aaa.configure_acct_log`. No secret is ever part of one.
 
-Public: `AcctLog`, `NO_ACCT_LOG` (both `Auditor`s of `core.interfaces`).
+Public: `open_acct_log`, `AcctLog`, `NO_ACCT_LOG` (both `Auditor`s of
+`core.interfaces`). What can go wrong: ConfigError at the start, for a second
+log or a directory that cannot be used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,7 @@ from attrs import define, field
 from kumotwist.config.acl import AccessDecision
 from kumotwist.config.records import AcctLogConfig
 from kumotwist.core.connection import AuthInfo, Identity
+from kumotwist.core.errors import ConfigError
 from kumotwist.core.json import JsonObject
 from kumotwist.core.schedule import format_rfc3339
 from kumotwist.net.threads import ReactorClock
@@ -75,7 +79,7 @@ class AcctLog:
         await self._lines.add(self._key, line + b"\n")
 
 
-class _NoAcctLog:
+class NoAcctLog:
     """Notes nothing."""
 
     async def authentication(self, attempted: Identity, success: bool, auth: AuthInfo) -> None:
@@ -89,4 +93,11 @@ class _NoAcctLog:
 
 
 #: For a policy without an accounting log.
-NO_ACCT_LOG: Final = _NoAcctLog()
+NO_ACCT_LOG: Final = NoAcctLog()
+
+
+def open_acct_log(configs: Sequence[AcctLogConfig], reactor: ReactorClock) -> AcctLog | NoAcctLog:
+    """The log of a policy that made these `configure_acct_log` calls. Raises ConfigError."""
+    if len(configs) > 1:
+        raise ConfigError("kumo.aaa.configure_acct_log must not be called more than once")
+    return AcctLog(configs[0], reactor) if configs else NO_ACCT_LOG

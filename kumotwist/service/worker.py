@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from kumotwist.admin import liveness, metrics
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
-from kumotwist.config.records import AcctLogConfig
+from kumotwist.config.records import AcctLogConfig, LocalLogConfig
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Channel
@@ -44,6 +44,7 @@ from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls
 from kumotwist.queue.manager import Manager
+from kumotwist.records.acct import open_acct_log
 from kumotwist.records.metrics import Metrics, merge
 from kumotwist.records.nodeid import node_id
 from kumotwist.records.recorder import RecordLog
@@ -141,6 +142,8 @@ class Worker:
             reactor=reactor,
         )
         self._close_last("the logs", recorder.close)
+        auditor = open_acct_log(acct_logs, reactor)
+        self._close_last("the accounting log", auditor.close)
         self._close_last("the policy's own logs", policy.shutdown_logging)
         self._close_last("background work", tasks.close)
 
@@ -153,16 +156,16 @@ class Worker:
         queue = Manager(opened, InternalQueues(policy), recorder, house.limits, channel_for, reactor, tasks)
 
         # The ways in.
-        gate = Gate(memory_limit() // house.count, _disks(settings, declared), lambda: opened.is_healthy)
+        gate = Gate(memory_limit() // house.count, _disks(settings, declared, acct_logs), lambda: opened.is_healthy)
         admission = Admission(opened, recorder, queue, reactor)
         injection = Injection(policy, admission, gate, ids, reactor, hostname, can_defer=True)
         generator = GeneratorChannel(injection)
         routes = (inject_route(injection), *liveness.routes(gate), *metrics.routes(self._text, self._json))
         smtp = [
-            SmtpFactory(config, policy, admission, recorder, gate, keys, ids, reactor, hostname)
+            SmtpFactory(config, policy, admission, recorder, gate, keys, ids, reactor, hostname, auditor=auditor)
             for config in declared.esmtp_listeners
         ]
-        http = [build_site(config, policy, reactor, routes) for config in declared.http_listeners]
+        http = [build_site(config, policy, reactor, routes, auditor=auditor) for config in declared.http_listeners]
         behind_tls = [
             await with_tls(site, config, ServerTls(keys, reactor), tasks, config.hostname or hostname)
             if config.use_tls
@@ -270,8 +273,9 @@ def _spool_directory(settings: Settings, declared: Declarations) -> Path:
     return Path(meta.path) if meta is not None else Path(settings.state_dir) / "spool"
 
 
-def _disks(settings: Settings, declared: Declarations) -> list[Disk]:
+def _disks(settings: Settings, declared: Declarations, acct_logs: Iterable[AcctLogConfig]) -> list[Disk]:
     """Every file system that mail or its records fill, with the policy's own thresholds."""
+    logs: list[LocalLogConfig | AcctLogConfig] = [*declared.local_logs, *acct_logs]
     try:
         disks = [
             Disk(
@@ -283,7 +287,7 @@ def _disks(settings: Settings, declared: Declarations) -> list[Disk]:
         ] or [Disk(str(_spool_directory(settings, declared)))]
         disks += [
             Disk(one.log_dir, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes))
-            for one in declared.local_logs
+            for one in logs
         ]
     except ValueError as error:
         raise ConfigError(f"min_free_space, min_free_inodes: {error}") from error

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import pytest_twisted
 import zstandard
 from twisted.internet import reactor
@@ -9,7 +10,8 @@ from twisted.internet import reactor
 from kumotwist.config.acl import AccessDecision, AclRule, IdentityIs
 from kumotwist.config.records import AcctLogConfig
 from kumotwist.core.connection import AuthInfo, Identity
-from kumotwist.records.acct import NO_ACCT_LOG, AcctLog
+from kumotwist.core.errors import ConfigError
+from kumotwist.records.acct import NO_ACCT_LOG, AcctLog, open_acct_log
 
 WHO = Identity("scott", "HttpBasicAuth")
 AUTH = AuthInfo("127.0.0.1", (WHO,), ("g",))
@@ -64,3 +66,11 @@ async def test_each_kind_can_be_left_out(tmp_path):
     await note(AcctLog(config, reactor))
     await note(NO_ACCT_LOG)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_there_is_one_log_at_most(tmp_path):
+    """A second `configure_acct_log` is an error of the policy, as in KumoMTA; none is a log that notes nothing."""
+    config = AcctLogConfig(log_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match="more than once"):
+        open_acct_log((config, config), reactor)
+    assert open_acct_log((), reactor) is NO_ACCT_LOG
