@@ -23,6 +23,8 @@ from kumotwist.core.json import JsonObject
 from kumotwist.proto.mime.encode import check_header_name
 
 _BREAKS: Final = re.compile(r"[\r\n\0]")
+#: A text without such a run has no number beyond 64 bits.
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 #: Header fields that follow from the content; giving them too would say things twice.
 _BUILT: Final = frozenset(("content-type", "content-transfer-encoding", "mime-version"))
 
@@ -108,6 +110,8 @@ def decode(body: bytes) -> InjectRequest:
         raise RequestProblem(422, text) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RequestProblem(400, f"Failed to parse the request body as JSON: {error}") from None
+    if _LONG_NUMBER.search(body):
+        _refuse_long_numbers(request)
     check(request)
     return request
 
@@ -168,6 +172,14 @@ def _refuse_header_names(names: tuple[tuple[str, str], ...] | list[tuple[str, st
             raise _problem(path, str(error)) from None
         if name.lower() in _BUILT:
             raise _problem(path, "follows from the content and cannot be given")
+
+
+def _refuse_long_numbers(request: InjectRequest) -> None:
+    """The reader takes integers of any length, the spool and Lua do not."""
+    try:
+        msgspec.msgpack.encode(request)
+    except OverflowError:
+        raise RequestProblem(422, "Error: an integer in substitutions or metadata is beyond 64 bits") from None
 
 
 def _refuse_nul(path: str, text: str | None) -> None:

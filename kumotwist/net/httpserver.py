@@ -75,6 +75,8 @@ class _State(enum.Enum):
 class HttpSite(server.Site):
     """A listener's factory: every request on its connections goes to one handler."""
 
+    noisy = False
+
     def __init__(
         self,
         handler: Handler,
@@ -361,8 +363,10 @@ class _Request(http.Request):
 
     def _drop(self) -> None:
         """The body is no longer in memory on our account."""
-        self._site.held -= self._size
-        self._size = 0
+        # A request whose header was refused never learned of the site.
+        if self._size:
+            self._site.held -= self._size
+            self._size = 0
         self._chunks = []
 
 

@@ -16,6 +16,8 @@ import attrs
 from attrs import frozen
 from twisted.python import usage
 
+from kumotwist.spool.shards import SHARDS
+
 #: Where KumoMTA looks when no --policy is given.
 DEFAULT_POLICY: Final = "/opt/kumomta/etc/policy/init.lua"
 #: The spool of a policy that defines none.
@@ -23,8 +25,6 @@ DEFAULT_STATE_DIR: Final = "/var/spool/kumotwist"
 #: Enough for a transaction in flight to get its last reply from most peers; one that gets none is
 #: tried again after the restart. systemd's own stop timeout is 90 s.
 DEFAULT_SHUTDOWN_TIMEOUT: Final = 60.0
-#: No machine of today has more cores; a larger number is a slip of the finger.
-MAX_WORKERS: Final = 1024
 
 
 @frozen(kw_only=True)
@@ -62,7 +62,7 @@ class Options(usage.Options):
     optParameters = [  # noqa: N815 (Twisted's name)
         ["policy", None, DEFAULT_POLICY, "The Lua policy to run."],
         ["state-dir", None, DEFAULT_STATE_DIR, "Directory of the spool when the policy defines none."],
-        ["workers", None, None, "Worker processes; 0: everything in this process. [default: the number of cores]"],
+        ["workers", None, None, "Worker processes; 0: everything in this process. [default: the cores, at most 16]"],
         ["user", None, None, "Become this user once the ports are bound (needs root)."],
         ["diag-log-dir", None, None, "Write the diagnostic log into files in this directory, not to stderr."],
         ["diag-filter", None, None, "Diagnostic levels, `info` or `warn,kumotwist.queue=debug`. [default: $KUMOD_LOG]"],
@@ -101,9 +101,9 @@ def _settings(options: Options) -> Settings:
 
 def _workers(text: str | None) -> int:
     if text is None:
-        return len(os.sched_getaffinity(0))
-    if not text.isdecimal() or int(text) > MAX_WORKERS:
-        raise usage.UsageError(f"--workers is a number from 0 to {MAX_WORKERS}, not {text!r}")
+        return min(len(os.sched_getaffinity(0)), SHARDS)
+    if not text.isdecimal() or int(text) > SHARDS:
+        raise usage.UsageError(f"--workers is a number from 0 to {SHARDS}, the shards of a spool, not {text!r}")
     return int(text)
 
 

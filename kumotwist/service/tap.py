@@ -10,7 +10,6 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.logger import ILogObserver
-from twisted.python import usage
 
 from kumotwist.core.errors import ConfigError
 from kumotwist.service import diagnostics
@@ -37,14 +36,14 @@ class Daemon(MultiService):
 
 
 def makeService(options: Options) -> Service:
-    """The daemon for these options. Raises UsageError, which twistd prints."""
+    """The daemon for these options. Raises SystemExit: of a UsageError twistd would print a traceback here."""
     settings: Settings = options.settings
     if settings.validate_only or settings.script:
-        raise usage.UsageError("--validate and --script belong to `kumotwist run` and `kumotwist validate`")
+        raise SystemExit("kumotwist: --validate and --script belong to `kumotwist run` and `kumotwist validate`")
     try:
         observer = diagnostics.observer(settings.diag_log_dir, settings.diag_filter)
     except ConfigError as error:
-        raise usage.UsageError(str(error)) from error
+        raise SystemExit(f"kumotwist: {error}") from None
     daemon = Daemon(None if _logs_elsewhere(options) else observer)
     _part(settings, observer).setServiceParent(daemon)
     return daemon

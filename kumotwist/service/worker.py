@@ -55,7 +55,7 @@ from kumotwist.service.house import House
 from kumotwist.service.latestore import LateStore
 from kumotwist.service.options import Settings
 from kumotwist.spool.rocks import RocksStore
-from kumotwist.spool.shards import shards_of
+from kumotwist.spool.shards import SpoolInUse, shards_of
 
 log: Final = Logger()
 
@@ -218,7 +218,7 @@ class Worker:
         while True:
             try:
                 return RocksStore.open(directory, shards, self._reactor)
-            except ConfigError:
+            except SpoolInUse:
                 if self._reactor.seconds() > deadline:
                     raise
             await sleep(self._reactor, CLAIM_PAUSE)

@@ -6,9 +6,10 @@ lies in the rest, so `n` may change between two starts without moving a
 message. A claim is a `flock` on `shard-NN.lock`: the kernel drops it with the
 process, however that ends.
 
-Public: `SHARDS`, `shards_of`, `shard_path`, `Claims`. What can go wrong:
-`ConfigError` when another process holds a shard, when the directory cannot be
-used, or when it was made by a version with other shards.
+Public: `SHARDS`, `shards_of`, `shard_path`, `Claims`, `SpoolInUse`. What can
+go wrong: `SpoolInUse` when another process holds a shard, which may pass;
+`ConfigError` when the directory cannot be used, or when it was made by a
+version with other shards.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ SHARDS: Final = 16
 
 _FORMAT_FILE: Final = "format"
 _FORMAT: Final = f"kumotwist spool 1, {SHARDS} shards\n"
+
+
+class SpoolInUse(ConfigError):
+    """Another process holds a shard; the text says which."""
 
 
 def shards_of(worker: int, workers: int) -> tuple[int, ...]:
@@ -62,7 +67,7 @@ class Claims:
     _handles: list[int] = field(factory=list, init=False)
 
     def take(self, shards: Sequence[int]) -> None:
-        """Claim all of `shards`, or none. Raises ConfigError naming who holds one."""
+        """Claim all of `shards`, or none. Raises SpoolInUse naming who holds one, and ConfigError."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             _check_format(self.directory)
@@ -104,7 +109,7 @@ def _lock(path: Path) -> int:
     except BlockingIOError:
         holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
         os.close(handle)
-        raise ConfigError(f"the spool is in use: {path} is held by process {holder}") from None
+        raise SpoolInUse(f"the spool is in use: {path} is held by process {holder}") from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, b"%d\n" % os.getpid(), 0)
     return handle

@@ -6,10 +6,13 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from support.daemon import SMTP_LISTENER, Daemon, Sink, mail, relay_policy
+
+from kumotwist.service.worker import CLAIM_PATIENCE
 
 
 def start(tmp_path: Path, policy: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +41,33 @@ def test_a_port_in_use_ends_the_start(tmp_path) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{sink.port}: Address already in use" in done.stderr
     assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_spool_that_cannot_be_had_ends_the_start(tmp_path, workers: str) -> None:
+    """A state directory that is a file is said at once, not waited for."""
+    (tmp_path / "spool").write_text("")
+    policy = relay_policy(tmp_path / "spool", 9, SMTP_LISTENER)
+    begin = time.monotonic()
+    done = start(tmp_path, policy, f"--workers={workers}")
+    assert done.returncode == 1
+    assert f"kumotwist: cannot use the spool {tmp_path}/spool" in done.stderr
+    assert time.monotonic() - begin < CLAIM_PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ("--diag-filter=kumotwist=loud", "unknown level 'loud'"),
+        ("--diag-log-dir=/dev/null", "--diag-log-dir /dev/null"),
+    ],
+)
+def test_a_wrong_option_is_one_line(tmp_path, argument: str, text: str) -> None:
+    """What is wrong with an option's value is said without a traceback."""
+    done = start(tmp_path, relay_policy(tmp_path, 9, SMTP_LISTENER), argument)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"kumotwist: {text}")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

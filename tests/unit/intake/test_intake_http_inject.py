@@ -306,6 +306,8 @@ async def test_static_dialect(house, peer):
         ({"trace_headers": {"header_name": "X Y"}}, 422, "trace_headers.header_name"),
         ({"trace_headers": {"no": 1}}, 422, "`$.trace_headers`"),
         ({"substitutions": None}, 422, "`$.substitutions`"),
+        ({"substitutions": {"n": 10**19 * 9}}, 422, "beyond 64 bits"),
+        ({"recipients": [{"email": "a@b.c", "metadata": {"n": -(10**400)}}]}, 422, "beyond 64 bits"),
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -14,6 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.ssl import Certificate, CertificateOptions, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import globalLogPublisher
 
 from kumotwist.config.keysource import LiteralKey
 from kumotwist.config.listener import HttpListenerConfig
@@ -28,6 +29,21 @@ TOO_LARGE = "Failed to buffer the request body: length limit exceeded"
 @pytest.fixture
 def house():
     return House()
+
+
+@pytest.fixture(autouse=True)
+def no_failure_is_logged():
+    """Nothing that a client sends may end in a traceback, be it only in our log."""
+    seen = []
+
+    def observe(event):
+        if event.get("isError") or "log_failure" in event:
+            seen.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield
+    globalLogPublisher.removeObserver(observe)
+    assert not seen
 
 
 @pytest.fixture
@@ -151,10 +167,12 @@ async def test_chunked_bodies_are_counted(house, serve):
 @pytest_twisted.ensureDeferred
 async def test_broken_and_endless_headers(serve, head, code):
     """A header without end or sense is refused with a status, and the connection ends."""
-    client = await serve().connect()
+    peer = serve()
+    client = await peer.connect()
     client.send(head)
     assert (await client.next()).code == code
     await client.closed
+    await until(lambda: not peer.site._channels)
 
 
 @pytest_twisted.ensureDeferred

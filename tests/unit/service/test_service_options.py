@@ -11,6 +11,7 @@ from kumotwist.core.errors import ConfigError
 from kumotwist.service import lifecycle
 from kumotwist.service.diagnostics import Filter
 from kumotwist.service.options import Options, Settings
+from kumotwist.spool.shards import SHARDS
 
 
 def parse(*words: str) -> Settings:
@@ -23,7 +24,13 @@ def test_defaults() -> None:
     """Without options: KumoMTA's policy path, one worker per core."""
     settings = parse()
     assert settings.policy == "/opt/kumomta/etc/policy/init.lua"
-    assert settings.workers == len(os.sched_getaffinity(0))
+    assert settings.workers == min(len(os.sched_getaffinity(0)), SHARDS)
+
+
+def test_a_large_machine_starts_without_options(monkeypatch) -> None:
+    """There are never more workers than the spool has shards for."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(128)))
+    assert parse().workers == SHARDS
 
 
 def test_paths_become_absolute_and_settings_travel(tmp_path, monkeypatch) -> None:
@@ -36,7 +43,7 @@ def test_paths_become_absolute_and_settings_travel(tmp_path, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", [["--workers=-1"], ["--workers=many"], ["--workers=9999"], ["--shutdown-timeout=soon"], ["stray"]]
+    "words", [["--workers=-1"], ["--workers=many"], ["--workers=17"], ["--shutdown-timeout=soon"], ["stray"]]
 )
 def test_wrong_values_are_refused(words: list[str]) -> None:
     """A slip on the command line ends the start with a message, not with a surprise."""

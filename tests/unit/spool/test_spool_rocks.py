@@ -23,7 +23,7 @@ from kumotwist.core.message import Message
 from kumotwist.spool import tuning
 from kumotwist.spool.database import Database
 from kumotwist.spool.rocks import RocksStore
-from kumotwist.spool.shards import SHARDS, shard_path, shards_of
+from kumotwist.spool.shards import SHARDS, SpoolInUse, shard_path, shards_of
 
 ids = IdGenerator(reactor.seconds)
 USER = EnvelopeAddress("user", "example.org")
@@ -93,7 +93,7 @@ async def test_the_number_of_workers_may_change(tmp_path):
 async def test_a_spool_in_use_is_refused(tmp_path):
     """Two daemons on one spool: the second says who holds it."""
     store = RocksStore.open(tmp_path, (3,), reactor)
-    with pytest.raises(ConfigError, match=r"shard-03.lock is held by process \d+"):
+    with pytest.raises(SpoolInUse, match=r"shard-03.lock is held by process \d+"):
         RocksStore.open(tmp_path, (2, 3), reactor)
     await store.close()
     await RocksStore.open(tmp_path, (2, 3), reactor).close()
