@@ -105,7 +105,8 @@ class Hand:
     async def give_up(self, response: Response) -> None:
         """Hold up what is in hand because its session makes no progress."""
         async for message, queue in self._emptied(False):
-            leg = Leg(self._ready.name, queue.pool_name, self._ready.source.name)
+            ready = self._ready
+            leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
             await self._means.ledger.note(RecordType.DELAYED, queue, message, response, leg)
             await self._means.requeuer.postpone(queue, message, response, (why.DISPATCHER_DROP,))
 

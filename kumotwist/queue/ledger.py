@@ -27,11 +27,12 @@ from kumotwist.queue.scheduled import ScheduledQueue
 
 @frozen
 class Leg:
-    """The way a message was going when something happened to it: ready queue, pool and source."""
+    """The way a message was going when something happened to it: ready queue, pool, source and provider."""
 
     site: str
     pool: str | None
     source: str | None
+    provider: str | None = None
 
 
 #: Not on its way anywhere.
@@ -77,6 +78,7 @@ class Ledger:
                 delivery_protocol=peer.delivery_protocol if peer is not None else None,
                 reception_protocol=reception_protocol if isinstance(reception_protocol, str) else None,
                 session_id=peer.session_id if peer is not None else None,
+                provider_name=leg.provider,
             )
         )
 

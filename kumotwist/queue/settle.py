@@ -67,7 +67,7 @@ class Settler:
     ) -> None:
         """The same outcome for all recipients, though none was attempted; `reason` goes with a retry."""
         message, queue = item
-        leg = Leg(ready.name, queue.pool_name, ready.source.name)
+        leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
         kind = _RECORD_OF[outcome.verdict]
         if outcome.verdict is not Verdict.TRANSIENT:
             await self.ledger.end(kind, queue, message, outcome.response, leg, outcome.peer)
@@ -79,7 +79,7 @@ class Settler:
     async def _settle_many(
         self, ready: ReadyQueue, queue: ScheduledQueue, message: Message, outcomes: Sequence[Outcome]
     ) -> None:
-        leg = Leg(ready.name, queue.pool_name, ready.source.name)
+        leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
         groups: dict[tuple[Verdict, Response], tuple[Outcome, list[EnvelopeAddress]]] = {}
         left: list[EnvelopeAddress] = []
         for position, recipient in enumerate(message.recipients):

@@ -75,7 +75,7 @@ class Numbers:
         elif not isinstance(known, _Buckets) and not isinstance(value, _Buckets):
             values[labels] = max(known, value) if describe(name).is_shared else known + value
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """One plain value, 0 when there is none."""
         found = self._values.get(name, {}).get(tuple(labels.items()), 0.0)
         return found.sum if isinstance(found, _Buckets) else found

@@ -2,7 +2,9 @@
 
 Counted from the records as plain ints, and given their labels only when
 somebody asks. A service is a protocol (`smtp_client`) and, below it, each
-ready queue (`smtp_client:source->site@smtp_client`), as in KumoMTA.
+ready queue (`smtp_client:source->site@smtp_client`); a provider is the
+`provider_name` of the egress path and, where it names none, the site, as in
+KumoMTA.
 
 Public: `Totals`.
 """
@@ -69,8 +71,7 @@ class Totals:
         if counts is None:
             counts = _fresh(self._by_protocol, protocol)
         counts[which] += 1
-        if record.provider_name is not None:
-            self._count_provider(record, record.provider_name, which)
+        self._count_provider(record, record.provider_name or _site_of(site), which)
 
     def _count_provider(self, record: Record, provider: str, which: int) -> None:
         source = (provider, record.egress_source or "", record.egress_pool or "")
@@ -97,6 +98,11 @@ class Totals:
             for (provider, source, pool), counts in self._by_source.items():
                 labels = (("provider", provider), ("source", source), ("pool", pool))
                 yield Sample(f"{name}_by_provider_and_source", counts[which], labels)
+
+
+def _site_of(ready_queue: str) -> str:
+    """The site in `source->site@protocol`."""
+    return ready_queue.partition("->")[2].rpartition("@")[0]
 
 
 def _fresh(table: dict[K, list[int]], key: K) -> list[int]:

@@ -19,6 +19,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from kumotwist.core.stats import Sample
+from kumotwist.service.vitals import resident_memory
 
 #: Share of the memory limit above which nothing new is taken; KumoMTA's soft limit.
 SOFT_LIMIT: Final = 0.75
@@ -84,7 +85,7 @@ class Gate:
     memory_limit: int
     disks: Sequence[Disk] = ()
     is_healthy: Callable[[], bool] = field(default=lambda: True)
-    memory_used: Callable[[], int] = field(factory=lambda: resident_memory)
+    memory_used: Callable[[], int] = resident_memory
     _is_started: bool = field(default=False, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_short: bool = field(default=False, init=False)
@@ -118,17 +119,8 @@ class Gate:
         self._is_full = any(disk.is_too_full() for disk in self.disks)
 
     def samples(self) -> Iterable[Sample]:
-        """Memory and CPU of this process."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        yield Sample("memory_usage", self.memory_used())
-        yield Sample("memory_limit", self.memory_limit)
-        yield Sample("process_cpu_usage_sum", used.ru_utime + used.ru_stime)
-
-
-def resident_memory() -> int:
-    """Octets of this process in memory."""
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * _PAGE
+        """Where load shedding begins; KumoMTA's `memory_limit` is the soft limit, too."""
+        yield Sample("memory_limit", int(self.memory_limit * SOFT_LIMIT))
 
 
 def memory_limit() -> int:

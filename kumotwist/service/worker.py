@@ -54,6 +54,7 @@ from kumotwist.service.gate import POLL_INTERVAL, Disk, Gate, MinFree, memory_li
 from kumotwist.service.house import House
 from kumotwist.service.latestore import LateStore
 from kumotwist.service.options import Settings
+from kumotwist.service.vitals import Vitals
 from kumotwist.spool.rocks import RocksStore
 from kumotwist.spool.shards import SpoolInUse, shards_of
 
@@ -174,7 +175,8 @@ class Worker:
         ]
 
         # All is made: go.
-        self._metrics = Metrics((policy, opened, recorder, queue, channels, gate, *smtp, *http))
+        vitals = Vitals()
+        self._metrics = Metrics((policy, opened, recorder, queue, channels, gate, vitals, *smtp, *http))
         self._bump_epoch = policy.bump_epoch
         queue.start()
         gate.open()
@@ -184,6 +186,7 @@ class Worker:
         ]
         self._close_last("the ways in and out", lambda: self._drain(gate, ports, smtp, http, queue))
         self._every(POLL_INTERVAL, gate.poll)
+        self._every(POLL_INTERVAL, vitals.poll)
         self._every(SWEEP_INTERVAL, house.sweep)
         policy.watch()
         if house.index == 0:

@@ -353,6 +353,9 @@ async def test_totals_count_by_service_and_provider(house):
     assert counts["total_messages_transfail", "smtp_client"] == 1
     assert counts["total_messages_delivered_by_provider", "big"] == 2
     assert counts["total_messages_transfail_by_provider_and_source", "big", "s1", "p"] == 1
+    # KumoMTA's provider of a path that names none is the site.
+    assert counts["total_messages_delivered_by_provider", "x"] == 1
+    assert counts["total_messages_delivered_by_provider_and_source", "x", "", ""] == 1
     assert counts["total_messages_received", "esmtp_listener"] == 1
     assert counts["total_messages_received", "http_listener"] == 1
     assert counts["smtp_server_rejections", "esmtp_listener"] == 1

@@ -47,9 +47,19 @@ def test_counters_keep_kumomta_s_names_and_add_up_over_workers():
 
 
 def test_what_all_workers_share_is_not_added():
-    """The memory limit of the machine is one limit, however many workers report it."""
-    assert numbers([Sample("memory_limit", 5.0)], [Sample("memory_limit", 5.0)]).value("memory_limit") == 5.0
+    """Free space of a disk is there once, however many workers report it."""
+    disk = Sample("disk_free_bytes", 5.0, (("name", "spool"),))
+    assert numbers([disk], [disk]).value("disk_free_bytes", name="spool") == 5.0
     assert numbers([Sample("memory_usage", 5.0)], [Sample("memory_usage", 6.0)]).value("memory_usage") == 11.0
+
+
+def test_listeners_of_one_service_are_one_series():
+    """Two SMTP listeners share a label, as in KumoMTA: their counts are added, not shown twice."""
+    listener = (("service", "esmtp_listener"),)
+    text = numbers([Sample("connection_count", 2, listener), Sample("connection_count", 3, listener)]).text()
+    assert [line for line in text.decode().splitlines() if not line.startswith("#")] == [
+        'connection_count{service="esmtp_listener"} 5.0'
+    ]
 
 
 def test_prometheus_reads_the_text():

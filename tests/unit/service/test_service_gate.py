@@ -75,3 +75,9 @@ def test_min_free_says_what_is_wrong(text: str) -> None:
 def test_this_machine_has_a_memory_limit() -> None:
     """The limit is the least of control groups, rlimits and the machine's memory."""
     assert 1 << 20 < memory_limit() < 1 << 50
+
+
+def test_the_limit_shown_is_where_load_shedding_begins() -> None:
+    """`memory_limit` is KumoMTA's soft limit: mail is refused above it."""
+    (limit,) = [sample.value for sample in Gate(1000).samples()]
+    assert limit == 750
