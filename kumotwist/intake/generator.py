@@ -80,8 +80,12 @@ class GeneratorSession:
         self.is_connected = False
 
     async def _generate(self, message: Message) -> Outcome:
-        via = message.meta.get("received_via")
-        origin = Origin(_auth_info(message), via if isinstance(via, str) else None)
+        via, hostname = message.meta.get("received_via"), message.meta.get("hostname")
+        origin = Origin(
+            _auth_info(message),
+            via if isinstance(via, str) else None,
+            hostname if isinstance(hostname, str) else None,
+        )
         try:
             result = await self.injection.inject(decode(message.body or b""), origin)
         except RequestProblem as problem:

@@ -50,6 +50,7 @@ def build_site(
         Authorizer(policy, clock, auditor),
         Router(routes),
         config.request_body_limit,
+        config.hostname,
     )
     return HttpSite(listener.handle, clock, config.request_body_limit, name=name)
 
@@ -61,7 +62,7 @@ def inject_route(injection: Injection) -> Route:
         _require_json(request)
         host = request.local_address.rpartition(":")[0].strip("[]")
         try:
-            result = await injection.inject(decode(request.body), Origin(request.auth, host))
+            result = await injection.inject(decode(request.body), Origin(request.auth, host, request.hostname))
         except RequestProblem as problem:
             raise HttpError(problem.code, str(problem)) from None
         except (Overload, SpoolUnhealthy, SpoolFull) as error:
@@ -79,9 +80,11 @@ class Listener:
     authorizer: Authorizer
     router: Router
     body_limit: int
+    hostname: str | None = None
 
     async def handle(self, request: HttpRequest) -> Reply:
         """Serve one request. Raises HttpError."""
+        request.hostname = self.hostname
         request.auth = await self.authenticator.authenticate(request)
         try:
             handler = self.router.find(request.method, request.path)

@@ -78,10 +78,14 @@ class InjectResult(Struct):
 
 @frozen
 class Origin:
-    """Whence a request came; `via` is our address, without port, or None when no connection was used."""
+    """Whence a request came; `via` is our address, without port, or None when no connection was used.
+
+    `hostname` is what the listener calls itself; None: as the machine does.
+    """
 
     auth: AuthInfo
     via: str | None = None
+    hostname: str | None = None
 
     @property
     def peer_address(self) -> str:
@@ -94,7 +98,7 @@ class Origin:
             "http_auth": summary(self.auth),
             "reception_protocol": "HTTP",
             "received_from": self.peer_address,
-            "hostname": hostname,
+            "hostname": self.hostname or hostname,
         }
         if self.via is not None:
             meta["received_via"] = self.via

@@ -36,7 +36,7 @@ class HttpError(KumotwistError):
 
 @define(eq=False)
 class HttpRequest:
-    """One request. `headers` by lower-case name; `local_address` is `ip:port`.
+    """One request. `headers` by lower-case name; `local_address` is `ip:port`, `hostname` what the listener is called.
 
     `body` is as received until `auth` is settled, inflated afterwards; `hold`
     tells the server that so many octets more are in memory until the reply,
@@ -52,6 +52,7 @@ class HttpRequest:
     local_address: str
     auth: AuthInfo = field(factory=AuthInfo)
     hold: Callable[[int], None] = field(default=lambda _: None)
+    hostname: str | None = None
 
     def query(self) -> dict[str, str]:
         """The query parameters; of a repeated one the last."""
