@@ -25,7 +25,9 @@ class Message:
     `body` is the RFC 5322 text with CRLF line ends, or None while it is only
     in the spool. `due` is in Unix seconds. `attempts` counts finished
     attempts. `is_meta_dirty` and `is_body_dirty` tell what the spool does not
-    have yet; use the setters, which keep them.
+    have yet; use the setters, which keep them. Without `has_dots` it is known
+    that no dot in `body` stands where a reader may see the start of a line, so
+    that nobody need search for one (100 KiB: 180 microseconds).
     """
 
     id: SpoolId
@@ -38,6 +40,7 @@ class Message:
     schedule: Schedule | None = None
     is_meta_dirty: bool = True
     is_body_dirty: bool = True
+    has_dots: bool = True
 
     @property
     def created(self) -> float:
@@ -80,6 +83,7 @@ class Message:
         """Replace the body."""
         self.body = body
         self.is_body_dirty = True
+        self.has_dots = True
 
     def queue_name(self) -> str:
         """The scheduled queue it belongs to, from meta and the first recipient.

@@ -27,6 +27,7 @@ from kumotwist.core.outcome import Peer
 from kumotwist.intake.admission import NULL_QUEUE, Admission
 from kumotwist.intake.smtp_relay import Fate, Relay
 from kumotwist.proto.mime import trace
+from kumotwist.proto.smtp.client_body import needs_stuffing
 from kumotwist.proto.smtp.events import EndOfData
 
 
@@ -59,7 +60,15 @@ class Transaction:
     async def run(self, event: EndOfData) -> tuple[int, str]:
         """The reply. Until `stage` is INSERT it may be cancelled, and nothing stays behind."""
         policy = self.policy
-        message = Message(self.ids(), event.sender, event.recipients, dict(self.conn.meta), event.body, self.now)
+        message = Message(
+            self.ids(),
+            event.sender,
+            event.recipients,
+            dict(self.conn.meta),
+            event.body,
+            self.now,
+            has_dots=event.has_dots,
+        )
         if policy.handles("smtp_server_data"):
             await policy.smtp_server_data(message, self.conn)
         messages: Sequence[Message] = (message,)
@@ -131,7 +140,9 @@ class Transaction:
 
     def _part(self, whole: Message, recipients: Sequence[EnvelopeAddress]) -> Message:
         meta, due, schedule = dict(whole.meta), whole.due, whole.schedule
-        return Message(self.ids(), whole.sender, tuple(recipients), meta, whole.body, due, 0, schedule)
+        return Message(
+            self.ids(), whole.sender, tuple(recipients), meta, whole.body, due, 0, schedule, has_dots=whole.has_dots
+        )
 
     def _received(self, message: Message) -> bytes:
         return trace.received(self.reception, message.id.hex(), message.recipients[0].email, self.now)
@@ -142,6 +153,7 @@ class Transaction:
 
     def _prepend(self, message: Message, headers: bytes) -> None:
         message.body = headers + (message.body or b"")
+        message.has_dots = message.has_dots or needs_stuffing(headers)
 
 
 def split(recipients: Sequence[EnvelopeAddress], handling: BatchHandling) -> Sequence[Sequence[EnvelopeAddress]]:

@@ -57,17 +57,17 @@ class Delivery:
             else:
                 commands[position] = line
         if commands:
-            await self._send_all(mail, commands, body, results)
+            await self._send_all(mail, commands, message, results)
         return results
 
-    async def _send_all(self, mail: str, commands: dict[int, str], body: bytes, results: list[Response]) -> None:
+    async def _send_all(self, mail: str, commands: dict[int, str], message: Message, results: list[Response]) -> None:
         """Transactions until every recipient in `commands` has its result or the connection breaks."""
         waiting = list(commands)
         limit = max(self._path.max_recipients_per_batch, 1)
         doubted: set[int] = set()
         while waiting:
             turn, waiting = waiting[:limit], waiting[limit:]
-            transaction = self._transaction(mail, [commands[position] for position in turn], body)
+            transaction = self._transaction(mail, [commands[position] for position in turn], message)
             trouble = await self._run(transaction)
             surplus = self._collect(turn, transaction, results, doubted)
             if trouble is not None:
@@ -77,16 +77,17 @@ class Delivery:
                 self._abandon(waiting, transaction, trouble, results)
                 return
 
-    def _transaction(self, mail: str, rcpts: Sequence[str], body: bytes) -> Transaction:
+    def _transaction(self, mail: str, rcpts: Sequence[str], message: Message) -> Transaction:
         # RSET before the first message makes some servers drop us (KumoMTA, Postfix's junk command limit).
         resets = not self._is_fresh and (self._path.enable_rset or not self._is_clean)
         return Transaction(
             mail,
             rcpts,
-            body,
+            message.body or b"",
             resets=resets,
             pipelines=self._path.enable_pipelining and self.link.wire.capabilities.has_pipelining,
             is_lmtp=self._path.use_lmtp,
+            has_dots=message.has_dots,
         )
 
     async def _run(self, transaction: Transaction) -> Response | None:

@@ -49,6 +49,7 @@ class Transaction:
         "_accepted",
         "_body",
         "_dots",
+        "_has_dots",
         "_index",
         "_is_lmtp",
         "_lines",
@@ -71,11 +72,16 @@ class Transaction:
         resets: bool = False,
         pipelines: bool = True,
         is_lmtp: bool = False,
+        has_dots: bool = True,
     ) -> None:
-        """`mail` is the MAIL command and `recipients` RCPT commands, each with its CRLF; `body` is not yet stuffed."""
+        """`mail` is the MAIL command and `recipients` RCPT commands, each with its CRLF; `body` is not yet stuffed.
+
+        Without `has_dots` it is known that nothing in it needs stuffing.
+        """
         self._lines = [_RSET, mail, *recipients, _DATA] if resets else [mail, *recipients, _DATA]
         self._mail = 1 if resets else 0
         self._body = body
+        self._has_dots = has_dots
         self._pipelines = pipelines
         self._is_lmtp = is_lmtp
         self._index = 0
@@ -140,7 +146,7 @@ class Transaction:
         if self._accepted:
             if self._refusal is not None:
                 return self._break(self._refusal)
-            return client_body.encode(self._body)
+            return client_body.encode(self._body, self._has_dots)
         return (client_body.END,)
 
     def _on_dot(self, reply: Reply) -> Sequence[bytes]:

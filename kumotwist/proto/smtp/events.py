@@ -62,11 +62,15 @@ class StartData(_FromLine):
 
 @define(eq=False)
 class EndOfData:
-    """A whole body that met the rules: CRLF line ends (unless allowed otherwise), dots unstuffed."""
+    """A whole body that met the rules: CRLF line ends (unless allowed otherwise), dots unstuffed.
+
+    Without `has_dots` none stands where a reader may see the start of a line.
+    """
 
     sender: EnvelopeAddress
     recipients: tuple[EnvelopeAddress, ...]
     body: bytes = field(repr=False)
+    has_dots: bool = True
 
     @property
     def command(self) -> str:

@@ -248,7 +248,9 @@ class ServerSession:
         body = Refused(*replies.TOO_BIG) if reader.is_too_big else self._judge(reader)
         if isinstance(body, Refused):
             return Answer(body.code, body.text, END_OF_DATA)
-        return EndOfData(self._sender or NULL_SENDER, tuple(self._recipients), body)
+        # Only where odd line ends are denied does "no CRLF dot" mean that there is no other kind either.
+        has_dots = reader.has_dots or self.rules.line_endings != "Deny"
+        return EndOfData(self._sender or NULL_SENDER, tuple(self._recipients), body, has_dots)
 
     def _judge(self, reader: BodyReader) -> bytes | Refused:
         return judge(reader.content(), self.rules.body_rules, reader.has_dots)

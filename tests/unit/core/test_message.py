@@ -46,6 +46,14 @@ def test_editing_marks_what_the_spool_lacks() -> None:
     assert not one.is_spooled
 
 
+def test_a_new_body_is_searched_for_dots_again() -> None:
+    """What intake knew of the old body says nothing of what policy put in its place."""
+    one = message()
+    one.has_dots = False
+    one.set_body(b".\r\n")
+    assert one.has_dots
+
+
 def test_a_message_never_prints_its_body() -> None:
     """Bodies stay out of logs."""
     one = message()

@@ -69,6 +69,7 @@ async def test_message_arrives_with_trace_headers_and_meta():
         assert lines[2] == b"  by mx.test (KumoMTA 127.0.0.1) "
         assert lines[3] == b"  with ESMTP id %b for <c@d.example>;" % message.id.hex().encode()
         assert lines[5:] == [b"Subject: x", b"", b".dot", b""]
+        assert message.has_dots
         port = house.port.getHost().port
         assert message.meta["received_via"] == f"127.0.0.1:{port}"
         assert message.meta["received_from"].startswith("127.0.0.1:")
@@ -79,6 +80,15 @@ async def test_message_arrives_with_trace_headers_and_meta():
         (record,) = house.recorder.records
         assert (record.type, record.peer.name, record.peer.addr) == (RecordType.RECEPTION, "client.test", "127.0.0.1")
         assert record.reception_protocol == "ESMTP"
+
+
+@ensureDeferred
+async def test_a_message_without_dots_is_not_searched_for_them_again():
+    """What the end of data showed is still known when the trace headers stand on top."""
+    async with smtp_house() as house:
+        client = await house.client()
+        await client.transaction(b"Subject: x\r\n\r\nplain.\r\n")
+        assert not house.messages[0].has_dots
 
 
 @ensureDeferred

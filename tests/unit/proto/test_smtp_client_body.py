@@ -4,10 +4,23 @@ import itertools
 import re
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kumotwist.proto.smtp import client_body
+from kumotwist.proto.smtp.events import EndOfData, StartData
+from kumotwist.proto.smtp.server import ServerRules, ServerSession
+
+RULES = ServerRules(
+    hostname="mx.test",
+    max_message_size=1000,
+    line_length=998,
+    line_endings="Deny",
+    max_recipients=3,
+    max_recipients_on_connection=5,
+    client_timeout=60.0,
+)
 
 #: The forms that one server or another takes for the end of data.
 FALSE_ENDS = [
@@ -55,6 +68,35 @@ def test_a_clean_body_is_not_copied():
     """The common message goes to the socket as it lies in memory."""
     body = b"Subject: x\r\n\r\nhello.\r\n"
     assert client_body.encode(body)[0] is body
+
+
+@given(st.lists(NASTY, max_size=4), st.sampled_from(["Deny", "Fix", "Allow"]))
+def test_what_intake_knows_to_have_no_dots_needs_no_stuffing(chunks, endings):
+    """The search is spared only where it would find nothing, whatever was received and at whatever cuts."""
+    session = ServerSession(evolve(RULES, line_endings=endings))
+    session.greet(220, "mx.test")
+    for chunk in (b"MAIL FROM:<>\r\n", b"RCPT TO:<u@h.example>\r\n", b"DATA\r\n", *chunks, b"\r\n.\r\n"):
+        session.receive_data(chunk)
+        event = session.next_event()
+        if isinstance(event, EndOfData):
+            assert event.has_dots or not client_body.needs_stuffing(event.body)
+            assert client_body.encode(event.body, event.has_dots) == client_body.encode(event.body)
+            break
+        if event is not None:
+            session.answer(354 if isinstance(event, StartData) else 250, "OK")
+
+
+def test_most_messages_are_known_to_have_no_dots():
+    """Otherwise nothing would be spared."""
+    session = ServerSession(RULES)
+    session.greet(220, "mx.test")
+    bodies = []
+    for chunk in (b"MAIL FROM:<>\r\n", b"RCPT TO:<u@h.example>\r\n", b"DATA\r\n", b"A: b\r\n\r\nx.\r\n.\r\n"):
+        session.receive_data(chunk)
+        event = session.next_event()
+        session.answer(354 if isinstance(event, StartData) else 250, "OK")
+        bodies.append(event)
+    assert not bodies[-1].has_dots
 
 
 @pytest.mark.parametrize(("body", "wire"), [(b"", b".\r\n"), (b"a", b"a\r\n.\r\n"), (b"a\n", b"a\n\r\n.\r\n")])
