@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import inspect
 import operator
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from types import CoroutineType
 from typing import Final
 
@@ -154,15 +156,20 @@ class Crossing:
     # -- host functions -----------------------------------------------------------------------------
 
     def host(self, function: Function, label: str) -> Callable[..., object]:
-        """The form of `function` that Lua may call; it never raises and returns only what may cross."""
+        """The form of `function` that Lua may call; it never raises and returns only what may cross.
+
+        Arguments too many are dropped, as Lua does: `msg:set_meta('x', s:gsub('a', 'b'))` passes one.
+        """
         decode = self.decode_octets if getattr(function, BINARY_ATTRIBUTE, False) else self.decode
         memory, used, ample = self._memory, self._used, self._ample
 
         def call(*tokens: object) -> object:
+            values: list[object] = []
             try:
                 if used() > ample and not memory(0):
                     return FAIL, 0, b"not enough memory"
-                result = function(*decode(tokens))
+                values = decode(tokens)
+                result = function(*values)
                 if result is None or result is True or result is False:
                     return result
                 if isinstance(result, str):
@@ -171,8 +178,20 @@ class Crossing:
                     return self._suspend(result)
                 return self.results(result)
             except TypeError as error:
-                usage = _usage(function, label, tokens)
+                most = _most(function)
+                if len(values) > most:
+                    return call_with(values[:most])
+                usage = _usage(function, label, values)
                 return (FAIL, 0, usage.encode()) if usage else self.refusal(error, label)
+            except BaseException as error:
+                return self.refusal(error, label)
+
+        def call_with(values: list[object]) -> object:
+            try:
+                result = function(*values)
+                if isinstance(result, (CoroutineType, Deferred)):
+                    return self._suspend(result)
+                return self.results(result)
             except BaseException as error:
                 return self.refusal(error, label)
 
@@ -364,11 +383,21 @@ def _text(octets: bytes) -> str | bytes:
         return octets
 
 
-def _usage(function: Function, label: str, tokens: Sequence[object]) -> str | None:
+@lru_cache(maxsize=1024)
+def _most(function: Function) -> int:
+    """How many arguments a host function takes at most."""
+    try:
+        kinds = [one.kind for one in inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return sys.maxsize
+    return sys.maxsize if inspect.Parameter.VAR_POSITIONAL in kinds else len(kinds)
+
+
+def _usage(function: Function, label: str, values: Sequence[object]) -> str | None:
     """What the arguments should have been, when it is their number that is wrong."""
     try:
         signature = inspect.signature(function)
-        signature.bind(*tokens)
+        signature.bind(*values)
     except TypeError:
         names = [name for name in signature.parameters if name != "self"]
         return f"wrong number of arguments: {label}({', '.join(names)})"

@@ -147,9 +147,6 @@ def message_class(store: MessageStore, now: Callable[[], float]) -> HostClass:
 def _with_body(method: BodyMethod, store: MessageStore) -> Function:
     """`method(message, ...)` from one that takes the body as well."""
 
-    async def later(message: Message, arguments: tuple[object, ...]) -> object:
-        return method(message, await store.load_body(message), *arguments)
-
     @wraps(method)
     def called(message: Message, *arguments: object) -> object:
         body = message.body
@@ -159,5 +156,10 @@ def _with_body(method: BodyMethod, store: MessageStore) -> Function:
 
     signature = inspect.signature(method)
     parameters = [one for name, one in signature.parameters.items() if name != "body"]
+    most = len(parameters) - 1
+
+    async def later(message: Message, arguments: tuple[object, ...]) -> object:
+        return method(message, await store.load_body(message), *arguments[:most])
+
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # for usage errors
     return called

@@ -182,6 +182,19 @@ def test_facades_and_functions(counters: Callable[[str], object], source: str, r
 
 
 @pytest.mark.parametrize(
+    ("source", "result"),
+    [
+        ("return t.twice(function(n) return n + 1 end, 1, 'more', {})", 3),
+        ("return t.counter(1, 2, 3).total", 1),
+        ("return t.counter(1):add(string.gsub('5', 'a', 'b')).total", 6),
+    ],
+)
+def test_arguments_too_many_are_dropped(counters: Callable[[str], object], source: str, result: object) -> None:
+    """As everywhere in Lua: `string.gsub` as the last argument passes two, of which one is wanted."""
+    assert counters(source) == result
+
+
+@pytest.mark.parametrize(
     ("source", "error"),
     [
         ("t.counter(1):fail()", r"policy\.lua:2: no more"),

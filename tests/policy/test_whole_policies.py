@@ -1,0 +1,182 @@
+"""Whole policies as KumoMTA's users write them, unmodified: checked, then run with real peers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import smtplib
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.daemon import Daemon, Sink, eventually, mail
+from support.webhook import WebPeer
+
+WHOLE = Path(__file__).parent / "whole"
+
+
+def daemon_with(name: str, directory: Path, **env: str) -> Daemon:
+    """A daemon on one of the policies, with ports and directories of its own."""
+    settings = {"STATE_DIR": str(directory), "SMTP_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0"}
+    return Daemon(directory, WHOLE / f"{name}.lua", env={**settings, **env})
+
+
+@pytest.mark.parametrize("name", ["outbound_server", "webhooks", "traffic"])
+def test_they_are_valid(name: str, tmp_path: Path) -> None:
+    """`kumotwist validate` finds nothing wrong with them."""
+    shutil.copy(WHOLE / "customers.lua", tmp_path)
+    settings = {"default": {"retry": "1s"}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "kumotwist.service.main", "validate", "--policy", str(WHOLE / f"{name}.lua")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"STATE_DIR": str(tmp_path)}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stderr
+    assert {line.partition(": ")[0] for line in done.stderr.splitlines()} <= {"warning"}
+
+
+def test_outbound_server(tmp_path: Path) -> None:
+    """Listener domains, customers from a header, pools of addresses and paths from tables."""
+    shutil.copy(WHOLE / "customers.lua", tmp_path)
+    with Sink(tmp_path) as sink, daemon_with("outbound_server", tmp_path, DEST_PORT=str(sink.port)) as daemon:
+        with daemon.smtp() as client:
+            assert client.ehlo("client.test")[0] == 250
+            with pytest.raises(smtplib.SMTPRecipientsRefused) as denied:
+                client.sendmail("a@elsewhere.test", ["b@big.test"], mail("no"))
+            assert b"relaying not permitted" in denied.value.recipients["b@big.test"][1]
+            with pytest.raises(smtplib.SMTPSenderRefused, match=r"spam\.example may not send here"):
+                client.sendmail("a@spam.example", ["b@big.test"], mail("no"))
+            with pytest.raises(smtplib.SMTPDataError, match="unknown customer unknown"):
+                client.sendmail("a@partner.example.net", ["b@big.test"], mail("no"))
+            headers = "X-Customer: acme\r\nX-Campaign: Spring Sale\r\n"
+            client.sendmail("a@partner.example.net", ["b@big.test"], mail("one", extra=headers))
+            client.sendmail("a@partner.example.net", ["b@big.test"], mail("two", extra="X-Customer: Globex Inc\r\n"))
+            client.sendmail("a@partner.example.net", ["c@small.test"], mail("three", extra=headers))
+        sink.wait_for(3)
+        records = daemon.wait_for_records("Delivery", 3)
+        rejections = daemon.records("Rejection")
+        names = {path.name.rpartition("_")[2] for path in daemon.log_dir.iterdir()}
+    assert names == {"delivery", "any"}
+    by_subject = {record["headers"]["Subject"]: record for record in records}
+    one, two, three = (by_subject[name] for name in ("one", "two", "three"))
+    assert one["queue"] == "spring-sale:acme@big.test"
+    assert one["site"] == "ip-2->(mx1|mx2).big.test@smtp_client"
+    assert (one["egress_pool"], one["egress_source"]) == ("dedicated", "ip-2")
+    assert one["source_address"]["address"].startswith("127.0.0.2:")
+    assert one["meta"]["tenant"] == "acme"
+    assert one["peer_address"]["name"].rstrip(".") == "mx1.big.test"
+    assert (two["queue"], two["egress_pool"]) == ("Globex Inc@big.test", "shared")
+    assert (three["queue"], three["site"]) == ("spring-sale:acme@small.test", "ip-2->small.test@smtp_client")
+    assert [one["response"]["code"] for one in rejections] == [550, 550, 552]
+    for message in sink.messages():
+        text = message["data"]
+        assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click" in text
+        assert "X-Customer" not in text
+        assert "X-KumoRef: " in text
+        assert "by mail.example.com (KumoMTA 127.0.0.1)" in text
+
+
+def inject(daemon: Daemon, credentials: str | None, **body: Any) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    if credentials is not None:
+        headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode()
+    url = f"http://127.0.0.1:{daemon.port('http')}/api/inject/v1"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def test_webhooks(tmp_path: Path) -> None:
+    """Injection over HTTP, settings by a memoized function, and each outcome at the application, also after trouble."""
+    rules = [{"at": "rcpt", "match": "gone@", "reply": "550 5.1.1 no such user"}]
+    with WebPeer([(503, "busy")]) as peer, Sink(tmp_path, rules) as sink:
+        default = {"retry": "1 second", "webhook": f"http://127.0.0.1:{peer.port}/events", "token": "t0ken"}
+        settings = {"default": default, "shop": {"retry": "2 seconds", "password": "geheim"}}
+        (tmp_path / "settings.json").write_text(json.dumps(settings))
+        with daemon_with("webhooks", tmp_path, SINK=f"[127.0.0.1]:{sink.port}") as daemon:
+            answer = inject(
+                daemon,
+                "shop:geheim",
+                envelope_sender="shop@example.com",
+                recipients=[
+                    {"email": "ann@ok.test", "metadata": {"order": 17}},
+                    {"email": "gone@ok.test", "metadata": {"order": 18}},
+                    {"email": "eve@blocked.test"},
+                ],
+                content={"subject": "Your order", "text_body": "Thanks!", "from": {"email": "shop@example.com"}},
+            )
+            assert (answer["success_count"], answer["failed_recipients"]) == (2, ["eve@blocked.test"])
+            assert "not to eve@blocked.test" in answer["errors"][0]
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                inject(daemon, "shop:wrong", envelope_sender="", recipients=[], content="")
+
+            def told() -> list[dict[str, Any]] | None:
+                found = [one for request in list(peer.requests)[1:] for one in json.loads(request.body)]
+                return found if len(found) >= 2 else None
+
+            events = eventually(told, "two events at the application")
+            daemon.wait_for_records("Bounce", 1)
+            queues = {record["queue"] for record in daemon.records()}
+        assert (tmp_path / "heartbeat").read_text().startswith("started ")
+    assert sorted((one["kind"], one["to"], one["code"], one["order"], one["tenant"]) for one in events) == [
+        ("Bounce", "gone@ok.test", 550, 18, "shop"),
+        ("Delivery", "ann@ok.test", 250, 17, "shop"),
+    ]
+    assert {one["subject"] for one in events} == {"Your order"}
+    assert {one["enhanced"] for one in events} == {2, 5}
+    assert queues == {"shop@ok.test"}  # records about records stay out of the log
+
+
+def test_traffic(tmp_path: Path) -> None:
+    """Rates of the policy's own, moving a failed message to another tenant, scheduling, metadata from headers."""
+    rules = [
+        {"at": "rcpt", "match": "fail@", "reply": "451 4.3.0 not here"},
+        {"at": "rcpt", "match": "spam@", "reply": "451 4.7.0 content looks odd"},
+        {"at": "rcpt", "match": "late@", "reply": "451 4.2.0 busy"},
+    ]
+    (tmp_path / "fallback").mkdir()
+    with Sink(tmp_path, rules) as primary, Sink(tmp_path / "fallback") as fallback:
+        peers = {"PRIMARY": f"[127.0.0.1]:{primary.port}", "FALLBACK": f"[127.0.0.1]:{fallback.port}"}
+        with daemon_with("traffic", tmp_path, **peers) as daemon:
+            with daemon.smtp() as client:
+
+                def send(to: str, subject: str, **headers: str) -> None:
+                    extra = "".join(f"X-{name.title()}: {value}\r\n" for name, value in headers.items())
+                    client.sendmail("a@example.com", [to], mail(subject, extra=extra))
+
+                send("fail@one.test", "moves", tenant="t1", campaign="c1")
+                send("spam@one.test", "bounces", tenant="t1")
+                send("x@one.test", "discard this")
+                send("x@one.test", "tomorrow", tenant="t1")
+                send("x@one.test", "window", tenant="t1", schedule='{"first_attempt": "2099-01-01T00:00:00Z"}')
+                for number in range(4):
+                    send("x@one.test", f"slow {number}", tenant="slow")
+                send("x@one.test", "urgent", tenant="slow", priority="urgent")
+                for number in range(10):
+                    send("x@two.test", f"bulk {number}", tenant="bulk")
+            (moved,) = fallback.wait_for(1)
+            primary.wait_for(1 + 10 + 1)
+            (bounce,) = daemon.wait_for_records("Bounce", 1)
+            records = daemon.wait_for_records("Delivery", 13)
+            received = daemon.records("Reception")
+            delayed = daemon.records("Delayed")
+    assert "Subject: moves" in moved["data"]
+    assert "X-Tenant" not in moved["data"]
+    assert (bounce["response"]["code"], bounce["recipient"]) == (554, "spam@one.test")
+    assert bounce["response"]["content"].endswith("given up: 451 4.7.0 content looks odd")
+    (rescued,) = (record for record in records if record["recipient"] == "fail@one.test")
+    assert rescued["queue"] == "c1:rescued@one.test!fallback.test"
+    assert rescued["num_attempts"] == 1
+    assert len(received) == 20  # `null` is recorded, too
+    sources = Counter(record["egress_source"] for record in records if record["meta"].get("tenant") == "bulk")
+    assert set(sources) == {"bulk-a", "bulk-b"}
+    assert 6 <= sources["bulk-b"] <= 8  # weight 3 of 4
+    assert {record["meta"]["x_local"] for record in received} == {"yes"}
+    scheduled = [record for record in delayed if "ScheduledForLater" in record["response"]["content"]]
+    assert len(scheduled) == 2
+    assert any("ThrottledByThrottleInsertReadyQueue" in record["response"]["content"] for record in delayed)
