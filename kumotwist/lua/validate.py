@@ -101,7 +101,8 @@ class _Check:
 
     def _declarations(self, policy: Policy) -> None:
         declared = policy.declarations
-        if not declared.esmtp_listeners and not declared.http_listeners:
+        # A policy whose `init` fails did not come to its listeners.
+        if not self._report.errors and not declared.esmtp_listeners and not declared.http_listeners:
             self._report.warn("the policy starts no listener: nothing can come in")
         options = (*declared.spools.values(), *declared.esmtp_listeners, *declared.http_listeners, *declared.local_logs)
         for one in (*options, *declared.log_hooks):

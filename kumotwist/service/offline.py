@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogBeginner
@@ -37,15 +37,18 @@ from kumotwist.spool.memory import MemoryStore
 
 log = Logger()
 
+_LOG_FILTER: Final = "warn,lua=info"
+
 
 def validate(arguments: Sequence[str]) -> int:
     """Check a policy; warnings and errors go to stderr, one a line."""
-    return _run(arguments, _validated)
+    # What a handler fails with is in the report, once.
+    return _run(arguments, _validated, f"{_LOG_FILTER},kumotwist.lua.bridge=off")
 
 
 def script(arguments: Sequence[str]) -> int:
     """Run the policy's `main` event with the arguments behind `--`."""
-    return _run(arguments, _scripted)
+    return _run(arguments, _scripted, _LOG_FILTER)
 
 
 class _NoInjector:
@@ -116,13 +119,13 @@ async def _scripted(offline: _Offline) -> int:
     return 0
 
 
-def _run(arguments: Sequence[str], work: Callable[[_Offline], Awaitable[int]]) -> int:
+def _run(arguments: Sequence[str], work: Callable[[_Offline], Awaitable[int]], log_filter: str) -> int:
     options = Options()  # type: ignore[no-untyped-call]  # Twisted does not type its parser
     try:
         before, separator, behind = _split(arguments)
         parse: Any = options.parseOptions
         parse([*before, *(["--script", "--", *behind] if separator else [])])
-        observer: Any = diagnostics.observer(None, options.settings.diag_filter or "warn,lua=info")
+        observer: Any = diagnostics.observer(None, options.settings.diag_filter or log_filter)
     except (usage.UsageError, ConfigError) as error:
         _say(str(error))
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import subprocess
 import sys
 import time
@@ -31,6 +32,17 @@ def test_a_policy_with_a_mistake_ends_the_start(tmp_path, workers: str) -> None:
     done = start(tmp_path, policy, f"--workers={workers}")
     assert done.returncode == 1
     assert "init.lua:3: kumo.start_esmtp_listener: unknown option 'lisen'; did you mean 'listen'?" in done.stderr
+
+
+def test_validate_says_each_mistake_once(tmp_path) -> None:
+    """One line for one mistake, with file and line, and nothing else."""
+    path = tmp_path / "init.lua"
+    path.write_text("local kumo = require 'kumo'\nkumo.on('init', function() error('boom') end)\n")
+    command = [sys.executable, "-m", "kumotwist.service.main", "validate", f"--policy={path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    # Lua shortens a long path from the left.
+    assert re.fullmatch(r"error: \S+/init\.lua:2: boom\n", done.stderr)
 
 
 def test_a_port_in_use_ends_the_start(tmp_path) -> None:
