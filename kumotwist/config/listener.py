@@ -35,7 +35,7 @@ class SmtpListenerConfig:
     hostname: str | None = option("Our name in banner and replies; none: the machine's.", default=None)
     banner: str = option("Text of the banner after the name.", default="KumoMTA")
     relay_hosts: Cidrs = option("Clients that may send to anyone.", default=LOOPBACK)
-    max_connections: int = option("Sessions at once.", default=32768, unit="connections")
+    max_connections: int = option("Sessions at once, over all workers.", default=32768, unit="connections")
     max_messages_per_connection: int = option("Recipients taken in one session.", default=10000)
     max_recipients_per_message: int = option("Recipients in one transaction.", default=1024)
     max_message_size: int = option("The largest message.", default=20971520, unit="octets")

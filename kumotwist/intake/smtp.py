@@ -21,7 +21,8 @@ from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Auditor, Gatekeeper, KeyLoader, Recorder, SmtpPolicy
 from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.smtp_listener import SHUTTING_DOWN, Listener
+from kumotwist.intake.connection_slots import ConnectionSlots
+from kumotwist.intake.smtp_listener import SHUTTING_DOWN, TOO_MANY, Listener
 from kumotwist.intake.smtp_options import ListenerOptions
 from kumotwist.intake.smtp_session import SmtpProtocol
 from kumotwist.net.clock import Clock, DelayedCall
@@ -52,9 +53,11 @@ class SmtpFactory(Factory):
         clock: Clock,
         hostname: str,
         *,
+        slots: ConnectionSlots,
         auditor: Auditor = NO_ACCT_LOG,
     ) -> None:
         """`hostname` is the machine's name, used when `config` has none. Raises ConfigError."""
+        self.slots = slots
         tls = ServerTls(keys, clock)
         options = ListenerOptions(config)
         self.listener = Listener(options, policy, admission, recorder, gate, tls, ids, clock, hostname, auditor)
@@ -107,6 +110,8 @@ class SmtpFactory(Factory):
     def closed(self, session: SmtpProtocol) -> None:
         """Forget a session."""
         self._sessions.discard(session)
+        if session.has_slot:
+            self.slots.give_back()
         self.listener.connections -= 1
         if not self._sessions:
             if self._sweeping is not None:
@@ -117,8 +122,9 @@ class SmtpFactory(Factory):
 
     def _refusal(self) -> str | None:
         listener = self.listener
+        # Slots are taken when a client is greeted; here those count, too, that have yet to send a PROXY header.
         if listener.connections > listener.options.config.max_connections:
-            return "too many concurrent sessions. Try later"
+            return TOO_MANY
         if self._stopped is not None:
             return SHUTTING_DOWN
         return listener.refusal()

@@ -26,6 +26,8 @@ log: Final = Logger()
 
 #: Why nothing is taken any more; KumoMTA does not ask to try later then.
 SHUTTING_DOWN: Final = "shutting down"
+#: KumoMTA's words for `max_connections`.
+TOO_MANY: Final = "too many concurrent sessions. Try later"
 _SERVICE: Final = (("service", "esmtp_listener"),)
 
 

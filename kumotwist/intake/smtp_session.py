@@ -23,8 +23,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kumotwist.core.errors import Rejection
+from kumotwist.intake.connection_slots import ConnectionSlots
 from kumotwist.intake.smtp_conversation import Conversation, Decision, Reply
-from kumotwist.intake.smtp_listener import SHUTTING_DOWN, Listener, refusal
+from kumotwist.intake.smtp_listener import SHUTTING_DOWN, TOO_MANY, Listener, refusal
 from kumotwist.intake.smtp_transaction import Stage
 from kumotwist.intake.smtp_wire import Wire
 from kumotwist.net.drive import Driven, drive
@@ -42,6 +43,7 @@ class Sessions(Protocol):
     """What a session tells its factory."""
 
     listener: Listener
+    slots: ConnectionSlots
 
     def opened(self, session: SmtpProtocol) -> str | None:
         """Count the session; why it is refused, or None."""
@@ -59,6 +61,8 @@ class SmtpProtocol(protocol.Protocol):
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._clock = sessions.listener.clock
+        #: Whether one of the listener's connections is ours.
+        self.has_slot = False
         self._talk: Conversation
         self._wire: Wire
         #: When `sweep` steps in; Unix seconds.
@@ -98,7 +102,7 @@ class SmtpProtocol(protocol.Protocol):
         elif self._talk.config.require_proxy_protocol:
             self._proxy_header = b""
         else:
-            self._resolve(None, self._talk.greeting())
+            self._greet()
         self._pump()
 
     def dataReceived(self, data: bytes) -> None:
@@ -174,6 +178,23 @@ class SmtpProtocol(protocol.Protocol):
                 self._deadline = self._body_deadline
         if not self._is_reading or self._is_waiting:
             self._update_reading()
+
+    def _greet(self) -> None:
+        """Greet the client, if it can have a connection of the listener's."""
+        if self._sessions.slots.take_now():
+            self.has_slot = True
+            self._resolve(None, self._talk.greeting())
+        else:
+            self._resolve(None, self._welcome())
+
+    async def _welcome(self) -> Reply:
+        """The greeting once a slot is found, which may have to be asked for."""
+        self.has_slot = await self._sessions.slots.take()
+        if not self.has_slot:
+            self._sessions.listener.connections_denied += 1
+            return 421, f"4.3.2 {self._talk.hostname} {TOO_MANY}"
+        decision = self._talk.greeting()
+        return decision if isinstance(decision, tuple) else await decision
 
     def _resolve(self, event: Event | None, decision: Decision) -> None:
         """Answer `event` (None: the connection itself) by `decision`, now or when it is made."""
@@ -330,7 +351,7 @@ class SmtpProtocol(protocol.Protocol):
             self._talk.relocate(source, destination)
         if len(data) > length:
             self._talk.core.receive_data(data[length:])
-        self._resolve(None, self._talk.greeting())
+        self._greet()
         self._pump()
 
     # -- time and the end -------------------------------------------------------------------------

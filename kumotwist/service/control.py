@@ -244,12 +244,18 @@ class WorkerEnd(amp.AMP):
 
     async def acquire(self, key: str, limit: int) -> bool:
         """Take one slot."""
-        try:
-            answer = await self.callRemote(Acquire, key=key, limit=limit)
-        except _UNREACHABLE:
-            return False
-        granted: bool = answer["granted"]
-        return granted
+        waiting: Deferred[bool] = Deferred()
+
+        def answered(answer: dict[str, bool] | Failure) -> None:
+            granted = not isinstance(answer, Failure) and answer["granted"]
+            if not waiting.called:
+                waiting.callback(granted)
+            elif granted:
+                # Whoever asked was cancelled meanwhile; the slot would be nobody's for ever.
+                self.release(key)
+
+        self.callRemote(Acquire, key=key, limit=limit).addBoth(answered)
+        return await waiting
 
     def release(self, key: str) -> None:
         """Give one slot back."""

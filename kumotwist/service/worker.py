@@ -29,6 +29,7 @@ from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Channel
 from kumotwist.egress.registry import Channels
 from kumotwist.intake.admission import Admission
+from kumotwist.intake.connection_slots import ConnectionSlots
 from kumotwist.intake.generator import GeneratorChannel, InternalQueues
 from kumotwist.intake.http import build_site, inject_route
 from kumotwist.intake.httptls import with_tls
@@ -163,8 +164,20 @@ class Worker:
         generator = GeneratorChannel(injection)
         routes = (inject_route(injection), *liveness.routes(gate), *metrics.routes(self._text, self._json))
         smtp = [
-            SmtpFactory(config, policy, admission, recorder, gate, keys, ids, reactor, hostname, auditor=auditor)
-            for config in declared.esmtp_listeners
+            SmtpFactory(
+                config,
+                policy,
+                admission,
+                recorder,
+                gate,
+                keys,
+                ids,
+                reactor,
+                hostname,
+                slots=ConnectionSlots(house.limits, f"esmtp-listener-{number}", config.max_connections, house.count),
+                auditor=auditor,
+            )
+            for number, config in enumerate(declared.esmtp_listeners)
         ]
         http = [build_site(config, policy, reactor, routes, auditor=auditor) for config in declared.http_listeners]
         behind_tls = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import time
 
 from support.daemon import SMTP_LISTENER, Daemon, Sink, eventually, mail, relay_policy
@@ -46,6 +47,25 @@ def test_connections_are_counted_over_all_workers(tmp_path) -> None:
                 most = max(most, _connections_to(sink.port))
             assert len(sink.messages()) == 60
     assert 1 <= most <= 3
+
+
+def test_clients_are_counted_over_all_workers(tmp_path) -> None:
+    """max_connections = 4 over two workers: the fifth client hears 421, whichever worker it meets, until one leaves."""
+    listener = "kumo.start_esmtp_listener { listen = '127.0.0.1:0', max_connections = 4 }"
+    with Daemon(tmp_path, relay_policy(tmp_path, 9, listener), workers=2) as daemon:
+        clients = [daemon.smtp() for _ in range(4)]
+        for _ in range(8):
+            assert _greeting(daemon) == 421
+        clients.pop().quit()
+        eventually(lambda: _greeting(daemon) == 220, "there is room for one again")
+        for client in clients:
+            client.quit()
+
+
+def _greeting(daemon: Daemon) -> int:
+    """The code of the banner that a new client gets."""
+    with smtplib.SMTP(timeout=30) as client:
+        return client.connect("127.0.0.1", daemon.port())[0]
 
 
 def _connections_to(port: int) -> int:

@@ -16,7 +16,9 @@ from twisted.internet.task import Clock, deferLater
 from kumotwist.config.listener import SmtpListenerConfig
 from kumotwist.core.ids import IdGenerator
 from kumotwist.intake.admission import Admission
+from kumotwist.intake.connection_slots import ConnectionSlots
 from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.queue.throttle import LocalLimits
 
 #: No wait of a test takes longer, unless something is wrong.
 PATIENCE = 10
@@ -120,6 +122,7 @@ class House:
             IdGenerator(self.clock.seconds),
             self.clock,
             "mx.test",
+            slots=ConnectionSlots(LocalLimits(self.clock), "listener", options.get("max_connections", 100), 1),
             auditor=self.auditor,
         )
         self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")

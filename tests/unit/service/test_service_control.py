@@ -7,7 +7,7 @@ import socket
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory
 
 from kumotwist.core.errors import ConfigError
@@ -101,6 +101,18 @@ async def test_limits_and_readiness(pair) -> None:
     assert await worker.acquire("site", 1)
     assert not await worker.acquire("site", 1)
     worker.release("site")
+    assert await worker.acquire("site", 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slot_that_nobody_waits_for_any_more_goes_back(pair) -> None:
+    """A client that hangs up while its slot is asked for does not use it up."""
+    _, worker, _ = pair
+    asked = Deferred.fromCoroutine(worker.acquire("site", 1))
+    asked.addErrback(lambda failure: failure.trap(CancelledError))
+    asked.cancel()
+    await asked
+    await worker.ready()
     assert await worker.acquire("site", 1)
 
 
