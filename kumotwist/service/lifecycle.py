@@ -1,13 +1,14 @@
 """The process itself: signals, exit status, file descriptors, user.
 
-Public: `stop_on_signals`, `exit_with`, `raise_descriptor_limit`, `become`,
-`ids_of`, `announce`. Called by the supervisor, by worker processes and by the
+Public: `stop_on_signals`, `die_when_stuck`, `exit_with`,
+`raise_descriptor_limit`, `become`, `ids_of`, `announce`. Called by the supervisor, by worker processes and by the
 single-process daemon alike.
 """
 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import pwd
 import resource
@@ -15,12 +16,17 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import Any, Final
+
+from twisted.internet.task import LoopingCall
 
 from kumotwist.core.errors import ConfigError
 
 #: All three mean a graceful stop, as they do to KumoMTA; there is no reload signal.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Seconds of CPU time, over all threads, that may pass between two turns of the reactor. The policy's own
+#: budget is 2 s; what takes this long is inside one C function, where nothing else can end it.
+STUCK_AFTER: Final = 60.0
 
 
 def announce(line: str) -> None:
@@ -46,6 +52,18 @@ def stop_on_signals(stop: Callable[[], object]) -> None:
 
     for number in STOP_SIGNALS:
         signal.signal(number, handle)
+
+
+def die_when_stuck(reactor: Any, seconds: float = STUCK_AFTER) -> None:
+    """Have the kernel end this process, with a stack trace on stderr, when the reactor no longer turns.
+
+    CPU time, not time: a process that is stopped, swapped out or waits for a
+    disk is not stuck. For processes that somebody replaces.
+    """
+    faulthandler.register(signal.SIGVTALRM, chain=True)
+    loop = LoopingCall(signal.setitimer, signal.ITIMER_VIRTUAL, seconds)
+    loop.clock = reactor
+    loop.start(seconds / 10.0)
 
 
 def exit_with(status: int) -> None:

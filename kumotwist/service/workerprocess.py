@@ -37,6 +37,7 @@ def main() -> None:
 
 def run(index: int, settings: Settings, reactor: Any, set_log_filter: Callable[[str], object]) -> None:
     """The worker's life, with `reactor`."""
+    from kumotwist.service import lifecycle
     from kumotwist.service.control import WorkerEnd
     from kumotwist.service.house import Supervised
     from kumotwist.service.supervisor import CONTROL_FD
@@ -50,6 +51,7 @@ def run(index: int, settings: Settings, reactor: Any, set_log_filter: Callable[[
 
     service = WorkerService(settings, house, reactor, set_log_filter)
     service.startService()
+    lifecycle.die_when_stuck(reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
 

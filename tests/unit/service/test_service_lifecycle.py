@@ -1,0 +1,42 @@
+"""The process and its signals, each promise kept by a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+STUCK = """
+import re, sys
+from twisted.internet import reactor
+from kumotwist.service import lifecycle
+
+def compute(until):
+    while reactor.seconds() < until:
+        pass
+    return reactor.seconds()
+
+lifecycle.die_when_stuck(reactor, 0.5)
+{work}
+reactor.run()
+"""
+
+
+def run(work: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", STUCK.format(work=work)], capture_output=True, text=True, timeout=60)
+
+
+def test_a_process_stuck_in_one_c_function_is_ended() -> None:
+    """A pattern that backtracks for ever does not keep a worker for ever; stderr says where it was."""
+    done = run("reactor.callLater(0, re.match, '(a+)+b', 'a' * 60)")
+    assert done.returncode == -signal.SIGVTALRM
+    assert "in match" in done.stderr
+
+
+def test_a_busy_process_lives() -> None:
+    """Much CPU time does no harm while the reactor turns."""
+    work = "now = reactor.seconds()\n"
+    work += "for n in range(1, 16): reactor.callLater(0.1 * n, compute, now + 0.1 * n + 0.09)\n"
+    work += "reactor.callLater(1.7, reactor.stop)"
+    done = run(work)
+    assert (done.returncode, done.stderr) == (0, "")
