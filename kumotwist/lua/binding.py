@@ -65,6 +65,7 @@ Public: `Function`, `Library`, `LuaFunction`, `facade`, `Facade`, `binary`,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -217,8 +218,18 @@ def octets(value: object, what: str) -> bytes:
     return text(value, what).encode()
 
 
+#: Characters of a text that may be a number. Lua's own bound (L_MAXLENNUM).
+_MAX_NUMERAL: Final = 200
+#: What Lua takes for a decimal number.
+_NUMERAL: Final = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*", re.ASCII)
+
+
 def number(value: object, what: str) -> float:
-    """A finite number."""
+    """A finite number; texts such as '550' are taken as Lua takes them for numbers."""
+    if isinstance(value, (str, bytes)) and len(value) <= _MAX_NUMERAL:
+        numeral = value if isinstance(value, str) else value.decode("ascii", "replace")
+        if _NUMERAL.fullmatch(numeral):
+            value = float(numeral)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf"):
         return value
     raise _wrong(value, what, "a number")

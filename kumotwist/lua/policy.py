@@ -43,6 +43,7 @@ from kumotwist.lua.hooks.smtp import SmtpHooks
 from kumotwist.lua.message import message_class
 from kumotwist.lua.optionsview import OPTION_CLASSES
 from kumotwist.lua.program import EventStats, Program, ProgramSettings
+from kumotwist.lua.refused import refused_libraries, with_refused
 from kumotwist.lua.reload import FileWatch, default_globs
 from kumotwist.net.clock import Clock, sleep
 from kumotwist.net.tasks import Tasks
@@ -115,7 +116,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, RecordHooks):
             self.start_task,
         )
         classes: Mapping[type, HostClass] = {
-            Message: message_class(services.store, services.clock.seconds),
+            Message: with_refused(message_class(services.store, services.clock.seconds)),
             ConnectionMeta: CONNECTION,
             EnvelopeAddress: ENVELOPE_ADDRESS,
             **OPTION_CLASSES,
@@ -129,7 +130,8 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, RecordHooks):
             memory=services.memory,
             cpu_budget=services.cpu_budget,
         )
-        return ProgramSettings(engine=engine, classes=classes, libraries=(*services.libraries, core), stats=self._stats)
+        libraries = (*refused_libraries(), *services.libraries, core)
+        return ProgramSettings(engine=engine, classes=classes, libraries=libraries, stats=self._stats)
 
     # -- the program in force -----------------------------------------------------------------------
 
