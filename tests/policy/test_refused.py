@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 from support.lua import Bench, now
 from twisted.internet.task import Clock
 
+from kumotwist.config.catalog import CATALOG
+from kumotwist.config.option import DOC_KEY
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.lua import describe
 from kumotwist.lua.corelib import CoreLibrary
@@ -61,3 +64,15 @@ def test_other_texts_are_no_numbers(tmp_path: Path, code: str) -> None:
     """They are refused by name of the argument."""
     with pytest.raises(PolicyError, match="code must be a number"):
         run(tmp_path, f"kumo.reject({code}, 'no')")
+
+
+def test_the_page_for_users_of_kumomta_is_complete() -> None:
+    """Every option that changes nothing stands there."""
+    page = (Path(__file__).parents[2] / "docs" / "kumomta-users.md").read_text()
+    quiet = [
+        one.name
+        for function, options in CATALOG.items()
+        for one in attrs.fields(options)
+        if function != "kumo.dns.configure_resolver" and one.metadata[DOC_KEY].no_effect
+    ]
+    assert [name for name in quiet if f"`{name}`" not in page] == []
