@@ -17,6 +17,7 @@ from attrs import define, field
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
+from kumotwist.config.catalog import CATALOG
 from kumotwist.config.egress import PoolConfig
 from kumotwist.config.option import DOC_KEY, Doc
 from kumotwist.config.queue import CustomLuaProtocol
@@ -28,6 +29,8 @@ from kumotwist.lua.policy import Policy, PolicyServices
 
 T = TypeVar("T")
 
+#: What a policy calls to make the options objects.
+_MAKERS: Final = {cls: name for name, cls in CATALOG.items()}
 #: Asked for when the policy is checked; big providers, since policies treat these differently.
 SAMPLE_DOMAINS: Final = ("example.com", "gmail.com", "yahoo.com", "outlook.com", "example.org!relay.example.net")
 #: Seconds that one handler may take; it may look up names or secrets.
@@ -113,7 +116,7 @@ class _Check:
 
     def _without_effect(self, options: object) -> None:
         for name, reason in without_effect(options):
-            self._report.warn(f"option '{name}' of {type(options).__name__} has no effect: {reason}")
+            self._report.warn(f"{_MAKERS[type(options)]}: option '{name}' has no effect: {reason}")
 
     async def _domain(self, policy: Policy, name: QueueName) -> str | None:
         """Checks what a message to this queue would meet; the constructor that it names."""

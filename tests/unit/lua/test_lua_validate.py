@@ -75,7 +75,7 @@ def test_warnings(bench: Bench) -> None:
     warnings = "\n".join(report.warnings)
     assert "did you mean 'smtp_server_message_received'" in warnings
     assert "'rebind_message' is known to KumoMTA but never runs" in warnings
-    assert "option 'deferred_spool' of SmtpListenerConfig has no effect" in warnings
+    assert "kumo.start_esmtp_listener: option 'deferred_spool' has no effect" in warnings
 
 
 def test_a_handler_that_waits_too_long_is_reported(bench: Bench) -> None:
