@@ -4,20 +4,25 @@ A name is taken as it stands or, with a trailing `*`, by its beginning. Header
 names match in any case and keep the spelling of the message's first instance;
 several instances make a list. Null metadata is left out.
 
-Public: `Selection`.
+Public: `Selection`, `LoadBody`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
+from kumotwist.core.errors import SpoolCorrupt, SpoolUnhealthy
 from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.message import Message
+
+#: Reads a body from the store, as `MessageStore.load_body` does.
+LoadBody: TypeAlias = Callable[[Message], Awaitable[bytes]]
 
 #: Octets of a message that are searched for headers. Ours: far above what a header block has
 #: (KumoMTA and Postfix take about 100 KiB), so that a body without any costs little.
@@ -67,6 +72,17 @@ class Selection:
             name = match[1].decode("utf-8", "replace")
             found.setdefault(match[1].lower(), (name, []))[1].append(_decoded(match[2]))
         return _flat(found.values())
+
+    async def of_message(self, message: Message, load_body: LoadBody) -> JsonObject:
+        """The chosen headers of `message`, whose body is read for that if need be; {} when it cannot be."""
+        body = message.body
+        if body is None:
+            try:
+                body = await load_body(message)
+            except (SpoolCorrupt, SpoolUnhealthy):
+                return {}
+            message.body = None
+        return self.of_headers(body)
 
 
 def _flat(found: Iterable[tuple[str, list[Json]]]) -> JsonObject:

@@ -22,17 +22,16 @@ from twisted.logger import Logger
 
 from kumotwist.config.records import LogHookConfig
 from kumotwist.core.address import EnvelopeAddress, parse_address
-from kumotwist.core.errors import KumotwistError, SpoolCorrupt, SpoolUnhealthy
+from kumotwist.core.errors import KumotwistError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import RecordPolicy
-from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.stats import Histogram, Sample
 from kumotwist.net.tasks import Tasks
 from kumotwist.records import dispositions
 from kumotwist.records.dispositions import JsonRecord
-from kumotwist.records.fields import Selection
+from kumotwist.records.fields import LoadBody, Selection
 from kumotwist.records.routing import Route, routes
 
 log: Final = Logger()
@@ -48,7 +47,7 @@ class LogHook:
     config: LogHookConfig
     _policy: RecordPolicy
     _inject: Callable[[Message], Awaitable[None]]
-    _load_body: Callable[[Message], Awaitable[bytes]]
+    _load_body: LoadBody
     _new_id: Callable[[], SpoolId]
     _tasks: Tasks
     _routes: dict[RecordType, Route] = field(init=False)
@@ -104,7 +103,9 @@ class LogHook:
         original = record.message
         meta = self._meta.of_meta(original.meta if original is not None else record.meta)
         built.meta = meta
-        built.headers = await self._headers_of(original) if self._headers and original is not None else {}
+        built.headers = (
+            await self._headers.of_message(original, self._load_body) if self._headers and original is not None else {}
+        )
         body = self._routes[record.type].line(built)
         return Message(
             self._new_id(),
@@ -113,16 +114,6 @@ class LogHook:
             {**meta, "log_record": dispositions.to_object(built), "reception_protocol": LOG_RECORD},
             body,
         )
-
-    async def _headers_of(self, message: Message) -> JsonObject:
-        body = message.body
-        if body is None:
-            try:
-                body = await self._load_body(message)
-            except (SpoolCorrupt, SpoolUnhealthy):
-                return {}
-            message.body = None
-        return self._headers.of_headers(body)
 
     async def _offer(self, message: Message) -> None:
         try:

@@ -8,7 +8,7 @@ of `records.blocks`.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +17,14 @@ from minijinja import TemplateError
 from twisted.logger import Logger
 
 from kumotwist.config.records import LocalLogConfig
-from kumotwist.core.errors import PolicyError, SpoolCorrupt, SpoolUnhealthy
+from kumotwist.core.errors import PolicyError
 from kumotwist.core.interfaces import RecordPolicy
-from kumotwist.core.json import JsonObject
-from kumotwist.core.message import Message
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.stats import Histogram, Sample
 from kumotwist.net.threads import ReactorClock
 from kumotwist.records.blocks import BlockWriter, Key
 from kumotwist.records.dispositions import JsonRecord
-from kumotwist.records.fields import Selection
+from kumotwist.records.fields import LoadBody, Selection
 from kumotwist.records.routing import Route, routes
 from kumotwist.records.segments import SegmentOptions, SegmentWriter
 
@@ -39,7 +37,7 @@ class LocalLog:
 
     config: LocalLogConfig
     _policy: RecordPolicy
-    _load_body: Callable[[Message], Awaitable[bytes]]
+    _load_body: LoadBody
     _reactor: ReactorClock
     _routes: dict[RecordType, tuple[Route, Key]] = field(init=False)
     _lines: BlockWriter = field(init=False)
@@ -79,7 +77,9 @@ class LocalLog:
             return
         message = record.message
         built.meta = self._meta.of_meta(message.meta if message is not None else record.meta)
-        built.headers = await self._headers_of(message) if self._headers and message is not None else {}
+        built.headers = (
+            await self._headers.of_message(message, self._load_body) if self._headers and message is not None else {}
+        )
         route, key = self._routes[record.type]
         try:
             line = route.line(built)
@@ -112,13 +112,3 @@ class LocalLog:
         except PolicyError as error:
             log.error("{event} failed, the record is not logged: {error}", event=event, error=str(error))
             return False
-
-    async def _headers_of(self, message: Message) -> JsonObject:
-        body = message.body
-        if body is None:
-            try:
-                body = await self._load_body(message)
-            except (SpoolCorrupt, SpoolUnhealthy):
-                return {}
-            message.body = None
-        return self._headers.of_headers(body)

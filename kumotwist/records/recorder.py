@@ -27,6 +27,7 @@ from kumotwist.core.stats import Sample
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.threads import ReactorClock
 from kumotwist.records import dispositions
+from kumotwist.records.fields import LoadBody
 from kumotwist.records.hooks import LOG_RECORD, LogHook
 from kumotwist.records.journal import LocalLog
 from kumotwist.records.totals import Totals
@@ -52,7 +53,7 @@ class RecordLog:
         hooks: Sequence[LogHookConfig],
         policy: RecordPolicy,
         inject: Callable[[Message], Awaitable[None]],
-        load_body: Callable[[Message], Awaitable[bytes]],
+        load_body: LoadBody,
         new_id: Callable[[], SpoolId],
         nodeid: str,
         reactor: ReactorClock,

@@ -231,12 +231,16 @@ class Worker:
         """Claim our shards and open them; waits for a predecessor that is about to leave."""
         shards = shards_of(self._house.index, self._house.count)
         deadline = self._reactor.seconds() + CLAIM_PATIENCE
+        is_said = False
         while True:
             try:
                 return RocksStore.open(directory, shards, self._reactor)
-            except SpoolInUse:
+            except SpoolInUse as error:
                 if self._reactor.seconds() > deadline:
                     raise
+                if not is_said:
+                    log.warn("{error}; waiting up to {seconds:.0f} s for it", error=error, seconds=CLAIM_PATIENCE)
+                    is_said = True
             await sleep(self._reactor, CLAIM_PAUSE)
 
     async def _drain(
@@ -302,8 +306,7 @@ def _disks(settings: Settings, declared: Declarations, acct_logs: Iterable[AcctL
             for one in declared.spools.values()
         ] or [Disk(str(_spool_directory(settings, declared)))]
         disks += [
-            Disk(one.log_dir, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes))
-            for one in logs
+            Disk(one.log_dir, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes)) for one in logs
         ]
     except ValueError as error:
         raise ConfigError(f"min_free_space, min_free_inodes: {error}") from error
