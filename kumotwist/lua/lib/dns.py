@@ -80,6 +80,7 @@ class DnsLibrary:
             "hosts": [host for group in found.hosts for host in group],
             "is_domain_literal": found.literal is not None,
             "is_mx": found.is_mx,
+            "is_secure": False,  # answers are not checked by DNSSEC
             "mta_sts": "None",
         }
 

@@ -113,6 +113,7 @@ def test_lookups(dns):
         kumo.dns.configure_resolver { Test = { zones = { ... } } }
         local mx = kumo.dns.lookup_mx 'example.com'
         assert(mx.domain_name == 'example.com.' and mx.is_mx and not mx.is_domain_literal and mx.mta_sts == 'None')
+        assert(mx.is_secure == false)
         assert(table.concat(mx.by_pref[10], ',') == 'mx1.example.com.,mx2.example.com.')
         assert(table.concat(mx.hosts, ',') == 'mx1.example.com.,mx2.example.com.,backup.example.com.')
         assert(mx.site_name == '(mx1|mx2|backup).example.com')
