@@ -64,7 +64,10 @@ class Dispatchers:
                 del self._active[ready]
 
     async def stop(self, within: float) -> None:
-        """Have nothing further taken; wait for what is on the wire, `within` seconds at most."""
+        """Have nothing further taken; wait for what is on the wire, `within` seconds at most.
+
+        A path may say less by its `system_shutdown_timeout`.
+        """
         self._is_stopping = True
         for dispatcher in self._everyone():
             dispatcher.is_stopping = True
@@ -74,10 +77,14 @@ class Dispatchers:
                 dispatcher.work.cancel()
         if self._everyone():
             self._all_ended = Deferred()
-            bound = self._means.clock.callLater(within, self._cut_off)
+            bounds = [
+                self._means.clock.callLater(seconds, self._cut_off, seconds, within)
+                for seconds in {within, *(_patience(dispatcher, within) for dispatcher in self._everyone())}
+            ]
             await self._all_ended
-            if bound.active():
-                bound.cancel()
+            for bound in bounds:
+                if bound.active():
+                    bound.cancel()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
@@ -111,9 +118,9 @@ class Dispatchers:
         if dispatcher.work is not None:
             dispatcher.work.cancel()
 
-    def _cut_off(self) -> None:
-        """The bound of `stop` is reached: what is on the wire stays in the spool and is tried again."""
-        for dispatcher in self._everyone():
+    def _cut_off(self, seconds: float, within: float) -> None:
+        """So many seconds of `stop` are over: what is on the wire too long stays in the spool and is tried again."""
+        for dispatcher in [one for one in self._everyone() if _patience(one, within) <= seconds]:
             log.warn("a session of {queue} is cut off in mid-delivery", queue=dispatcher.ready.name)
             if dispatcher.work is not None:
                 dispatcher.work.cancel()
@@ -141,3 +148,9 @@ class Dispatchers:
         self._turn = None
         for _ in range(len(self._later)):
             self._later.popleft()()
+
+
+def _patience(dispatcher: Dispatcher, within: float) -> float:
+    """Seconds that a stop waits for what is on the wire here."""
+    own = dispatcher.ready.path.system_shutdown_timeout
+    return within if own is None else min(own, within)

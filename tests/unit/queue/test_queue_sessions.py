@@ -241,6 +241,20 @@ def test_stop_does_not_wait_for_ever():
     house.stop()
 
 
+def test_a_path_may_shorten_the_stop():
+    """With system_shutdown_timeout a session to that site is cut off sooner than the others."""
+    house = house_with(lambda batch: Deferred(), path=PathConfig(system_shutdown_timeout=2.0))
+    house.manager.start()
+    message = house.insert()
+    stopping = Deferred.fromCoroutine(house.manager.stop(60.0))
+    house.clock.advance(1.9)
+    assert not stopping.called
+    house.clock.advance(0.2)
+    now(stopping)
+    assert message.id in house.store
+    house.stop()
+
+
 def test_a_restart_takes_up_where_it_left():
     """Attempts, due times and remaining recipients survive; no Delayed record is written for them."""
     house = house_with(lambda batch: DEFERRED)
