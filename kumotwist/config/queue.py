@@ -32,7 +32,9 @@ class SmtpProtocol:
         default=(),
     )
     treat_mx_list_as_secure: bool = option(
-        "Take the names in mx_list for authenticated, as DNSSEC would.", default=False
+        "Take the names in mx_list for authenticated, as DNSSEC would.",
+        default=False,
+        no_effect="DANE is not built in yet",
     )
 
 
