@@ -85,6 +85,15 @@ class Message:
         self.is_body_dirty = True
         self.has_dots = True
 
+    def release_body(self) -> None:
+        """Let the body go: the message has ended, or waits and the spool has it.
+
+        Whoever is the last to own a message calls it, since policy's handle on
+        it lives until Lua collects its garbage: a thousand messages later, for
+        Lua cannot see how large a message is.
+        """
+        self.body = None
+
     def queue_name(self) -> str:
         """The scheduled queue it belongs to, from meta and the first recipient.
 

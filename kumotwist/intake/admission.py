@@ -110,6 +110,8 @@ class Admission:
         failure: Exception | None = None
         for message, name in zip(messages, names, strict=True):
             await self.recorder.record(self._record(RecordType.RECEPTION, message, name, _RECEIVED, peer, session_id))
+            if name == NULL_QUEUE:
+                message.release_body()
             try:
                 if name != NULL_QUEUE:
                     await self.queue.insert(message)
@@ -148,6 +150,7 @@ class Admission:
         response = internal(500, f"QueueManager::insert failed during reception: {error}")
         await self.recorder.record(self._record(RecordType.BOUNCE, message, name, response, peer, session_id))
         self.store.remove(message.id)
+        message.release_body()
 
     def _forget(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -209,15 +209,19 @@ class _Run:
 
     async def _make(self, position: int, recipient: Recipient) -> _Made | None:
         """The message for one recipient, or None when there is nothing to save for it."""
+        message: Message | None = None
         try:
             message = self._message(recipient)
             await self.house.policy.http_message_generated(message, self.origin.auth)
             (queue,) = await self.house.admission.resolve((message,))
         except _RECIPIENT_FAULTS as error:
             self.result.fail(recipient.email, error)
+            if message is not None:
+                message.release_body()
             return None
         if queue == NULL_QUEUE:
             self.result.succeed(position, message)
+            message.release_body()
             return None
         if self.trace.supplemental_header:
             header = supplemental(self.trace, [one.email for one in message.recipients], message.meta)

@@ -59,7 +59,6 @@ class Transaction:
 
     async def run(self, event: EndOfData) -> tuple[int, str]:
         """The reply. Until `stage` is INSERT it may be cancelled, and nothing stays behind."""
-        policy = self.policy
         message = Message(
             self.ids(),
             event.sender,
@@ -69,11 +68,22 @@ class Transaction:
             self.now,
             has_dots=event.has_dots,
         )
+        self._messages = (message,)
+        try:
+            return await self._through_policy(message)
+        except BaseException:
+            if self.stage is not Stage.INSERT:
+                for one in self._messages:
+                    one.release_body()
+            raise
+
+    async def _through_policy(self, message: Message) -> tuple[int, str]:
+        policy = self.policy
         if policy.handles("smtp_server_data"):
             await policy.smtp_server_data(message, self.conn)
         messages: Sequence[Message] = (message,)
         if len(message.recipients) != 1 or policy.handles("smtp_server_split_transaction"):
-            messages = await self._batches(message)
+            self._messages = messages = await self._batches(message)
         wants_received = self.config.trace_headers.received_header
         if policy.handles("smtp_server_message_received"):
             for one in messages:

@@ -93,4 +93,9 @@ class Ledger:
     ) -> None:
         """Record what became of `message` as a whole and forget it."""
         await self.note(kind, queue, message, response, leg, peer)
+        self.forget(message)
+
+    def forget(self, message: Message) -> None:
+        """Take `message` out of the spool and let go of its body: it has ended."""
         self.store.remove(message.id)
+        message.release_body()

@@ -210,6 +210,7 @@ class Manager:
 
     def _wait_for_policy(self, queue: ScheduledQueue, message: Message) -> None:
         """A policy that fails is not the message's fault: it is neither charged nor told of, and tried again."""
+        message.release_body()
         self._waiting.keep(queue, Parked(message.id, self._clock.seconds() + FAILURE_TTL, message.attempts))
 
     async def _recover_one(self, message: Message) -> None:

@@ -91,7 +91,7 @@ class Settler:
         for (verdict, response), (outcome, recipients) in groups.items():
             await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome.peer, recipients)
         if not left:
-            self.store.remove(message.id)
+            self.ledger.forget(message)
             return
         if len(left) < len(message.recipients):
             message.set_recipients(tuple(left))

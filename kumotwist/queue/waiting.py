@@ -59,6 +59,8 @@ class Waiting:
 
     def park(self, queue: ScheduledQueue, message: Message) -> None:
         """Keep `message` in mind until it is due; it is taken up in the next turn when it is due already."""
+        if not message.is_body_dirty:
+            message.release_body()
         self.keep(queue, Parked(message.id, message.due, message.attempts))
 
     def keep(self, queue: ScheduledQueue, parked: Parked) -> None:

@@ -205,6 +205,21 @@ async def test_policy_rejects(event, asked):
             assert record.recipients == ("c@d.example",)
 
 
+@ensureDeferred
+async def test_a_refused_message_holds_no_body():
+    """A policy's handle on it, which Lua keeps for long, does not keep megabytes in memory."""
+    seen = []
+
+    async def refuse(message, _):
+        seen.append(message)
+        raise Rejection(550, "5.7.1 no")
+
+    async with smtp_house({"smtp_server_message_received": refuse}) as house:
+        client = await house.client()
+        assert await client.transaction(recipients=("a@x.example", "b@y.example")) == "550 5.7.1 no"
+        assert [message.body for message in seen] == [None]
+
+
 @pytest.mark.parametrize(
     ("handler", "heard"),
     [

@@ -44,7 +44,7 @@ def test_a_message_that_is_due_goes_out_within_the_insert():
     assert (record.type.value, record.message, record.recipients) == ("Delivery", message, ("user@to.example",))
     assert (record.queue, record.site) == ("t@to.example", "unspecified->mx.to.example@fake")
     assert (record.egress_pool, record.egress_source) == ("unspecified", "unspecified")
-    assert (record.attempts, record.size, record.event_time) == (0, len(message.body), START)
+    assert (record.attempts, record.size, record.event_time) == (0, len(house.message().body), START)
     assert (record.peer, record.delivery_protocol, record.session_id) == (PEER, "ESMTP", "s1")
     assert (record.reception_protocol, record.sender) == ("ESMTP", "sender@from.example")
     assert len(house.store) == 0
@@ -306,14 +306,29 @@ def test_bodies_leave_memory_beyond_the_budget_and_come_back():
     """Ready messages keep their bodies only within a budget; the rest is read from the spool for delivery."""
     held = Deferred()
     answers = [held] + [DELIVERED] * 10
-    bodies = Bodies(limit=250)
-    house = house_with(lambda batch: answers.pop(0), path=PathConfig(connection_limit=Limit(1)), bodies=bodies)
+    bodies, sent = Bodies(limit=250), []
+
+    def answer(batch):
+        sent.append(batch[0].body)
+        return answers.pop(0)
+
+    house = house_with(answer, path=PathConfig(connection_limit=Limit(1)), bodies=bodies)
     messages = [house.insert(house.message(body=b"x" * 100)) for _ in range(5)]
     assert [message.body is None for message in messages] == [False, False, False, True, True]
     assert bodies.used == 200
     held.callback(DELIVERED)
-    assert [batch[0].body for batch in house.channel.batches] == [b"x" * 100] * 5
+    assert sent == [b"x" * 100] * 5
     assert bodies.used == 0
+    house.stop()
+
+
+@pytest.mark.parametrize("answer", [DELIVERED, REFUSED, DEFERRED, [(DELIVERED, REFUSED)], [(DELIVERED, DEFERRED)]])
+def test_a_message_that_has_ended_or_waits_holds_no_body(answer):
+    """A policy's handle on a message, which Lua keeps for long, does not keep megabytes in memory."""
+    house = house_with(lambda batch: answer)
+    message = house.insert(house.message("a@to.example", "b@to.example"))
+    assert len(house.channel.batches) == 1
+    assert message.body is None
     house.stop()
 
 
