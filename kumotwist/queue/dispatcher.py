@@ -127,9 +127,12 @@ class Dispatcher:
         finally:
             self.ends_at = _NEVER
             self._hand.put_back()
-            self._slots.release()
-            if self._session is not None:
-                await self._session.close()
+            try:
+                if self._session is not None:
+                    await self._session.close()
+            finally:
+                # Not sooner: until the peer is gone, the connection counts.
+                self._slots.release()
 
     async def _serve_once(self) -> bool:
         """One batch; False when the session is to end."""

@@ -9,7 +9,10 @@ from support.daemon import SMTP_LISTENER, Daemon, Sink, eventually, mail, relay_
 
 
 def test_a_rate_is_kept_over_all_workers(tmp_path) -> None:
-    """40 messages a second over two workers are 40, not 80: within 5 % over ten seconds."""
+    """40 messages a second over two workers are 40, not 80: within 5 % over ten seconds.
+
+    Who must wait waits for whole seconds (semantics a.8), so one second's worth may still be to come when we look.
+    """
     with Sink(tmp_path) as sink:
         policy = relay_policy(tmp_path, sink.port, SMTP_LISTENER).replace(
             "prohibited_hosts = {},", "prohibited_hosts = {}, max_message_rate = '40/s',"
@@ -25,7 +28,7 @@ def test_a_rate_is_kept_over_all_workers(tmp_path) -> None:
             eventually(lambda: time.monotonic() - started >= 10.0, "ten seconds have passed")
             passed, seconds = len(sink.messages()) - first, time.monotonic() - started
             daemon.kill()
-    assert 0.95 * 40 * seconds - 2 <= passed <= 1.05 * 40 * seconds + 2
+    assert 0.95 * 40 * (seconds - 1) <= passed <= 1.05 * 40 * seconds + 2
 
 
 def test_connections_are_counted_over_all_workers(tmp_path) -> None:
