@@ -19,6 +19,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from kumotwist.core.stats import Sample
+from kumotwist.service.allocator import give_up_freed_memory
 from kumotwist.service.vitals import resident_memory
 
 #: Share of the memory limit above which nothing new is taken; KumoMTA's soft limit.
@@ -86,6 +87,7 @@ class Gate:
     disks: Sequence[Disk] = ()
     is_healthy: Callable[[], bool] = field(default=lambda: True)
     memory_used: Callable[[], int] = resident_memory
+    release_memory: Callable[[], object] = give_up_freed_memory
     _is_started: bool = field(default=False, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_short: bool = field(default=False, init=False)
@@ -114,9 +116,16 @@ class Gate:
         self._is_stopping = True
 
     def poll(self) -> None:
-        """Look at memory and disks."""
-        self._is_short = self.memory_used() > self.memory_limit * SOFT_LIMIT
+        """Look at memory and disks; memory that is only kept for later is given up before mail is refused."""
+        if self._uses_too_much():
+            self.release_memory()
+            self._is_short = self._uses_too_much()
+        else:
+            self._is_short = False
         self._is_full = any(disk.is_too_full() for disk in self.disks)
+
+    def _uses_too_much(self) -> bool:
+        return self.memory_used() > self.memory_limit * SOFT_LIMIT
 
     def samples(self) -> Iterable[Sample]:
         """Where load shedding begins; KumoMTA's `memory_limit` is the soft limit, too."""

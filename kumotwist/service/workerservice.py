@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from kumotwist.core.errors import ConfigError, PolicyError
-from kumotwist.service import lifecycle
+from kumotwist.service import allocator, lifecycle
 from kumotwist.service.house import House
 from kumotwist.service.options import Settings
 from kumotwist.service.worker import Worker
@@ -45,6 +45,7 @@ class WorkerService(Service):
         """Start once the reactor runs."""
         Service.startService(self)
         lifecycle.raise_descriptor_limit()
+        allocator.keep_freed_memory()
         self.reactor.callWhenRunning(self._start)
 
     def stopService(self) -> Deferred[None]:

@@ -3,7 +3,8 @@
     python tests/bench/spool.py [messages]
 
 Twenty savers, each saving its next message when the last one is on disk, and
-removing it right after, as a relay does.
+removing it right after, as a relay does. malloc is set up as in a worker; with
+MALLOC_TRIM_THRESHOLD_=131072 in the environment it is as glibc has it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from twisted.internet.task import react
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
+from kumotwist.service.allocator import keep_freed_memory
 from kumotwist.spool.rocks import RocksStore
 
 SAVERS = 20
@@ -55,6 +57,7 @@ async def measure(reactor: Any, size: int, count: int) -> None:
 
 
 async def main(reactor: Any, count: int) -> None:
+    keep_freed_memory()
     await measure(reactor, 1024, count)
     await measure(reactor, 100 * 1024, max(SAVERS, count // 8))
     assert threading.active_count() <= 2

@@ -35,6 +35,15 @@ def test_memory_pressure_passes() -> None:
     assert gate.refusal() is None
 
 
+def test_memory_kept_for_later_is_given_up_first() -> None:
+    """What malloc holds back of freed memory is no reason to refuse mail."""
+    used = [900]
+    gate = Gate(1000, memory_used=lambda: used[0], release_memory=lambda: used.__setitem__(0, 700))
+    gate.open()
+    gate.poll()
+    assert gate.refusal() is None
+
+
 def test_a_full_disk_refuses_mail(tmp_path) -> None:
     """Below min_free_space the SMTP server says that the disk is too full."""
     gate = Gate(1 << 60, [Disk(str(tmp_path), MinFree.parse("1000000TB"))])
