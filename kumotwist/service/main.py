@@ -1,8 +1,9 @@
 """The console script `kumotwist`: run the daemon, check a policy, run a policy's script.
 
-`kumotwist run` is `twistd --nodaemon kumo` with the same options. Exit status:
-0 when all is well, 1 when the daemon or the policy fails, 2 for a wrong
-command line (twistd's own is 1).
+`kumotwist run` is `twistd --nodaemon kumo` with the same options, on the
+reactor that worker processes have (`service.reactor`); `twistd` itself chooses
+one before we are asked. Exit status: 0 when all is well, 1 when the daemon or
+the policy fails, 2 for a wrong command line (twistd's own is 1).
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ def run(arguments: Sequence[str]) -> int:
         return validate([word for word in arguments if word != "--validate"])
     if "--script" in arguments:
         return script([word for word in arguments if word != "--script"])
+    from kumotwist.service import reactor
+
+    # The first to be imported is the process's. With `--workers 0` it carries the mail: 60 of 970 calls a message fewer.
+    reactor.install()
     from twisted.scripts import twistd
 
     sys.argv = ["kumotwist", "--nodaemon", "--pidfile=", "kumo", *arguments]
