@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         return script([word for word in arguments if word != "--script"])
     from kumotwist.service import reactor
 
-    # The first to be imported is the process's. With `--workers 0` it carries the mail: 60 of 970 calls a message fewer.
+    # The first to be installed is the process's. With `--workers 0` it carries the mail: 60 of 970 calls fewer.
     reactor.install()
     from twisted.scripts import twistd
 
