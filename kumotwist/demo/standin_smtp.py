@@ -75,6 +75,8 @@ class Rule:
 class SinkFactory(Factory):
     """Makes the sessions; holds the script, the output and the counts."""
 
+    noisy = False
+
     clock: Clock
     rules: Sequence[Rule] = ()
     output: IO[str] | None = None

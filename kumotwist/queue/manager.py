@@ -125,7 +125,8 @@ class Manager:
                 await self._recover_one(message)
             count += len(messages)
             await sleep(self._clock, 0)
-        log.info("{count} messages taken up from the spool", count=count)
+        if count:
+            log.info("{count} messages taken up from the spool", count=count)
 
     async def stop(self, within: float = STOP_WITHIN) -> None:
         """Take up nothing any more, finish what is on the wire within so many seconds, save the rest."""
