@@ -2,12 +2,13 @@
 
 A channel's `Session.deliver` returns these; only `queue.settle` acts on them.
 
-Public: `Verdict`, `Scope`, `Peer`, `Outcome`.
+Public: `Verdict`, `Scope`, `Peer`, `Outcome`, `SOURCE_REST`.
 """
 
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from attrs import field, frozen
 
@@ -31,6 +32,14 @@ class Scope(enum.Enum):
     SESSION = "session"
     #: Everything in the ready queue shares this fate (a null MX, say).
     SITE = "site"
+    #: The account that we send through is at fault or has used up its rate: everything
+    #: in the ready queue waits until `retry_after` is over, and nothing is charged an attempt.
+    SOURCE = "source"
+
+
+#: Seconds that a source rests when the peer does not say for how long. Ours: short enough
+#: that a renewed key is soon in use, long enough that a locked account is left in peace.
+SOURCE_REST: Final = 300.0
 
 
 @frozen
@@ -38,6 +47,8 @@ class Peer:
     """Who answered and over what; shared by all outcomes of a session.
 
     `source_address` is `ip:port` of our end. TLS facts are None in clear text.
+    `channel` and `account` name whom a receipt about the message will come
+    from; None where none comes.
     """
 
     name: str
@@ -48,6 +59,8 @@ class Peer:
     tls_protocol_version: str | None = None
     tls_peer_subject_name: tuple[str, ...] | None = None
     session_id: str | None = None
+    channel: str | None = None
+    account: str | None = None
 
 
 @frozen
@@ -55,7 +68,10 @@ class Outcome:
     """The verdict for one recipient, by position in the message.
 
     `retry_after` is the peer's wish in seconds; `remote_id` the peer's name
-    for the message, when it gave one.
+    for the message, when it gave one: of `parts` names, separated by a space,
+    when it went in so many. `is_address_dead`: the address (a push token, a
+    subscription) is gone for good and should be forgotten by who gave it to
+    us. `is_ambiguous`: the peer may have taken it all the same.
     """
 
     verdict: Verdict
@@ -64,3 +80,6 @@ class Outcome:
     peer: Peer | None = None
     retry_after: float | None = None
     remote_id: str | None = field(default=None, kw_only=True)
+    parts: int = field(default=1, kw_only=True)
+    is_address_dead: bool = field(default=False, kw_only=True)
+    is_ambiguous: bool = field(default=False, kw_only=True)

@@ -58,4 +58,6 @@ class Record:
     reception_protocol: str | None = None
     session_id: str | None = None
     provider_name: str | None = None
+    remote_id: str | None = None
+    parts: int = 1
     meta: JsonObject = field(factory=dict)

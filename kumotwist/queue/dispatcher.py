@@ -23,7 +23,7 @@ from kumotwist.config.egress import PathConfig
 from kumotwist.core.errors import ConnectFailed, SessionEnded
 from kumotwist.core.interfaces import OpenRequest, Session
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Scope, Verdict
+from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.response import Response, internal
 from kumotwist.core.stats import Histogram
 from kumotwist.net.clock import sleep
@@ -240,7 +240,9 @@ class Dispatcher:
         ready = self.ready
         self.ends_at = _NEVER
         await self._hand.settle_alike(outcome, is_for_all=outcome.scope is Scope.SITE)
-        if outcome.scope is Scope.SITE:
+        if outcome.scope is Scope.SOURCE:
+            await self._rest(outcome)
+        if outcome.scope in (Scope.SITE, Scope.SOURCE):
             return
         ready.failures += 1
         if ready.failures > ready.path.consecutive_connection_failures_before_delay:
@@ -273,9 +275,21 @@ class Dispatcher:
         self._carried += len(messages)
         await self._hand.settle(outcomes)
         self.is_delivering = False
-        for outcome in [outcome for each in outcomes for outcome in each if outcome.scope is Scope.SITE][:1]:
-            await self._hand.settle_alike(outcome, is_for_all=True)
+        for outcome in [one for each in outcomes for one in each if one.scope in (Scope.SITE, Scope.SOURCE)][:1]:
+            if outcome.scope is Scope.SITE:
+                await self._hand.settle_alike(outcome, is_for_all=True)
+            else:
+                await self._rest(outcome)
         return is_fit
+
+    async def _rest(self, outcome: Outcome) -> None:
+        """Let the source rest: nothing goes this way for a while, and what waits for it is held up, uncharged."""
+        rest = outcome.retry_after or SOURCE_REST
+        self.ready.rests_until = max(self.ready.rests_until, self._means.clock.seconds() + rest)
+        log.warn(
+            "{queue} rests for {rest:g} s: {said}", queue=self.ready.name, rest=rest, said=outcome.response.to_line()
+        )
+        await self._hand.hold_all(outcome.response, why.SOURCE_RESTS, rest)
 
 
 def _transient(text: str) -> Outcome:

@@ -18,7 +18,7 @@ from attrs import frozen
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.interfaces import MessageStore, Recorder
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Peer
+from kumotwist.core.outcome import Outcome
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
 from kumotwist.net.clock import Clock
@@ -54,10 +54,14 @@ class Ledger:
         message: Message,
         response: Response,
         leg: Leg = NOWHERE,
-        peer: Peer | None = None,
+        outcome: Outcome | None = None,
         recipients: Iterable[EnvelopeAddress] | None = None,
     ) -> None:
-        """Write one record; `recipients` are those it is about, all of the message's when absent."""
+        """Write one record; `recipients` are those it is about, all of the message's when absent.
+
+        `outcome` is that of the attempt, when there was one.
+        """
+        peer = outcome.peer if outcome is not None else None
         reception_protocol = message.meta.get("reception_protocol")
         about = message.recipients if recipients is None else recipients
         await self.recorder.record(
@@ -79,6 +83,8 @@ class Ledger:
                 reception_protocol=reception_protocol if isinstance(reception_protocol, str) else None,
                 session_id=peer.session_id if peer is not None else None,
                 provider_name=leg.provider,
+                remote_id=outcome.remote_id if outcome is not None else None,
+                parts=outcome.parts if outcome is not None else 1,
             )
         )
 
@@ -89,10 +95,10 @@ class Ledger:
         message: Message,
         response: Response,
         leg: Leg = NOWHERE,
-        peer: Peer | None = None,
+        outcome: Outcome | None = None,
     ) -> None:
         """Record what became of `message` as a whole and forget it."""
-        await self.note(kind, queue, message, response, leg, peer)
+        await self.note(kind, queue, message, response, leg, outcome)
         self.forget(message)
 
     def forget(self, message: Message) -> None:

@@ -131,10 +131,13 @@ class Promoter:
         """Offer the message to the sources in turn until one has room and is allowed more."""
         left = list(range(len(route.pool.sources)))
         is_any_full = is_any_held_up = False
+        rested: list[float] = []
         while left:
             position = left[route.robin.pick([route.pool.weights[one] for one in left])]
             ready = await self.ready_queues.ready_at(queue, route, position)
-            if len(ready) < ready.max_ready and not await self._may_select(ready):
+            if (rest := ready.rests_until - self.clock.seconds()) > 0:
+                rested.append(rest)
+            elif len(ready) < ready.max_ready and not await self._may_select(ready):
                 is_any_held_up = True
             elif ready.put(message, queue, self.clock.seconds()):
                 return
@@ -145,6 +148,9 @@ class Promoter:
         if is_any_full:
             self.counters.ready_full[queue.name.text] += 1
             await self.requeuer.hold(queue, message, (reason, why.READY_QUEUE_WAS_FULL))
+            return
+        if rested:
+            await self.requeuer.hold(queue, message, (reason, why.SOURCE_RESTS), min(rested))
             return
         name, pool = queue.name.text, route.pool.name
         if is_any_held_up:

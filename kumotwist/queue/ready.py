@@ -73,8 +73,8 @@ class ReadyQueue:
 
     __slots__ = (
         "_bodies", "_serve", "channel", "dispatchers", "epoch", "failures", "idle", "is_refreshing", "limits",
-        "messages", "name", "path", "pool_name", "protocol", "queue_name", "rates", "selection_rates", "site",
-        "source", "stale_at", "totals", "used_at",
+        "messages", "name", "path", "pool_name", "protocol", "queue_name", "rates", "rests_until", "selection_rates",
+        "site", "source", "stale_at", "totals", "used_at",
     )  # fmt: skip
 
     def __init__(
@@ -107,7 +107,7 @@ class ReadyQueue:
         #: Connection failures in a row.
         self.failures = 0
         self.totals = Totals()
-        self.used_at = self.stale_at = 0.0
+        self.used_at = self.stale_at = self.rests_until = 0.0
         self.epoch = 0
         self.is_refreshing = False
         self.set_path(PathConfig(), 0.0, 0)
@@ -155,8 +155,8 @@ class ReadyQueue:
         self.limits = tuple(sorted(limits.items(), key=lambda named: named[1].limit))
 
     def put(self, message: Message, queue: ScheduledQueue, now: float) -> bool:
-        """Take `message` over and have it served; False when there is no room."""
-        if len(self.messages) >= self.path.max_ready:
+        """Take `message` over and have it served; False when there is no room, or its source rests."""
+        if len(self.messages) >= self.path.max_ready or now < self.rests_until:
             return False
         self._bodies.hold(message)
         self.messages.append((message, queue))

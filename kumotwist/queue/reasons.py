@@ -22,3 +22,5 @@ LOGGED_TRANSIENT_FAILURE: Final = "LoggedTransientFailure"
 DISPATCHER_DROP: Final = "DispatcherDrop"
 PROTOCOL_CHANGED: Final = "ProtocolChanged"
 SPOOL_UNHEALTHY: Final = "SpoolUnhealthy"
+#: Ours: the account or rate that a channel sends through has to rest.
+SOURCE_RESTS: Final = "SourceRests"

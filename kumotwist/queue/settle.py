@@ -22,7 +22,7 @@ from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import MessageStore, QueuePolicy
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Verdict
+from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.records import RecordType
 from kumotwist.core.response import INTERNAL_PREFIX, Response, internal
 from kumotwist.queue import reasons as why
@@ -70,26 +70,26 @@ class Settler:
         leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
         kind = _RECORD_OF[outcome.verdict]
         if outcome.verdict is not Verdict.TRANSIENT:
-            await self.ledger.end(kind, queue, message, outcome.response, leg, outcome.peer)
+            await self.ledger.end(kind, queue, message, outcome.response, leg, outcome)
             return
-        await self.ledger.note(kind, queue, message, outcome.response, leg, outcome.peer)
-        reasons = _logged(reason)
-        await self.requeuer.retry(queue, message, outcome.response, reasons, outcome.retry_after or 0.0)
+        await self.ledger.note(kind, queue, message, outcome.response, leg, outcome)
+        await self._again(queue, message, outcome, _logged(reason), outcome.retry_after or 0.0)
 
     async def _settle_many(
         self, ready: ReadyQueue, queue: ScheduledQueue, message: Message, outcomes: Sequence[Outcome]
     ) -> None:
         leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
-        groups: dict[tuple[Verdict, Response], tuple[Outcome, list[EnvelopeAddress]]] = {}
+        groups: dict[tuple[Verdict, Response, str | None], tuple[Outcome, list[EnvelopeAddress]]] = {}
         left: list[EnvelopeAddress] = []
         for position, recipient in enumerate(message.recipients):
             outcome = outcomes[position] if position < len(outcomes) else _NO_OUTCOME
             outcome = await self._judged(queue, outcome)
-            groups.setdefault((outcome.verdict, outcome.response), (outcome, []))[1].append(recipient)
+            group = (outcome.verdict, outcome.response, outcome.remote_id)
+            groups.setdefault(group, (outcome, []))[1].append(recipient)
             if outcome.verdict is Verdict.TRANSIENT:
                 left.append(recipient)
-        for (verdict, response), (outcome, recipients) in groups.items():
-            await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome.peer, recipients)
+        for (verdict, response, _), (outcome, recipients) in groups.items():
+            await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome, recipients)
         if not left:
             self.ledger.forget(message)
             return
@@ -98,7 +98,18 @@ class Settler:
             await self._save_recipients(message)
         again = [outcome for outcome, _ in groups.values() if outcome.verdict is Verdict.TRANSIENT]
         at_least = max(outcome.retry_after or 0.0 for outcome in again)
-        await self.requeuer.retry(queue, message, again[0].response, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
+        worst = next((outcome for outcome in again if outcome.scope is not Scope.SOURCE), again[0])
+        await self._again(queue, message, worst, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
+
+    async def _again(
+        self, queue: ScheduledQueue, message: Message, outcome: Outcome, reasons: tuple[str, ...], at_least: float
+    ) -> None:
+        """Later: charged an attempt, unless the source had to rest, which is not the message's fault."""
+        if outcome.scope is Scope.SOURCE:
+            rest = outcome.retry_after or SOURCE_REST
+            await self.requeuer.postpone(queue, message, outcome.response, (*reasons, why.SOURCE_RESTS), rest)
+        else:
+            await self.requeuer.retry(queue, message, outcome.response, reasons, at_least)
 
     async def _save_recipients(self, message: Message) -> None:
         """At once: policy's requeue_message may take its time, and nobody is to get the message twice."""
