@@ -63,6 +63,17 @@ class SpoolCorrupt(KumotwistError):
     """A stored record cannot be read. It is set aside, named in the log, and the rest goes on."""
 
 
+class StateUnavailable(KumotwistError):
+    """The shared state file (ledger, replays, idempotency keys) cannot be used. Answer 503; nothing was noted.
+
+    `permanent` when it is damaged: only the operator can help.
+    """
+
+    def __init__(self, text: str, permanent: bool = False) -> None:
+        super().__init__(text)
+        self.permanent = permanent
+
+
 class SecretUnavailable(KumotwistError):
     """A key source gave no value. `permanent` when waiting will not help (no such secret)."""
 

@@ -21,6 +21,7 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome
 from kumotwist.core.queuename import QueueName
+from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record
 
 if TYPE_CHECKING:
@@ -209,6 +210,18 @@ class Recorder(Protocol):
 
     async def record(self, record: Record) -> None:
         """Write one record and run its hooks; waits only for hooks that store messages. Never raises."""
+        ...
+
+
+class ReceiptSink(Protocol):
+    """Takes what providers report later. Implemented by `records.receipts`."""
+
+    async def receive(self, events: Sequence[ReceiptEvent]) -> None:
+        """Note all `events`, and return when they are on disk; whom they belong to is found afterwards.
+
+        An event that was noted before is passed over. Raises
+        StateUnavailable, Overload: nothing was noted, the provider is to send it again.
+        """
         ...
 
 
