@@ -1,0 +1,1 @@
+"""Signatures that providers ask for and give."""
