@@ -1,0 +1,1 @@
+"""Text messages: alphabets, codings and segments, without I/O."""
