@@ -1,11 +1,12 @@
 """Options of scheduled queues: what `get_queue_config` returns.
 
-Public: `QueueConfig` and the protocols a queue may be given.
+Public: `QueueConfig`, `Protocol`, `OnUnknown`, and the options of the protocols that KumoMTA has, too.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
+from typing import Protocol as Shape
 
 from attrs import frozen
 
@@ -13,6 +14,18 @@ from kumotwist.config.option import Duration, option, options
 from kumotwist.core.units import Throttle
 
 RefreshStrategy: TypeAlias = Literal["Ttl", "Epoch"]
+#: What to do with a message that a peer may or may not have taken.
+OnUnknown: TypeAlias = Literal["Retry", "Bounce", "AssumeDelivered"]
+
+
+class Protocol(Shape):
+    """The options of the channel that delivers a queue's messages, an options class of the channel's own.
+
+    Equal protocols share connections, so what is in them can be hashed.
+    """
+
+    #: The name that policies write.
+    channel: ClassVar[str]
 
 
 @frozen
@@ -26,6 +39,8 @@ class MxHost:
 @options
 class SmtpProtocol:
     """Relay by ESMTP or LMTP to the mail exchangers of the domain."""
+
+    channel: ClassVar[str] = "smtp"
 
     mx_list: tuple[str | MxHost, ...] = option(
         "Hosts to use in place of a DNS lookup: `host`, `host:port`, `[ip]` or `{name=, addr=}`; tried in order.",
@@ -42,6 +57,8 @@ class SmtpProtocol:
 class CustomLuaProtocol:
     """Delivery by Lua: the constructor event returns an object with `send` or `send_batch`."""
 
+    channel: ClassVar[str] = "custom_lua"
+
     constructor: str = option("Name of the event that opens a connection.")
     batch_size: int = option("The most messages handed to one `send_batch`.", default=1, unit="messages")
     min_batch_size: int = option("Wait for this many, up to max_batch_latency.", default=1, unit="messages")
@@ -52,6 +69,8 @@ class CustomLuaProtocol:
 class MaildirProtocol:
     """Delivery into a maildir; the path may be a template over the message's meta."""
 
+    channel: ClassVar[str] = "maildir"
+
     maildir_path: str = option("The maildir; `{{ domain_part }}` and the like are filled in per message.")
     dir_mode: int | None = option("Mode of directories that are made.", default=None)
     file_mode: int | None = option("Mode of files that are made.", default=None)
@@ -61,20 +80,21 @@ class MaildirProtocol:
 class NullProtocol:
     """Accept and forget."""
 
+    channel: ClassVar[str] = "null"
+
 
 @options
 class GeneratorProtocol:
     """Generation of the messages that an HTTP injection with `deferred_generation` asked for; not for policies."""
 
-
-Protocol: TypeAlias = SmtpProtocol | CustomLuaProtocol | MaildirProtocol | NullProtocol | GeneratorProtocol
+    channel: ClassVar[str] = "generator"
 
 
 @options
 class QueueConfig:
     """How a scheduled queue retries, expires and sends."""
 
-    protocol: Protocol = option("How its messages leave.", factory=SmtpProtocol)
+    protocol: Protocol = option("The channel by which its messages leave: `{ name = { ... } }`.", factory=SmtpProtocol)
     egress_pool: str | None = option("The pool whose sources it uses; none: the `unspecified` source.", default=None)
     retry_interval: Duration = option("Delay before the first retry; doubles each time.", default=Duration(1200.0))
     max_retry_interval: Duration | None = option("Upper bound of the doubling; none: no bound.", default=None)

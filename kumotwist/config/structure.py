@@ -5,7 +5,8 @@ complete with defaults, and safe to rely on. Nothing is guessed: a wrong type,
 an unknown name or a choice that does not exist is an error that names the
 option by its path, what came, and what to write instead.
 
-Public: `structure`, `key_source`. What can go wrong: `ConfigError`, for the first mistake found.
+Public: `structure`, `key_source`, `hint`, `describe_value`. What can go wrong:
+`ConfigError`, for the first mistake found.
 """
 
 from __future__ import annotations
@@ -29,14 +30,8 @@ from kumotwist.config.keysource import (
     VaultKey,
 )
 from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration
-from kumotwist.config.queue import (
-    CustomLuaProtocol,
-    MaildirProtocol,
-    MxHost,
-    NullProtocol,
-    Protocol,
-    SmtpProtocol,
-)
+from kumotwist.config.queue import MxHost, Protocol
+from kumotwist.config.table import Table
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.units import Limit, Throttle, parse_duration
 
@@ -105,7 +100,8 @@ def _expected(what: str, value: object) -> _Mistake:
     return _Mistake(f"must be {what}, got {describe_value(value)}")
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def hint(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for a name that is close to a known one, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -217,25 +213,11 @@ def _vault_key(table: Mapping[str, object]) -> VaultKey:
     return key
 
 
-_PROTOCOLS: Final[dict[str, type]] = {"smtp": SmtpProtocol, "custom_lua": CustomLuaProtocol, "null": NullProtocol}
-
-
 def _protocol(value: object) -> object:
-    if isinstance(value, str) and value.lower() in ("smtp", "null"):
-        return _PROTOCOLS[value.lower()]()
-    table = _mapping(value)
-    if "maildir_path" in table:
-        return _attrs_reader(MaildirProtocol)(table)
-    if len(table) != 1:
-        raise _Mistake("must name one protocol, like { smtp = {} } or { custom_lua = { constructor = 'make.it' } }")
-    ((name, options),) = table.items()
-    if name not in _PROTOCOLS:
-        known = (*_PROTOCOLS, "maildir_path")
-        raise _Mistake(f"names no protocol '{name}'; known are {', '.join(known)}{_hint(name, known)}")
-    try:
-        return _attrs_reader(_PROTOCOLS[name])(options)
-    except _Mistake as mistake:
-        raise mistake.below(name) from None
+    """An options object that `egress.registry` has read already; which names there are, only it knows."""
+    if attrs.has(type(value)):
+        return value
+    raise _expected("the options of a protocol", value)
 
 
 def _anything(value: object) -> object:
@@ -289,8 +271,8 @@ def _choice(choices: tuple[object, ...]) -> Reader:
     def read(value: object) -> object:
         if isinstance(value, str) and value in choices:
             return value
-        hint = _hint(value, names) if isinstance(value, str) else ""
-        raise _Mistake(f"must be one of {', '.join(names)}, got {describe_value(value)}{hint}")
+        meant = hint(value, names) if isinstance(value, str) else ""
+        raise _Mistake(f"must be one of {', '.join(names)}, got {describe_value(value)}{meant}")
 
     return read
 
@@ -335,7 +317,7 @@ def _table(reader: Reader) -> Reader:
                 found[name] = reader(item)
             except _Mistake as mistake:
                 raise mistake.below(name) from None
-        return found
+        return Table(found)
 
     return read
 
@@ -379,4 +361,4 @@ def _doc(field: attrs.Attribute[Any]) -> Doc:
 def _unknown(cls: type, name: str, known: Iterable[str]) -> str:
     if name in kumomta.unsupported(cls.__name__):
         return f"option '{name}' is known to KumoMTA but not supported by kumotwist"
-    return f"unknown option '{name}'{_hint(name, known)}"
+    return f"unknown option '{name}'{hint(name, known)}"

@@ -1,8 +1,9 @@
-"""All channels by the protocol that a queue names: built-ins from one table, others by entry point.
+"""All channels by the options of the protocol that a queue names.
 
 The queue manager asks `Channels.channel_for`. A new channel is one module with
-a class like `ChannelKind` and one row in the table; a channel from elsewhere
-announces its class in the entry point group `kumotwist.egress`.
+an options class, a class like `ChannelKind` and one row in the table of
+`egress.protocols`; a channel from elsewhere announces its kind in the entry
+point group `kumotwist.egress`.
 
 Public: `Channels`, `ChannelKind`. A protocol that nobody serves raises ConfigError.
 """
@@ -10,28 +11,18 @@ Public: `Channels`, `ChannelKind`. A protocol that nobody serves raises ConfigEr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final, Protocol
 
-from kumotwist.config import queue
+from kumotwist.config.queue import Protocol as QueueProtocol
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.interfaces import Channel, KeyLoader, LuaConnector
 from kumotwist.core.stats import Sample
+from kumotwist.egress.protocols import load
 from kumotwist.egress.services import Reactor, Services
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
 from kumotwist.net.tls_client import ClientTls
 
-#: Where each kind of channel is, by the options it is configured with; imported when first needed.
-BUILT_IN: Final[dict[type, str]] = {
-    queue.SmtpProtocol: "kumotwist.egress.esmtp.channel:EsmtpKind",
-    queue.CustomLuaProtocol: "kumotwist.egress.lua:LuaKind",
-    queue.MaildirProtocol: "kumotwist.egress.maildir:MaildirKind",
-    queue.NullProtocol: "kumotwist.egress.null:NullKind",
-}
-#: Group of the entry points that announce more of them.
-ENTRY_POINTS: Final = "kumotwist.egress"
 #: Channels kept, one per distinct protocol value; a policy that makes up `mx_list`s has many. Ours.
 MAX_CHANNELS: Final = 4096
 
@@ -41,7 +32,7 @@ class ChannelKind(Protocol):
 
     @property
     def options(self) -> type:
-        """The options class of the protocols it serves."""
+        """The options class of the protocols it serves; its class variable `channel` is the protocol's name."""
         ...
 
     def make(self, protocol: Any) -> Channel:
@@ -77,9 +68,9 @@ class Channels:
             tls=tls or ClientTls(),
         )
         self._kinds: dict[type, ChannelKind] = {}
-        self._channels: dict[queue.Protocol, Channel] = {}
+        self._channels: dict[QueueProtocol, Channel] = {}
 
-    def channel_for(self, protocol: queue.Protocol) -> Channel:
+    def channel_for(self, protocol: QueueProtocol) -> Channel:
         """The channel for `protocol`; equal protocols share one."""
         channel = self._channels.get(protocol)
         if channel is None:
@@ -103,12 +94,10 @@ class Channels:
 
 def _find(options: type) -> Any:
     """The class that serves protocols of type `options`."""
-    place = BUILT_IN.get(options)
-    if place is not None:
-        module, _, name = place.partition(":")
-        return getattr(import_module(module), name)
-    for entry in entry_points(group=ENTRY_POINTS):
-        kind = entry.load()
-        if kind.options is options:
-            return kind
-    raise ConfigError(f"no channel delivers by {options.__name__}")
+    try:
+        kind = load(getattr(options, "channel", ""))
+    except KeyError:
+        kind = None
+    if kind is None or kind.options is not options:
+        raise ConfigError(f"no channel delivers by {options.__name__}")
+    return kind

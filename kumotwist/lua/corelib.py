@@ -24,6 +24,7 @@ from kumotwist.core.errors import Rejection
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Injector, MessageStore
 from kumotwist.core.message import Message
+from kumotwist.egress.protocols import queue_config
 from kumotwist.lua.address import address, addresses
 from kumotwist.lua.binding import Function, binary, facade_of, integer, mapping, octets, sequence, text
 from kumotwist.lua.convert import json_value
@@ -154,7 +155,7 @@ class CoreLibrary:
 
     def make_queue_config(self, params: object) -> QueueConfig:
         """Options of a scheduled queue."""
-        return structure(QueueConfig, params, "kumo.make_queue_config")
+        return queue_config(params, "kumo.make_queue_config")
 
     def make_egress_pool(self, params: object) -> PoolConfig:
         """A weighted set of sources."""

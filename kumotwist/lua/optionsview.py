@@ -17,17 +17,12 @@ from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.config.listener import ListenerDomain
 from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration
-from kumotwist.config.queue import CustomLuaProtocol, MxHost, NullProtocol, QueueConfig, SmtpProtocol
+from kumotwist.config.queue import MxHost, QueueConfig
 from kumotwist.core.units import Limit, Throttle, format_duration
 from kumotwist.lua.binding import text
 from kumotwist.lua.convert import HostClass
 
 _KEYS: Final = (EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey)
-_PROTOCOL_NAMES: Final[Mapping[type, str]] = {
-    SmtpProtocol: "smtp",
-    CustomLuaProtocol: "custom_lua",
-    NullProtocol: "null",
-}
 
 
 @lru_cache(maxsize=64)
@@ -67,8 +62,8 @@ def _plain(value: object, is_duration: bool = False) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if attrs.has(type(value)):
-        name = _PROTOCOL_NAMES.get(type(value))
-        return {name: as_table(value)} if name else as_table(value)
+        name = getattr(value, "channel", None)
+        return {name: as_table(value)} if name and name != "maildir" else as_table(value)
     return value
 
 

@@ -6,7 +6,7 @@ names the handler when it returned something else than its event asks for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from kumotwist.config.catalog import CATALOG
@@ -48,15 +48,17 @@ class Hooks:
         return results[0] if results else None
 
 
-def returned(cls: type[T], value: object, event: str, program: Program) -> T:
-    """`value` as an options object. Raises PolicyError that says which handler gave it."""
+def returned(
+    cls: type[T], value: object, event: str, program: Program, read: Callable[[object, str], T] | None = None
+) -> T:
+    """`value` as an options object, by `read` if given. Raises PolicyError that says which handler gave it."""
     if isinstance(value, cls):
         return value
     where = f"{program.source_of(event)}: {event}"
     if value is None:
         raise PolicyError(f"{where} returned nil; return {_MAKERS.get(cls, cls.__name__)} {{...}}, or no value at all")
     try:
-        return structure(cls, value, where)
+        return read(value, where) if read is not None else structure(cls, value, where)
     except ConfigError as error:
         raise PolicyError(str(error)) from None
 

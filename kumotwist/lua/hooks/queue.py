@@ -12,6 +12,7 @@ from kumotwist.config.queue import QueueConfig
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
+from kumotwist.egress.protocols import queue_config
 from kumotwist.lua.hooks.base import Hooks, returned
 from kumotwist.lua.lib.timevalue import TimeDelta
 
@@ -33,7 +34,9 @@ class QueueHooks(Hooks):
             return _DEFAULT_QUEUE
         arguments = (name.domain, name.tenant, name.campaign, name.routing_domain)
         results = await program.run("get_queue_config", *arguments)
-        return returned(QueueConfig, results[0], "get_queue_config", program) if results else _DEFAULT_QUEUE
+        if not results:
+            return _DEFAULT_QUEUE
+        return returned(QueueConfig, results[0], "get_queue_config", program, queue_config)
 
     async def egress_pool(self, name: str) -> PoolConfig:
         """`get_egress_pool`; `unspecified` is built in."""

@@ -8,7 +8,7 @@ from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceCon
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig
 from kumotwist.config.option import Cidrs
-from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, MxHost, NullProtocol, QueueConfig, SmtpProtocol
+from kumotwist.config.queue import QueueConfig
 from kumotwist.config.records import LocalLogConfig
 from kumotwist.config.structure import structure
 from kumotwist.core.errors import ConfigError
@@ -29,23 +29,6 @@ def test_reads_a_queue() -> None:
     assert queue.retry_interval == 300
     assert queue.max_age == 3600
     assert queue.max_message_rate == Throttle(100, 1)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "read"),
-    [
-        ({"smtp": {}}, SmtpProtocol()),
-        ("smtp", SmtpProtocol()),
-        ({"smtp": {"mx_list": ["a:2525", {"name": "b", "addr": "10.0.0.1:25"}]}},
-         SmtpProtocol(mx_list=("a:2525", MxHost("b", "10.0.0.1:25")))),
-        ({"custom_lua": {"constructor": "c", "batch_size": 9.0}}, CustomLuaProtocol(constructor="c", batch_size=9)),
-        ({"maildir_path": "/var/mail"}, MaildirProtocol(maildir_path="/var/mail")),
-        ("null", NullProtocol()),
-    ],
-)  # fmt: skip
-def test_reads_every_protocol(protocol: object, read: object) -> None:
-    """One protocol a queue, with its own options."""
-    assert structure(QueueConfig, {"protocol": protocol}).protocol == read
 
 
 @pytest.mark.parametrize(
@@ -100,9 +83,6 @@ def test_reads_choices_beside_booleans() -> None:
         (QueueConfig, {"max_age": {}}, ["'max_age'", "must be a duration", "got a table"]),
         (QueueConfig, {"max_message_rate": "100/seconds"}, ["'max_message_rate'", "is not a rate"]),
         (QueueConfig, {"max_message_rate": 5}, ["must be a rate like '100/s'", "got 5"]),
-        (QueueConfig, {"protocol": {"smpt": {}}}, ["names no protocol 'smpt'", "did you mean 'smtp'"]),
-        (QueueConfig, {"protocol": {"smtp": {}, "null": {}}}, ["must name one protocol"]),
-        (QueueConfig, {"protocol": {"custom_lua": {}}}, ["'protocol.custom_lua'", "'constructor' is required"]),
         (QueueConfig, {"refresh_strategy": "TTL"}, ["must be one of Ttl, Epoch", "got 'TTL'"]),
         (QueueConfig, 5, ["must be a table with named entries, got 5"]),
         (PathConfig, {"smtp_port": "25"}, ["'smtp_port'", "must be a whole number, got '25'"]),

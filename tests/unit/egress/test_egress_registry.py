@@ -1,6 +1,7 @@
 """The registry: one channel per protocol, built-ins loaded when needed, others by entry point."""
 
 import importlib.metadata
+from typing import ClassVar
 
 import pytest
 from attrs import frozen
@@ -10,7 +11,7 @@ from twisted.internet import task
 from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, SmtpProtocol
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.stats import Sample
-from kumotwist.egress import registry
+from kumotwist.egress import protocols, registry
 from kumotwist.egress.null import NullChannel
 
 
@@ -18,6 +19,7 @@ from kumotwist.egress.null import NullChannel
 class PigeonProtocol:
     """Options of a channel from elsewhere."""
 
+    channel: ClassVar[str] = "pigeon"
     loft: str = "roof"
 
 
@@ -69,12 +71,14 @@ def test_channels_are_bounded(monkeypatch):
 
 def test_a_channel_from_elsewhere(monkeypatch):
     """A package adds a channel by an entry point, without a change here."""
-    entry = importlib.metadata.EntryPoint("pigeon", f"{__name__}:PigeonKind", registry.ENTRY_POINTS)
+    entry = importlib.metadata.EntryPoint("pigeon", f"{__name__}:PigeonKind", protocols.ENTRY_POINTS)
     monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda self: PigeonKind)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "kumotwist.egress" else [])
+    monkeypatch.setattr(protocols, "entry_points", lambda group, **_: [entry] if group == "kumotwist.egress" else [])
+    protocols.load.cache_clear()
     channels = make_channels(task.Clock())
     assert isinstance(channels.channel_for(PigeonProtocol()), NullChannel)
     assert list(channels.samples()) == [Sample("pigeons", 3)]
+    protocols.load.cache_clear()
 
 
 def test_a_protocol_that_nobody_serves():

@@ -1,0 +1,86 @@
+"""What a policy writes as `protocol`, read: the channel's name and its options.
+
+`protocol = { sendgrid = { api_key = ... } }` names a channel; the options
+class is the channel's own. A channel's module is imported when its name is
+first met, so a policy pays only for what it uses.
+
+Public: `queue_config`, `protocol`, `load`, `BUILT_IN`, `ENTRY_POINTS`. What can
+go wrong: ConfigError with the option's path; for an unknown name, the nearest
+known one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from kumotwist.config.queue import Protocol, QueueConfig
+from kumotwist.config.structure import describe_value, hint, structure
+from kumotwist.core.errors import ConfigError
+
+#: Every channel of ours by the name that policies write, and the class that makes it.
+BUILT_IN: Final[Mapping[str, str]] = {
+    "smtp": "kumotwist.egress.esmtp.channel:EsmtpKind",
+    "custom_lua": "kumotwist.egress.lua:LuaKind",
+    "maildir": "kumotwist.egress.maildir:MaildirKind",
+    "null": "kumotwist.egress.null:NullKind",
+}
+#: Group of the entry points that announce more of them: the entry's name is the protocol's.
+ENTRY_POINTS: Final = "kumotwist.egress"
+#: What a policy may write as a bare string (KumoMTA).
+_WITHOUT_OPTIONS: Final = ("smtp", "null")
+
+
+def queue_config(params: object, where: str) -> QueueConfig:
+    """The options of a scheduled queue from a policy's table, its protocol included. Raises ConfigError."""
+    if isinstance(params, Mapping) and params.get("protocol") is not None:
+        params = {**params, "protocol": protocol(params["protocol"], where)}
+    return structure(QueueConfig, params, where)
+
+
+def protocol(value: object, where: str) -> Protocol:
+    """The options of a channel from what a policy wrote as `protocol`. Raises ConfigError."""
+    name, given = _named(value, where)
+    try:
+        options: type[Any] = load(name).options
+    except KeyError:
+        known = _names()
+        text = f"names no protocol '{name}'; known are {', '.join(known)}{hint(name, known)}"
+        raise ConfigError(f"{where}: option 'protocol' {text}") from None
+    read: Protocol = structure(options, given, f"{where}: protocol.{name}")
+    return read
+
+
+@cache
+def load(name: str) -> Any:
+    """The class that makes the channels of that name (`egress.registry.ChannelKind`). Raises KeyError."""
+    place = BUILT_IN.get(name)
+    if place is not None:
+        module, _, kind = place.partition(":")
+        return getattr(import_module(module), kind)
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        return entry.load()
+    raise KeyError(name)
+
+
+def _named(value: object, where: str) -> tuple[str, object]:
+    if isinstance(value, str) and value.lower() in _WITHOUT_OPTIONS:
+        return value.lower(), {}
+    problem = f"{where}: option 'protocol' must name one protocol, like {{ smtp = {{}} }}"
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{problem}, got {describe_value(value)}")
+    if "maildir_path" in value:
+        return "maildir", value
+    if len(value) != 1:
+        raise ConfigError(f"{problem} or {{ custom_lua = {{ constructor = 'make.it' }} }}")
+    ((name, options),) = value.items()
+    return str(name), options
+
+
+def _names() -> list[str]:
+    """As policies write them."""
+    names = {*BUILT_IN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}
+    return sorted(names - {"maildir"} | {"maildir_path"})
