@@ -12,9 +12,11 @@ import enum
 
 from attrs import define, field
 
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
+from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.response import Response
 
 
@@ -29,6 +31,14 @@ class RecordType(enum.Enum):
     ADMIN_BOUNCE = "AdminBounce"
     REJECTION = "Rejection"
     DELAYED = "Delayed"
+    #: A report came in by mail that a message which we had handed over was returned (RFC 3464).
+    OOB = "OOB"
+    #: A complaint came in by mail (RFC 5965); it stands in the place of the Reception record.
+    FEEDBACK = "Feedback"
+    #: A provider reported what became of a message; not KumoMTA's.
+    RECEIPT = "Receipt"
+    #: An address (push token, subscription, chat) is gone for good; written after its Bounce. Not KumoMTA's.
+    DEAD_ADDRESS = "DeadAddress"
 
 
 @define(kw_only=True)
@@ -38,13 +48,16 @@ class Record:
     `message` is the message concerned, None for a Rejection. `recipients` are
     those the event is about. `queue` and `site` are the scheduled and ready
     queue names, "" when unknown. `attempts` is the count before this attempt.
-    `meta` stands in for the message's where there is no message.
+    Where there is no message any more, `message_id` names it and `meta` stands
+    in for its own. `receipt` belongs to a Receipt, `feedback_report` to a
+    Feedback record.
     """
 
     type: RecordType
     event_time: float
     response: Response
     message: Message | None = None
+    message_id: SpoolId | None = None
     sender: str = ""
     recipients: tuple[str, ...] = ()
     queue: str = ""
@@ -60,4 +73,6 @@ class Record:
     provider_name: str | None = None
     remote_id: str | None = None
     parts: int = 1
+    receipt: ReceiptEvent | None = None
+    feedback_report: JsonObject | None = None
     meta: JsonObject = field(factory=dict)

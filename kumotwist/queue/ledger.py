@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.interfaces import MessageStore, Recorder
@@ -59,34 +59,36 @@ class Ledger:
     ) -> None:
         """Write one record; `recipients` are those it is about, all of the message's when absent.
 
-        `outcome` is that of the attempt, when there was one.
+        `outcome` is that of the attempt, when there was one; a bounce because
+        the address is dead has a second record of its own.
         """
         peer = outcome.peer if outcome is not None else None
         reception_protocol = message.meta.get("reception_protocol")
         about = message.recipients if recipients is None else recipients
-        await self.recorder.record(
-            Record(
-                type=kind,
-                event_time=self.clock.seconds(),
-                response=response,
-                message=message,
-                sender=message.sender.email,
-                recipients=tuple([recipient.email for recipient in about]),
-                queue=queue.name.text,
-                site=leg.site,
-                attempts=message.attempts,
-                size=message.size,
-                egress_pool=leg.pool,
-                egress_source=leg.source,
-                peer=peer,
-                delivery_protocol=peer.delivery_protocol if peer is not None else None,
-                reception_protocol=reception_protocol if isinstance(reception_protocol, str) else None,
-                session_id=peer.session_id if peer is not None else None,
-                provider_name=leg.provider,
-                remote_id=outcome.remote_id if outcome is not None else None,
-                parts=outcome.parts if outcome is not None else 1,
-            )
+        record = Record(
+            type=kind,
+            event_time=self.clock.seconds(),
+            response=response,
+            message=message,
+            sender=message.sender.email,
+            recipients=tuple([recipient.email for recipient in about]),
+            queue=queue.name.text,
+            site=leg.site,
+            attempts=message.attempts,
+            size=message.size,
+            egress_pool=leg.pool,
+            egress_source=leg.source,
+            peer=peer,
+            delivery_protocol=peer.delivery_protocol if peer is not None else None,
+            reception_protocol=reception_protocol if isinstance(reception_protocol, str) else None,
+            session_id=peer.session_id if peer is not None else None,
+            provider_name=leg.provider,
+            remote_id=outcome.remote_id if outcome is not None else None,
+            parts=outcome.parts if outcome is not None else 1,
         )
+        await self.recorder.record(record)
+        if kind is RecordType.BOUNCE and outcome is not None and outcome.is_address_dead:
+            await self.recorder.record(evolve(record, type=RecordType.DEAD_ADDRESS))
 
     async def end(
         self,

@@ -79,16 +79,16 @@ class Settler:
         self, ready: ReadyQueue, queue: ScheduledQueue, message: Message, outcomes: Sequence[Outcome]
     ) -> None:
         leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
-        groups: dict[tuple[Verdict, Response, str | None], tuple[Outcome, list[EnvelopeAddress]]] = {}
+        groups: dict[tuple[Verdict, Response, str | None, bool], tuple[Outcome, list[EnvelopeAddress]]] = {}
         left: list[EnvelopeAddress] = []
         for position, recipient in enumerate(message.recipients):
             outcome = outcomes[position] if position < len(outcomes) else _NO_OUTCOME
             outcome = await self._judged(queue, outcome)
-            group = (outcome.verdict, outcome.response, outcome.remote_id)
+            group = (outcome.verdict, outcome.response, outcome.remote_id, outcome.is_address_dead)
             groups.setdefault(group, (outcome, []))[1].append(recipient)
             if outcome.verdict is Verdict.TRANSIENT:
                 left.append(recipient)
-        for (verdict, response, _), (outcome, recipients) in groups.items():
+        for (verdict, response, *_), (outcome, recipients) in groups.items():
             await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome, recipients)
         if not left:
             self.ledger.forget(message)

@@ -44,6 +44,7 @@ _COUNTERS: Final = {
     "smtp_server_rejections": "how many Rejection records the service has made",
     "total_connection_count": "total number of connections ever made",
     "total_connections_denied": "total number of connections refused due to load shedding or concurrency limits",
+    "total_receipts": "how many Receipt records have been written",
     "total_messages_received": "total number of messages ever received",
 }
 _ATTEMPTS: Final = {

@@ -2,7 +2,8 @@
 
 Built once per record; each sink then puts its own selection of `meta` and
 `headers` in and encodes it. Field names and order are KumoMTA's
-(kumo-log-types); fields at the end are left out when they are not known.
+(kumo-log-types); fields at the end are left out when they are not known, and
+the last six of these are ours.
 
 Public: `JsonRecord`, `build`, `encode`, `to_object`. What can go wrong:
 values that are not JSON after all (a policy's 70-bit integer, an unpaired
@@ -20,8 +21,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from kumotwist.core.ids import created_at
-from kumotwist.core.json import JsonObject
-from kumotwist.core.records import Record
+from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.receipt import ReceiptEvent
+from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
 from kumotwist.records.classify import classify
 
@@ -48,6 +50,17 @@ class _Source(msgspec.Struct, gc=False):
     address: str
 
 
+class _Receipt(msgspec.Struct, omit_defaults=True, rename={"class_": "class"}):
+    state: str
+    class_: str = ""
+    text: str = ""
+    event_time: str = ""
+    event_id: str = ""
+    recipient: str = ""
+    parts: int | None = None
+    facts: JsonObject = {}  # msgspec copies it
+
+
 class JsonRecord(msgspec.Struct):
     """One record as it is written. `meta` and `headers` belong to the sink that encodes next."""
 
@@ -69,7 +82,7 @@ class JsonRecord(msgspec.Struct):
     egress_pool: str | None
     egress_source: str | None
     source_address: _Source | None
-    feedback_report: None
+    feedback_report: JsonObject | None
     meta: JsonObject
     headers: JsonObject
     delivery_protocol: str | None
@@ -80,6 +93,12 @@ class JsonRecord(msgspec.Struct):
     tls_peer_subject_name: tuple[str, ...] | UnsetType = UNSET
     provider_name: str | UnsetType = UNSET
     session_id: str | UnsetType = UNSET
+    channel: str | UnsetType = UNSET
+    account: str | UnsetType = UNSET
+    remote_id: str | UnsetType = UNSET
+    parts: int | UnsetType = UNSET
+    receipt: _Receipt | UnsetType = UNSET
+    address: Json | UnsetType = UNSET
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -89,11 +108,12 @@ def build(record: Record, nodeid: str) -> JsonRecord:
     """The JSON form of `record`, without meta and headers."""
     message, peer = record.message, record.peer
     when = record.event_time
-    created = created_at(message.id) if message is not None else when
+    spool_id = message.id if message is not None else record.message_id
+    created = created_at(spool_id) if spool_id is not None else when
     recipients = record.recipients
     built = JsonRecord(
         record.type.value,
-        message.id.hex() if message is not None else "",
+        spool_id.hex() if spool_id is not None else "",
         record.sender,
         recipients[0] if len(recipients) == 1 else recipients or "",
         record.queue,
@@ -110,7 +130,7 @@ def build(record: Record, nodeid: str) -> JsonRecord:
         record.egress_pool,
         record.egress_source,
         _Source(peer.source_address) if peer is not None and peer.source_address is not None else None,
-        None,
+        record.feedback_report,
         {},
         {},
         record.delivery_protocol,
@@ -123,6 +143,15 @@ def build(record: Record, nodeid: str) -> JsonRecord:
         built.session_id = record.session_id
     if peer is not None:
         _add_peer(built, record)
+    if record.remote_id is not None:
+        built.remote_id = record.remote_id
+    if record.parts > 1:
+        built.parts = record.parts
+    if record.receipt is not None:
+        _add_receipt(built, record.receipt)
+    if record.type is RecordType.DEAD_ADDRESS and message is not None:
+        # What the application knows it by: the recipient is only a stand-in for a token.
+        built.address = message.meta.get("to") or (recipients[0] if recipients else None)
     return built
 
 
@@ -164,12 +193,31 @@ def _add_peer(built: JsonRecord, record: Record) -> None:
         built.delivery_protocol = peer.delivery_protocol
     if built.session_id is UNSET and peer.session_id is not None:
         built.session_id = peer.session_id
+    if peer.channel is not None:
+        built.channel = peer.channel
+    if peer.account is not None:
+        built.account = peer.account
     if peer.tls_cipher is not None:
         built.tls_cipher = peer.tls_cipher
     if peer.tls_protocol_version is not None:
         built.tls_protocol_version = peer.tls_protocol_version
     if peer.tls_peer_subject_name is not None:
         built.tls_peer_subject_name = peer.tls_peer_subject_name
+
+
+def _add_receipt(built: JsonRecord, event: ReceiptEvent) -> None:
+    built.channel, built.account = event.channel, event.account or UNSET
+    when = _timestamp(event.event_time) if event.event_time is not None else ""
+    built.receipt = _Receipt(
+        event.state.value,
+        event.class_.value,
+        event.text,
+        when,
+        event.event_id,
+        event.recipient,
+        event.parts,
+        event.facts,
+    )
 
 
 def _without_port(address: str) -> str:

@@ -20,7 +20,7 @@ from kumotwist.records.dispositions import JsonRecord
 
 ANY: Final = "Any"
 #: KumoMTA's types that we do not write, but that a policy may well name.
-_OTHER_TYPES: Final = frozenset(("OOB", "Feedback", "AdminRebind", "DeferredInjectionRebind", "XferIn", "XferOut"))
+_OTHER_TYPES: Final = frozenset(("AdminRebind", "DeferredInjectionRebind", "XferIn", "XferOut"))
 _KNOWN: Final = frozenset(one.value for one in RecordType) | _OTHER_TYPES | {ANY}
 
 

@@ -28,6 +28,8 @@ _OUTCOMES: Final = {
     RecordType.TRANSIENT_FAILURE: (1, "transfail"),
     RecordType.BOUNCE: (2, "fail"),
 }
+#: `is_known`: whether the message is known that the receipt is about.
+_RECEIPT_LABELS: Final = ("channel", "account", "state", "is_known")
 #: The listeners by the reception protocol that they set.
 _LISTENERS: Final = {"ESMTP": "esmtp_listener", "LMTP": "esmtp_listener", "HTTP": "http_listener"}
 
@@ -35,11 +37,12 @@ _LISTENERS: Final = {"ESMTP": "esmtp_listener", "LMTP": "esmtp_listener", "HTTP"
 class Totals:
     """The counts of one process since its start."""
 
-    __slots__ = ("_by_protocol", "_by_provider", "_by_service", "_by_source", "_received", "_rejected")
+    __slots__ = ("_by_protocol", "_by_provider", "_by_service", "_by_source", "_receipts", "_received", "_rejected")
 
     def __init__(self) -> None:
         self._received: dict[str, int] = {}
         self._rejected: dict[str, int] = {}
+        self._receipts: dict[tuple[str, str, str, str], int] = {}
         self._by_protocol: dict[str, list[int]] = {}
         self._by_service: dict[str, list[int]] = {}
         self._by_provider: dict[str, list[int]] = {}
@@ -59,6 +62,10 @@ class Totals:
                 self._received[listener] = self._received.get(listener, 0) + 1
         elif kind is RecordType.REJECTION:
             self._rejected["esmtp_listener"] = self._rejected.get("esmtp_listener", 0) + 1
+        elif record.receipt is not None:
+            event, is_known = record.receipt, record.message_id is not None
+            labels = (event.channel, event.account, event.state.value, "true" if is_known else "false")
+            self._receipts[labels] = self._receipts.get(labels, 0) + 1
 
     def _count_attempt(self, record: Record, which: int) -> None:
         site = record.site
@@ -87,6 +94,8 @@ class Totals:
             yield Sample("total_messages_received", received, (("service", listener),))
         for listener, rejected in self._rejected.items():
             yield Sample("smtp_server_rejections", rejected, (("service", listener),))
+        for values, receipts in self._receipts.items():
+            yield Sample("total_receipts", receipts, tuple(zip(_RECEIPT_LABELS, values, strict=True)))
         for which, outcome in _OUTCOMES.values():
             name = f"total_messages_{outcome}"
             for protocol, counts in self._by_protocol.items():

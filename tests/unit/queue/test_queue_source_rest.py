@@ -93,3 +93,17 @@ def test_recipients_with_remote_ids_of_their_own_have_records_of_their_own():
     told = [(one.recipients, one.remote_id, one.parts) for one in house.recorder.of("Delivery")]
     assert told == [(("a@to.example",), "r1", 1), (("b@to.example",), "r2 r3", 2)]
     house.stop()
+
+
+def test_a_dead_address_has_a_record_of_its_own():
+    """An application that reads DeadAddress drops the token; other bounces do not make it do so."""
+    dead = Outcome(Verdict.PERMANENT, Response(550, "410 Unregistered"), is_address_dead=True)
+    house = house_with(lambda batch: [(dead, REFUSED)] if len(batch[0].recipients) == 2 else [(dead,)])
+    house.insert(house.message("a@push", "b@push"))
+    assert [one.recipients for one in house.recorder.of("Bounce")] == [("a@push",), ("b@push",)]
+    assert [one.recipients for one in house.recorder.of("DeadAddress")] == [("a@push",)]
+    house.insert(house.message("c@push"))
+    (*_, bounce, told) = house.recorder.records
+    assert (bounce.type.value, told.type.value) == ("Bounce", "DeadAddress")
+    assert told.response == bounce.response
+    house.stop()

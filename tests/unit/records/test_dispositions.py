@@ -8,6 +8,7 @@ from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
+from kumotwist.core.receipt import ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import EnhancedCode, Response
 from kumotwist.records import dispositions
@@ -134,3 +135,45 @@ def test_values_that_are_no_json_do_not_lose_the_record(value):
     line = dispositions.encode(built)
     assert b"\n" not in line
     assert json.loads(line)["type"] == "Bounce"
+
+
+def test_a_receipt_has_its_own_fields_behind_the_rest():
+    """What a provider reported stands in `receipt`; the message's id and times are those of the message."""
+    spool_id = IdGenerator(lambda: NOW - 10)()
+    event = ReceiptEvent(
+        channel="twilio",
+        account="main",
+        state=ReceiptState.FAILED,
+        class_=ReceiptClass.HARD,
+        text="30005 Unknown destination handset",
+        event_time=NOW - 1,
+        event_id="e1",
+        facts={"MessagePrice": 0.01},
+    )
+    record = written(type=RecordType.RECEIPT, message_id=spool_id, receipt=event, remote_id="SM1", meta={"a": 1})
+    assert list(record) == [*FIELDS, "channel", "account", "remote_id", "receipt"]
+    assert (record["id"], record["created"]) == (spool_id.hex(), int(NOW - 10))
+    assert record["receipt"] == {
+        "state": "failed",
+        "class": "hard",
+        "text": "30005 Unknown destination handset",
+        "event_time": "2026-11-23T19:29:36.250000000Z",
+        "event_id": "e1",
+        "facts": {"MessagePrice": 0.01},
+    }
+
+
+def test_a_delivery_says_where_receipts_will_come_from():
+    """Channel, account, the provider's id and the parts of a long SMS, where there are any."""
+    peer = Peer("api", "127.0.0.1:443", "twilio", channel="twilio", account="main")
+    record = written(message=new_message(), peer=peer, remote_id="a b", parts=2)
+    assert [record[name] for name in ("channel", "account", "remote_id", "parts")] == ["twilio", "main", "a b", 2]
+
+
+def test_a_dead_address_names_the_address_that_the_application_gave():
+    """The recipient is a stand-in for the token; the record says which token to drop."""
+    message = new_message(to={"device_token": "abc"})
+    record = written(type=RecordType.DEAD_ADDRESS, message=message, recipients=("1f@push",))
+    assert record["address"] == {"device_token": "abc"}
+    record = written(type=RecordType.DEAD_ADDRESS, message=new_message(), recipients=("+1555@sms",))
+    assert record["address"] == "+1555@sms"
