@@ -6,8 +6,8 @@ object. Values come out as RFC 2047 and UTF-8 say; what cannot be decoded comes
 out as Latin-1 rather than not at all.
 
 Works on CRLF and on bare LF line ends, and on messages without a body. Public:
-`block_end`, `first_value`, `all_values`, `all_headers`, `remove`, `prepend`,
-`append`, `mailboxes`, `Mailbox`. What can go wrong: ValueError for a name or
+`block_end`, `fields`, `first_value`, `all_values`, `all_headers`, `remove`,
+`prepend`, `append`, `mailboxes`, `Mailbox`. What can go wrong: ValueError for a name or
 value that cannot stand in a header.
 """
 
@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from email.errors import HeaderParseError
-from email.header import decode_header
 from email.utils import getaddresses
 from typing import Final
 
 from attrs import frozen
 
 from kumotwist.proto.mime.encode import check_header_name, unstructured
+from kumotwist.proto.mime.words import decode_words
 
 #: The empty line after the header block, or an empty line at the very start.
 _END: Final = re.compile(rb"\r?\n\r?\n|\A\r?\n")
@@ -53,7 +52,7 @@ def first_value(message: bytes, name: str) -> str | None:
     block = message[: block_end(message)]
     lowered = block.lower()
     if (b" :" in lowered or b"\t:" in lowered) and _SPACED_NAME.search(lowered):
-        return next((decode(value) for field, value in _fields(block) if field.lower() == wanted), None)
+        return next((decode(value) for field, value in fields(block) if field.lower() == wanted), None)
     label = wanted + b":"
     at = 0 if lowered.startswith(label) else lowered.find(b"\n" + label) + 1
     if at == 0 and not lowered.startswith(label):
@@ -65,13 +64,13 @@ def first_value(message: bytes, name: str) -> str | None:
 def all_values(message: bytes, name: str) -> list[str]:
     """The decoded values of every header called `name`, in order."""
     wanted = name.lower().encode()
-    return [decode(value) for field, value in _fields(message[: block_end(message)]) if field.lower() == wanted]
+    return [decode(value) for field, value in fields(message[: block_end(message)]) if field.lower() == wanted]
 
 
 def all_headers(message: bytes) -> list[tuple[str, str]]:
     """Every header as (name as written, decoded value), in order."""
     block = message[: block_end(message)]
-    return [(name.decode("ascii"), decode(value)) for name, value in _fields(block)]
+    return [(name.decode("ascii"), decode(value)) for name, value in fields(block)]
 
 
 def remove(message: bytes, unwanted: Callable[[str], bool]) -> bytes:
@@ -116,20 +115,11 @@ def decode(raw: bytes) -> str:
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     text = text.strip(" \t\r\n")
-    return _decode_words(text) if "=?" in text else text
+    return decode_words(text) if "=?" in text else text
 
 
-def _decode_words(text: str) -> str:
-    try:
-        parts = decode_header(text)
-        return "".join(
-            part.decode(charset or "latin-1") if isinstance(part, bytes) else part for part, charset in parts
-        )
-    except (HeaderParseError, LookupError, ValueError):
-        return text
-
-
-def _fields(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+def fields(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and raw value of every field of a header block, in order; lines that are no field are passed over."""
     for match in _FIELD.finditer(block):
         yield match[1], match[2]
 
@@ -167,7 +157,7 @@ def mailboxes(value: str) -> list[Mailbox]:
         user, at, domain = email.rpartition("@")
         if not at or not user or not domain:
             raise ValueError(f"not an address list: {value!r}")
-        found.append(Mailbox(_decode_words(name) if name else None, user, domain))
+        found.append(Mailbox(decode_words(name) if name else None, user, domain))
     if not found:
         raise ValueError(f"no address in {value!r}")
     return found
