@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
+import phonenumbers
+from attrs import Attribute
+
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import LOOPBACK, Cidrs, Duration, option, options
 from kumotwist.core.json import Json
@@ -15,6 +18,12 @@ from kumotwist.core.json import Json
 LineEndings: TypeAlias = Literal["Deny", "Allow", "Fix"]
 BatchHandling: TypeAlias = Literal["BifurcateAlways", "BatchByDomain"]
 ReportDisposition: TypeAlias = Literal["Ignore", "LogOnly", "LogThenRelay", "LogThenDrop"]
+
+
+def _region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
+    """Refuse what is no country with phone numbers."""
+    if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError(f"option '{attribute.name}' must be a country with phone numbers like 'US', got {value!r}")
 
 
 @options
@@ -79,6 +88,11 @@ class HttpListenerConfig:
     tls_certificate: KeySource | None = option("Certificate chain, PEM; none: self-signed at start.", default=None)
     tls_private_key: KeySource | None = option("Private key, PEM.", default=None, secret=True)
     request_body_limit: int = option("The largest body, counted after inflation.", default=2097152, unit="octets")
+    default_region: str | None = option(
+        "Country of phone numbers without `+`, as `US`; none: such numbers are refused.",
+        default=None,
+        validator=_region,
+    )
 
 
 @options

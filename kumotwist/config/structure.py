@@ -348,7 +348,11 @@ def _attrs_reader(cls: type) -> Reader:
         missing = [name for name in required if name not in given]
         if missing:
             raise _Mistake(f"option '{missing[0]}' is required")
-        return cls(**given)
+        try:
+            return cls(**given)
+        except ValueError as error:
+            # A validator of the class; it names the option itself.
+            raise _Mistake(str(error)) from None
 
     return read
 

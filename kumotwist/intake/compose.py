@@ -3,7 +3,7 @@
 What is the same for all recipients (compiled templates, encoded attachments,
 headers without variables) is made once per request; `compose` does the rest.
 
-Public: `Composer`. What can go wrong: `RequestProblem` 422 while it is made,
+Public: `Composer`, `attached`. What can go wrong: `RequestProblem` 422 while it is made,
 naming the field; `ValueError` and `TemplateProblem` for one recipient.
 """
 
@@ -96,7 +96,10 @@ class Composer:
             for name, text, subtype in bodies
             if text is not None
         ]
-        parts = [_attached(index, attachment) for index, attachment in enumerate(content.attachments)]
+        parts = [
+            attached(f"content.attachments[{index}]", attachment)
+            for index, attachment in enumerate(content.attachments)
+        ]
         self._inline = [part for is_inline, part in parts if is_inline]
         self._attached = [part for is_inline, part in parts if not is_inline]
         self._prepare_headers(content)
@@ -188,9 +191,8 @@ def _folded_to(recipient: Recipient, names: JsonObject) -> bytes:
     return mailbox_list("To", [str(names["to_header"])])[4:-2] if recipient.name else str(names["to_header"]).encode()
 
 
-def _attached(index: int, attachment: Attachment) -> tuple[bool, Part]:
-    """Whether it is shown inline, and the part."""
-    path = f"content.attachments[{index}]"
+def attached(path: str, attachment: Attachment) -> tuple[bool, Part]:
+    """Whether it is shown inline, and the part. Raises ValueError naming the field at `path`."""
     try:
         data = base64.b64decode(attachment.data, validate=True) if attachment.base64 else attachment.data.encode()
     except (binascii.Error, ValueError) as error:

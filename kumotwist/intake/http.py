@@ -1,17 +1,18 @@
-"""The HTTP listener: who asks, what for, and `POST /api/inject/v1`.
+"""The HTTP listener: who asks, what for, and the two ways in: `POST /api/inject/v1` and `POST /api/send/v1`.
 
 Every request is authenticated, its route found, its permission judged and its
 body inflated, in this order; then the route's handler has it. Routes of the
 operator's API come from outside (`admin`).
 
-Public: `build_site`, `inject_route`, `Listener`. What can go wrong: nothing
+Public: `build_site`, `inject_route`, `send_route`, `Listener`. What can go wrong: nothing
 reaches the caller; the client hears 400, 401, 404, 405, 413, 415, 422, 500 or
 503 in plain text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from attrs import define
@@ -19,10 +20,12 @@ from attrs import define
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy
 from kumotwist.core.interfaces import Auditor, HttpPolicy
+from kumotwist.intake import send_request
 from kumotwist.intake.httpacl import Authorizer
 from kumotwist.intake.httpauth import TRUSTED_GROUP, Authenticator
 from kumotwist.intake.inject import Injection, Origin
 from kumotwist.intake.inject_request import RequestProblem, decode
+from kumotwist.intake.send import Sending
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.inflate import inflate
@@ -60,16 +63,23 @@ def inject_route(injection: Injection) -> Route:
 
     async def handle(request: HttpRequest) -> Reply:
         _require_json(request)
-        host = request.local_address.rpartition(":")[0].strip("[]")
-        try:
-            result = await injection.inject(decode(request.body), Origin(request.auth, host, request.hostname))
-        except RequestProblem as problem:
-            raise HttpError(problem.code, str(problem)) from None
-        except (Overload, SpoolUnhealthy, SpoolFull) as error:
-            raise HttpError(503, f"Error: {error}", {"Retry-After": RETRY_AFTER}) from None
-        return json_reply(result)
+        with _refusals():
+            return json_reply(await injection.inject(decode(request.body), _origin(request)))
 
     return Route("POST", "/api/inject/v1", handle)
+
+
+def send_route(sending: Sending, region: str | None) -> Route:
+    """`POST /api/send/v1`; numbers without `+` are of `region`."""
+
+    async def handle(request: HttpRequest) -> Reply:
+        _require_json(request)
+        with _refusals():
+            result = await sending.send(send_request.decode(request.body), _origin(request), region)
+        # Who looks at the status only must not take it for sent when none of it was.
+        return json_reply(result, 200 if result.accepted else 422)
+
+    return Route("POST", "/api/send/v1", handle)
 
 
 @define(eq=False)
@@ -99,6 +109,21 @@ class Listener:
             request.body = inflate(request.body, request.headers("content-encoding"), self.body_limit)
             request.hold(len(request.body) - received)
         return await handler(request)
+
+
+def _origin(request: HttpRequest) -> Origin:
+    return Origin(request.auth, request.local_address.rpartition(":")[0].strip("[]"), request.hostname)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What an injection refuses, as HTTP says it."""
+    try:
+        yield
+    except RequestProblem as problem:
+        raise HttpError(problem.code, str(problem)) from None
+    except (Overload, SpoolUnhealthy, SpoolFull) as error:
+        raise HttpError(503, f"Error: {error}", {"Retry-After": RETRY_AFTER}) from None
 
 
 def _require_json(request: HttpRequest) -> None:

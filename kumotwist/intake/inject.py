@@ -5,7 +5,7 @@ For each recipient a message is composed, shown to policy
 durable in one commit, are recorded and queued. What is wrong with one
 recipient counts that recipient failed; the others go on.
 
-Public: `Injection`, `Origin`, `InjectResult`, `GENERATOR_QUEUE`. What can go
+Public: `Injection`, `Origin`, `InjectResult`, `GENERATOR_QUEUE`, `turn`. What can go
 wrong: `RequestProblem` for a request that is wrong as a whole; `Overload`,
 `SpoolUnhealthy` and `SpoolFull` when nothing of it could be taken.
 """
@@ -194,7 +194,7 @@ class _Run:
         octets = 0
         for position, recipient in enumerate(self.request.recipients):
             if position % SLICE == SLICE - 1:
-                await _turn(self.house.clock)
+                await turn(self.house.clock)
             made = await self._make(position, recipient)
             if made is None:
                 continue
@@ -290,7 +290,7 @@ def _peer(origin: Origin) -> Peer:
     return Peer("", origin.peer_address, "")
 
 
-async def _turn(clock: Clock) -> None:
+async def turn(clock: Clock) -> None:
     """Let others have the reactor."""
     turn: Deferred[None] = Deferred()
     clock.callLater(0, turn.callback, None)

@@ -12,8 +12,8 @@ for JSON that is not a request.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +22,10 @@ from kumotwist.core.errors import KumotwistError
 from kumotwist.core.json import JsonObject
 from kumotwist.proto.mime.encode import check_header_name
 
-_BREAKS: Final = re.compile(r"[\r\n\0]")
+T = TypeVar("T")
+
+#: What would end a header field or a command.
+BREAKS: Final = re.compile(r"[\r\n\0]")
 #: A text without such a run has no number beyond 64 bits.
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 #: Header fields that follow from the content; giving them too would say things twice.
@@ -103,16 +106,26 @@ _DECODER: Final = msgspec.json.Decoder(InjectRequest)
 
 def decode(body: bytes) -> InjectRequest:
     """The request in `body`. Raises RequestProblem."""
+    request = read(_DECODER, body, "substitutions or metadata")
+    check(request)
+    return request
+
+
+def read(decoder: msgspec.json.Decoder[T], body: bytes, numbers: str) -> T:
+    """`body` as the decoder's type; `numbers` names the fields with free JSON in them. Raises RequestProblem."""
     try:
-        request = _DECODER.decode(body)
+        request = decoder.decode(body)
     except msgspec.ValidationError as error:
         text = f"Failed to deserialize the JSON body into the target type: {error}"
         raise RequestProblem(422, text) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RequestProblem(400, f"Failed to parse the request body as JSON: {error}") from None
     if _LONG_NUMBER.search(body):
-        _refuse_long_numbers(request)
-    check(request)
+        # The reader takes integers of any length, the spool and Lua do not.
+        try:
+            msgspec.msgpack.encode(request)
+        except OverflowError:
+            raise RequestProblem(422, f"Error: an integer in {numbers} is beyond 64 bits") from None
     return request
 
 
@@ -124,18 +137,17 @@ def encode(request: InjectRequest) -> bytes:
 def check(request: InjectRequest) -> None:
     """Judge what the types do not say. Raises RequestProblem naming the field."""
     for path, text in _header_texts(request):
-        if text is not None and _BREAKS.search(text):
-            raise _problem(path, "must not contain CR, LF or NUL")
-    _refuse_header_names((("trace_headers.header_name", request.trace_headers.header_name),))
+        refuse_breaks(path, text)
+    refuse_header_names((("trace_headers.header_name", request.trace_headers.header_name),))
     content = request.content
     if isinstance(content, str):
-        _refuse_nul("content", content)
+        refuse_nul("content", content)
         return
     if content.text_body is None and content.html_body is None:
-        raise _problem("content", "at least one of text_body and/or html_body must be given")
+        raise field_problem("content", "at least one of text_body and/or html_body must be given")
     for name in ("text_body", "html_body", "amp_html_body"):
-        _refuse_nul(f"content.{name}", getattr(content, name))
-    _refuse_header_names([(f"content.headers[{name!r}]", name) for name in content.headers])
+        refuse_nul(f"content.{name}", getattr(content, name))
+    refuse_header_names([(f"content.headers[{name!r}]", name) for name in content.headers])
 
 
 def as_variables(value: dict[str, object]) -> JsonObject:
@@ -164,28 +176,29 @@ def _header_texts(request: InjectRequest) -> Iterator[tuple[str, str | None]]:
             yield f"content.attachments[{index}].{name}", getattr(attachment, name)
 
 
-def _refuse_header_names(names: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> None:
+def refuse_breaks(path: str, text: str | None) -> None:
+    """Refuse what would end a header field or a command. Raises RequestProblem."""
+    if text is not None and BREAKS.search(text):
+        raise field_problem(path, "must not contain CR, LF or NUL")
+
+
+def refuse_header_names(names: Iterable[tuple[str, str]]) -> None:
+    """Refuse a name (path, name) that cannot be given. Raises RequestProblem."""
     for path, name in names:
         try:
             check_header_name(name)
         except ValueError as error:
-            raise _problem(path, str(error)) from None
+            raise field_problem(path, str(error)) from None
         if name.lower() in _BUILT:
-            raise _problem(path, "follows from the content and cannot be given")
+            raise field_problem(path, "follows from the content and cannot be given")
 
 
-def _refuse_long_numbers(request: InjectRequest) -> None:
-    """The reader takes integers of any length, the spool and Lua do not."""
-    try:
-        msgspec.msgpack.encode(request)
-    except OverflowError:
-        raise RequestProblem(422, "Error: an integer in substitutions or metadata is beyond 64 bits") from None
-
-
-def _refuse_nul(path: str, text: str | None) -> None:
+def refuse_nul(path: str, text: str | None) -> None:
+    """Refuse what no message may hold. Raises RequestProblem."""
     if text is not None and "\0" in text:
-        raise _problem(path, "must not contain NUL")
+        raise field_problem(path, "must not contain NUL")
 
 
-def _problem(path: str, text: str) -> RequestProblem:
+def field_problem(path: str, text: str) -> RequestProblem:
+    """The problem with one field."""
     return RequestProblem(422, f"Error: field '{path}': {text}")

@@ -62,7 +62,7 @@ _EVENTS: Final = (
     ),
     Event("http_server_validate_auth_basic", "(user, password) -> boolean or AuthInfo", "HTTP Basic credentials."),
     Event("get_acl_definition", "(resource) -> kumo.aaa.make_access_control_list or nil", "Who may do what.", True),
-    Event("http_message_generated", "(message, auth_info)", "Each message of an HTTP injection."),
+    Event("http_message_generated", "(message, auth_info)", "Each message that comes in by HTTP (inject, send)."),
     Event(
         "get_queue_config",
         "(domain, tenant, campaign, routing_domain) -> kumo.make_queue_config",

@@ -74,9 +74,9 @@ def text_reply(code: int, text: str, headers: Mapping[str, str] | None = None) -
     return Reply(code, text.encode(), TEXT, headers or {})
 
 
-def json_reply(value: object) -> Reply:
-    """A 200 with `value` as JSON: anything that msgspec encodes."""
-    return Reply(200, msgspec.json.encode(value), JSON)
+def json_reply(value: object, code: int = 200) -> Reply:
+    """A reply with `value` as JSON: anything that msgspec encodes."""
+    return Reply(code, msgspec.json.encode(value), JSON)
 
 
 Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Reply]]

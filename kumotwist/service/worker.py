@@ -31,9 +31,10 @@ from kumotwist.egress.registry import Channels
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.connection_slots import ConnectionSlots
 from kumotwist.intake.generator import GeneratorChannel, InternalQueues
-from kumotwist.intake.http import build_site, inject_route
+from kumotwist.intake.http import build_site, inject_route, send_route
 from kumotwist.intake.httptls import with_tls
 from kumotwist.intake.inject import Injection
+from kumotwist.intake.send import Sending
 from kumotwist.intake.smtp import SmtpFactory
 from kumotwist.lua.declare import Declarations
 from kumotwist.lua.lib.catalog import Services, standard_libraries
@@ -162,6 +163,7 @@ class Worker:
         admission = Admission(opened, recorder, queue, reactor)
         injection = Injection(policy, admission, gate, ids, reactor, hostname, can_defer=True)
         generator = GeneratorChannel(injection)
+        sending = Sending(policy, admission, gate, ids, reactor, hostname)
         routes = (inject_route(injection), *liveness.routes(gate), *metrics.routes(self._text, self._json))
         smtp = [
             SmtpFactory(
@@ -179,7 +181,10 @@ class Worker:
             )
             for number, config in enumerate(declared.esmtp_listeners)
         ]
-        http = [build_site(config, policy, reactor, routes, auditor=auditor) for config in declared.http_listeners]
+        http = [
+            build_site(config, policy, reactor, (*routes, send_route(sending, config.default_region)), auditor=auditor)
+            for config in declared.http_listeners
+        ]
         behind_tls = [
             await with_tls(site, config, ServerTls(keys, reactor), tasks, config.hostname or hostname)
             if config.use_tls

@@ -21,8 +21,9 @@ from kumotwist.core.connection import AuthInfo
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.http import build_site, inject_route
+from kumotwist.intake.http import build_site, inject_route, send_route
 from kumotwist.intake.inject import Injection
+from kumotwist.intake.send import Sending
 
 HOSTNAME = "mx.example.com"
 
@@ -63,16 +64,24 @@ class House:
     clock: Any = reactor
     can_defer: bool = False
     injection: Injection = field(init=False)
+    sending: Sending = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         admission = Admission(self.store, self.recorder, self.queue, self.clock)
         ids = IdGenerator(self.clock.seconds)
         self.injection = Injection(self.policy, admission, self.gate, ids, self.clock, HOSTNAME, self.can_defer)
+        self.sending = Sending(self.policy, admission, self.gate, ids, self.clock, HOSTNAME)
 
     def site(self, **options: Any) -> Any:
         """The listener's factory."""
-        routes = (inject_route(self.injection), *liveness.routes(self.gate), *metrics.routes(_prometheus, _json))
-        return build_site(HttpListenerConfig(**options), self.policy, self.clock, routes, auditor=self.auditor)
+        config = HttpListenerConfig(**options)
+        routes = (
+            inject_route(self.injection),
+            send_route(self.sending, config.default_region),
+            *liveness.routes(self.gate),
+            *metrics.routes(_prometheus, _json),
+        )
+        return build_site(config, self.policy, self.clock, routes, auditor=self.auditor)
 
 
 async def _prometheus() -> bytes:
@@ -176,9 +185,17 @@ class Peer:
 
     async def inject(self, request: Any, **headers: str) -> Answer:
         """POST to the injection API."""
+        return await self.post("/api/inject/v1", request, **headers)
+
+    async def send(self, request: Any, **headers: str) -> Answer:
+        """POST to the send API."""
+        return await self.post("/api/send/v1", request, **headers)
+
+    async def post(self, path: str, request: Any, **headers: str) -> Answer:
+        """POST JSON, or octets as they are."""
         body = request if isinstance(request, bytes) else json.dumps(request).encode()
         headers.setdefault("content_type", "application/json")
-        return await self.request("POST", "/api/inject/v1", body, **headers)
+        return await self.request("POST", path, body, **headers)
 
     async def close_gently(self) -> None:
         """As the daemon does at shutdown: no new connections, and the old ones may finish."""

@@ -151,3 +151,10 @@ def test_an_options_object_passes_through() -> None:
     config = QueueConfig(max_age=5)  # type: ignore[arg-type]
     assert structure(QueueConfig, config) is config
     assert structure(SmtpListenerConfig, {"relay_hosts": []}).relay_hosts == Cidrs()
+
+
+def test_a_default_region_is_a_country() -> None:
+    """A region that has no phone numbers is refused when the policy is read, not with each number."""
+    assert structure(HttpListenerConfig, {"default_region": "DE"}).default_region == "DE"
+    with pytest.raises(ConfigError, match=r"kumo.start_http_listener: option 'default_region' must be a country"):
+        structure(HttpListenerConfig, {"default_region": "de"}, "kumo.start_http_listener")
