@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: run test lint bench docs clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
