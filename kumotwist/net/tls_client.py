@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from kumotwist.core.errors import ConfigError
 
-#: Contexts kept: loading the platform's roots takes about 10 ms. One per client certificate and mode. Ours.
+#: Contexts kept: loading the platform's roots takes about 10 ms. One per client certificate and protocols. Ours.
 MAX_CONTEXTS: Final = 64
 
 _VERIFY_TEXTS: Final = {
@@ -100,6 +100,13 @@ class TlsAttempt:
             self.problem,
         )
 
+    @property
+    def protocol(self) -> str:
+        """What was chosen of the protocols that we offered (ALPN, RFC 7301); empty for none."""
+        return (
+            "" if self._connection is None else self._connection.get_alpn_proto_negotiated().decode("ascii", "replace")
+        )
+
     def _on_certificate(self, _connection: SSL.Connection, _cert: X509, error: int, _depth: int, is_good: int) -> bool:
         """OpenSSL's word on one certificate of the chain; whether to go on."""
         if not is_good and self.problem is None:
@@ -125,19 +132,30 @@ class ClientTls:
     def __init__(self, extra_roots: Sequence[bytes] = ()) -> None:
         """`extra_roots` are PEM certificates trusted besides the platform's."""
         self._extra_roots = tuple(extra_roots)
-        self._contexts: dict[bytes, SSL.Context] = {}
+        self._contexts: dict[tuple[bytes, tuple[bytes, ...]], SSL.Context] = {}
 
-    def attempt(self, host: str, is_verifying: bool, identity: ClientIdentity | None = None) -> TlsAttempt:
-        """A handshake with `host`, a name or an IP address. Raises ConfigError for a bad identity."""
-        return TlsAttempt(self._context(identity), host, is_verifying)
+    def attempt(
+        self,
+        host: str,
+        is_verifying: bool,
+        identity: ClientIdentity | None = None,
+        protocols: tuple[bytes, ...] = (),
+    ) -> TlsAttempt:
+        """A handshake with `host`, a name or an IP address, that offers `protocols` by ALPN.
 
-    def _context(self, identity: ClientIdentity | None) -> SSL.Context:
+        Raises ConfigError for a bad identity.
+        """
+        return TlsAttempt(self._context(identity, protocols), host, is_verifying)
+
+    def _context(self, identity: ClientIdentity | None, protocols: tuple[bytes, ...]) -> SSL.Context:
         name = b"" if identity is None else hashlib.sha256(identity.certificate + identity.key).digest()
-        context = self._contexts.get(name)
+        context = self._contexts.get((name, protocols))
         if context is None:
             if len(self._contexts) >= MAX_CONTEXTS:
                 del self._contexts[next(iter(self._contexts))]
-            context = self._contexts[name] = self._make_context(identity)
+            context = self._contexts[name, protocols] = self._make_context(identity)
+            if protocols:
+                context.set_alpn_protos(list(protocols))
         return context
 
     def _make_context(self, identity: ClientIdentity | None) -> SSL.Context:
