@@ -291,6 +291,10 @@ class KeyLoader(Protocol):
         """The secret. Raises SecretUnavailable; the value is never part of the message."""
         ...
 
+    async def refresh(self, source: KeySource) -> bytes:
+        """The same, read anew past any cache: what we had was refused. Raises SecretUnavailable."""
+        ...
+
 
 # -- channels -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ belongs to and writes a Receipt record.
 Every text in an event is cut to a bound and freed of control characters here,
 whoever made it: nothing a provider sends can break a log line.
 
-Public: `ReceiptState`, `ReceiptClass`, `ReceiptEvent`, `printable`.
+Public: `ReceiptState`, `ReceiptClass`, `ReceiptEvent`, `printable`, `METADATA_ID`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from attrs import field, frozen
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.json import Json, JsonObject
 
+#: Our spool id, in hexadecimal, goes by this name in the metadata that a provider keeps for us and
+#: gives back with its events. A letter first and no dash: every provider takes that.
+METADATA_ID: Final = "kumo_id"
 #: Characters of the provider's text, as of the responses of channels.
 MAX_TEXT: Final = 1_000
 #: Characters of an id. Ours: SES's longest has 60, a Message-ID may have 998 (RFC 5322 s2.1.1).

@@ -27,6 +27,9 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "custom_lua": "kumotwist.egress.lua:LuaKind",
     "maildir": "kumotwist.egress.maildir:MaildirKind",
     "null": "kumotwist.egress.null:NullKind",
+    "mailgun": "kumotwist.egress.esp.mailgun:MailgunKind",
+    "sendgrid": "kumotwist.egress.esp.sendgrid:SendGridKind",
+    "sparkpost": "kumotwist.egress.esp.sparkpost:SparkPostKind",
 }
 #: Group of the entry points that announce more of them: the entry's name is the protocol's.
 ENTRY_POINTS: Final = "kumotwist.egress"

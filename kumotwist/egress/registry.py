@@ -21,6 +21,7 @@ from kumotwist.egress.protocols import load
 from kumotwist.egress.services import Reactor, Services
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
+from kumotwist.net.http import HttpTransports
 from kumotwist.net.tls_client import ClientTls
 
 #: Channels kept, one per distinct protocol value; a policy that makes up `mx_list`s has many. Ours.
@@ -55,6 +56,7 @@ class Channels:
         clock: Clock,
         reactor: Reactor,
         hostname: str,
+        http: HttpTransports,
         tls: ClientTls | None = None,
     ) -> None:
         """`hostname` is said in EHLO where nothing else is configured; `tls` trusts the platform's roots by default."""
@@ -66,6 +68,7 @@ class Channels:
             reactor=reactor,
             hostname=hostname,
             tls=tls or ClientTls(),
+            http=http,
         )
         self._kinds: dict[type, ChannelKind] = {}
         self._channels: dict[QueueProtocol, Channel] = {}
@@ -79,6 +82,10 @@ class Channels:
                 del self._channels[next(iter(self._channels))]
             self._channels[protocol] = channel
         return channel
+
+    async def close(self) -> None:
+        """Close the connections that are kept for channels over HTTP APIs."""
+        await self._services.http.close()
 
     def samples(self) -> Iterator[Sample]:
         """Numbers of all kinds that have been used."""

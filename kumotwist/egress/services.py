@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.python.threadpool import ThreadPool
 
 from kumotwist.core.interfaces import KeyLoader, LuaConnector
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
+from kumotwist.net.http import HttpTransports
 from kumotwist.net.tls_client import ClientTls
 
 
@@ -39,4 +40,5 @@ class Services:
     clock: Clock
     reactor: Reactor
     hostname: str
-    tls: ClientTls = field(factory=ClientTls)
+    tls: ClientTls
+    http: HttpTransports

@@ -38,6 +38,7 @@ from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpclientbody import RequestBody, ResponseShape, TooLarge, read_body
 from kumotwist.net.httptls import Endpoints
+from kumotwist.net.publicaddress import PrivateAddress
 
 log: Final = Logger()
 
@@ -56,18 +57,31 @@ USER_AGENT: Final = f"kumotwist/{version('kumotwist')}"
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 #: Not sent on to another host, as in RFC 9110 s15.4.
 _PRIVATE: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
+_NOT_CONNECTED: Final = (ConnectError, DNSLookupError, PrivateAddress)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00\r\n]")
 _CLEAN_URL: Final = re.compile(r"https?://(?![/?#:])[!-~]+\Z", re.IGNORECASE)
 
 
 class HttpError(KumotwistError):
-    """No usable reply came: the network's or the peer's fault. Try again later."""
+    """No usable reply came: the network's or the peer's fault. Try again later.
+
+    `was_sent`: the request had left us whole, so the peer may have acted on it.
+    """
+
+    def __init__(self, text: str, was_sent: bool = False) -> None:
+        super().__init__(text)
+        self.was_sent = was_sent
 
 
 @frozen(kw_only=True)
 class HttpSettings:
-    """How a client behaves; times in seconds, `timeout` from the first byte sent to the last received."""
+    """How a client behaves; times in seconds, `timeout` from the first byte sent to the last received.
+
+    With `max_redirects` 0 a redirect is a reply like any other. Without
+    `allow_private` it connects to public addresses only, whatever a URL, a
+    redirect or DNS says: for URLs that strangers choose.
+    """
 
     user_agent: str = USER_AGENT
     timeout: float = 60.0
@@ -75,6 +89,8 @@ class HttpSettings:
     accept_invalid_certs: bool = False
     connection_verbose: bool = False
     max_response: int = MAX_RESPONSE
+    allow_private: bool = True
+    max_redirects: int = MAX_REDIRECTS
 
 
 @frozen
@@ -120,14 +136,15 @@ class HttpTransports:
 
     reactor: Clock
     trust_root: Certificate | None = None
-    _kept: OrderedDict[tuple[bool, float], _Transport] = field(factory=OrderedDict, init=False)
+    _kept: OrderedDict[tuple[bool, float, bool], _Transport] = field(factory=OrderedDict, init=False)
 
     def client(self, settings: HttpSettings) -> HttpClient:
         """A client on the pool that fits its settings."""
-        key = (settings.accept_invalid_certs, settings.pool_idle_timeout)
+        key = (settings.accept_invalid_certs, settings.pool_idle_timeout, settings.allow_private)
         transport = self._kept.get(key)
         if transport is None:
-            endpoints = Endpoints(self.reactor, not settings.accept_invalid_certs, self.trust_root)
+            verify, allow_private = not settings.accept_invalid_certs, settings.allow_private
+            endpoints = Endpoints(self.reactor, verify, self.trust_root, allow_private)
             transport = self._kept[key] = _Transport.make(self.reactor, endpoints, settings.pool_idle_timeout)
             if len(self._kept) > MAX_POOLS:
                 self._kept.popitem(last=False)  # its connections close when they have been idle long enough
@@ -169,14 +186,27 @@ class HttpClient:
         Any status is a reply. Raises HttpError, ValueError. May be cancelled.
         """
         seconds = self.settings.timeout if timeout is None else timeout
-        work = Deferred.fromCoroutine(self._follow(request))
+        body = RequestBody(request.body) if request.body is not None else None
+        work = Deferred.fromCoroutine(self._follow(request, body))
+        # Twisted tells of a cancellation in other words for each stage of a request; here it is told from a failure.
+        is_cancelled: list[bool] = []
+
+        def cancel(_: object) -> None:
+            is_cancelled.append(True)
+            work.cancel()
+
+        result: Deferred[HttpResponse] = Deferred(cancel)
+        work.addCallbacks(result.callback, result.errback)
         deadline = self.reactor.callLater(seconds, work.cancel)
         try:
-            response = await work
-        except CancelledError:
+            response = await result
+        except (CancelledError, HttpError) as error:
+            if is_cancelled:
+                raise CancelledError from None
             if deadline.active():
                 raise
-            raise HttpError(f"{_target(request)}: no reply within {seconds:g} s") from None
+            was_sent = body is None or body.is_written
+            raise HttpError(f"{_target(request)}: no reply within {seconds:g} s", was_sent) from error
         finally:
             if deadline.active():
                 deadline.cancel()
@@ -184,35 +214,33 @@ class HttpClient:
             log.info("{target}: {code}", target=_target(request), code=response.code)
         return response
 
-    async def _follow(self, request: HttpRequest) -> HttpResponse:
-        for _ in range(MAX_REDIRECTS + 1):
-            response = await self._exchange(request)
+    async def _follow(self, request: HttpRequest, body: RequestBody | None) -> HttpResponse:
+        for _ in range(self.settings.max_redirects + 1):
+            response = await self._exchange(request, body if request.body is not None else None)
             location = response.header("location") if response.code in _REDIRECTS else None
-            if location is None:
+            if location is None or not self.settings.max_redirects:
                 return response
             request = _redirected(request, response.code, location)
-        raise HttpError(f"{_target(request)}: more than {MAX_REDIRECTS} redirects")
+        raise HttpError(f"{_target(request)}: more than {self.settings.max_redirects} redirects", True)
 
-    async def _exchange(self, request: HttpRequest) -> HttpResponse:
+    async def _exchange(self, request: HttpRequest, body: RequestBody | None) -> HttpResponse:
         headers = Headers()
         for name, value in request.headers:
             headers.addRawHeader(name, value)
         if not headers.hasHeader(b"user-agent"):
             headers.setRawHeaders(b"user-agent", [self.settings.user_agent])
-        producer = RequestBody(request.body) if request.body is not None else None
         url, authorization = _split_credentials(request.url)
         if authorization is not None and not headers.hasHeader(b"authorization"):
             headers.setRawHeaders(b"authorization", [authorization])
         try:
-            reply = await self._agent.request(request.method, url, headers, cast("IBodyProducer | None", producer))
+            reply = await self._agent.request(request.method, url, headers, cast("IBodyProducer | None", body))
             response = cast("ResponseShape", reply)
-            body = await read_body(response, self.settings.max_response)
+            received = await read_body(response, self.settings.max_response)
         except (CancelledError, ValueError):
             raise
         except Exception as error:
-            if isinstance(error, ResponseFailed) and error.reasons[0].check(CancelledError):
-                raise CancelledError from None  # how twisted.web tells that its Deferred was cancelled
-            raise HttpError(f"{_target(request)}: {describe(error)}") from error
+            was_sent = body.is_written if body is not None else not isinstance(error, _NOT_CONNECTED)
+            raise HttpError(f"{_target(request)}: {describe(error)}", was_sent) from error
         pairs = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, values in response.headers.getAllRawHeaders()
@@ -220,7 +248,7 @@ class HttpClient:
         ]
         if isinstance(response.length, int):  # twisted.web keeps the headers of the connection to itself
             pairs.append(("Content-Length", str(response.length)))
-        return HttpResponse(response.code, pairs, body)
+        return HttpResponse(response.code, pairs, received)
 
 
 def clean_url(url: str) -> str:
@@ -306,4 +334,6 @@ def describe(error: BaseException) -> str:
             return f"TLS failed: {causes or 'the connection ended'}"
         case ConnectError() | DNSLookupError():
             return f"cannot connect: {error}"
+        case PrivateAddress():
+            return str(error)
     return f"{type(error).__name__}: {error}"

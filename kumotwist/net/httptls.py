@@ -23,6 +23,8 @@ from twisted.web.client import URI
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from kumotwist.net.publicaddress import PublicEndpoint
+
 #: Endpoints kept; a policy that speaks to more hosts than this only pays for new contexts.
 CAPACITY: Final = 256
 #: Seconds for one TCP connection to come about; the request's time-out bounds the whole.
@@ -35,12 +37,13 @@ class Endpoints:
     """Endpoints by scheme, host and port, shared by all clients with the same trust.
 
     `trust_root` is an authority, None for the platform's. With `verify` off any certificate
-    is taken.
+    is taken. Without `allow_private` only public addresses are connected to.
     """
 
     reactor: Any  # what HostnameEndpoint asks for: time, TCP and name resolution
     verify: bool = True
     trust_root: Certificate | None = None
+    allow_private: bool = True
     _kept: OrderedDict[tuple[bytes, bytes, int], IStreamClientEndpoint] = field(factory=OrderedDict, init=False)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
@@ -55,7 +58,8 @@ class Endpoints:
 
     def _make(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii")
-        plain = cast("IStreamClientEndpoint", HostnameEndpoint(self.reactor, host, uri.port, timeout=CONNECT_TIMEOUT))
+        make = HostnameEndpoint if self.allow_private else PublicEndpoint
+        plain = cast("IStreamClientEndpoint", make(self.reactor, host, uri.port, timeout=CONNECT_TIMEOUT))
         if uri.scheme != b"https":
             return plain
         creator = optionsForClientTLS(host, self.trust_root) if self.verify else _AnyCertificate(host)

@@ -35,6 +35,9 @@ TTL: Final = 300.0
 JITTER: Final = 0.1
 #: Seconds a failure is remembered, and between refreshes that fail.
 NEGATIVE_TTL: Final = 5.0
+#: Seconds between two reads that are asked for because a value was refused: many sessions hear
+#: the refusal at once, and one read serves them all.
+MIN_REREAD: Final = 1.0
 #: Seconds a value may outlive its last refresh: the default `max_age` of a
 #: message, after which no mail accepted before the outage is left.
 MAX_STALE: Final = 604800.0
@@ -47,6 +50,7 @@ class _Entry:
     value: JsonObject = field(repr=False)
     refresh_at: float
     expires_at: float
+    read_at: float
 
 
 @define(eq=False)
@@ -78,6 +82,15 @@ class SecretCache:
             raise SecretUnavailable(str(failure), failure.permanent)
         return await self._flight.run(key, lambda: self._fetch(key, read))
 
+    def expire(self, key: Hashable) -> None:
+        """Have the next `get` wait for a fresh value: the one we have was refused. Not oftener than MIN_REREAD.
+
+        Should the source be out of reach then, the old value is gone: it was of no use.
+        """
+        entry = self._entries.get(key)
+        if entry is not None and self.clock.seconds() - entry.read_at >= MIN_REREAD:
+            del self._entries[key]
+
     async def _refresh(self, key: Hashable, read: Callable[[], Awaitable[JsonObject]]) -> None:
         try:
             await self._flight.run(key, lambda: self._fetch(key, read))
@@ -94,7 +107,7 @@ class SecretCache:
             raise
         now = self.clock.seconds()
         fresh = self.ttl * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, protects nothing
-        _keep(self._entries, key, _Entry(value, now + fresh, now + max(fresh, MAX_STALE)))
+        _keep(self._entries, key, _Entry(value, now + fresh, now + max(fresh, MAX_STALE), now))
         self._failures.pop(key, None)
         return value
 

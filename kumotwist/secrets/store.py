@@ -21,7 +21,7 @@ from kumotwist.core.json import Json
 from kumotwist.net.blocking import ThreadReactor
 from kumotwist.net.tasks import Tasks
 from kumotwist.secrets.cache import TTL, SecretCache
-from kumotwist.secrets.connection import from_key
+from kumotwist.secrets.connection import VaultConnection, from_key
 from kumotwist.secrets.pool import VaultPool
 
 #: Octets of a key file: certificates with long chains take tens of KiB; this keeps a wrong path from eating memory.
@@ -64,6 +64,12 @@ class KeyStore:
             case VaultKey():
                 return await self._from_vault(source)
 
+    async def refresh(self, source: KeySource) -> bytes:
+        """The secret read anew; Vault is asked again unless it was within the last second."""
+        if isinstance(source, VaultKey):
+            self._cache.expire(self._key(source))
+        return await self.load(source)
+
     async def close(self) -> None:
         """Let go of the Vault sessions and their threads."""
         await self._vault.close()
@@ -82,10 +88,12 @@ class KeyStore:
         except PolicyError as error:
             raise SecretUnavailable(f"event {source.event_name} gave no key: {error}") from error
 
-    async def _from_vault(self, source: VaultKey) -> bytes:
+    def _key(self, source: VaultKey) -> tuple[VaultConnection, str, str, int]:
         connection = from_key(source, self.environ)
-        mount, path, version = source.vault_mount, source.vault_path, source.vault_kv_version
-        key = (connection, mount, path, version)
+        return (connection, source.vault_mount, source.vault_path, source.vault_kv_version)
+
+    async def _from_vault(self, source: VaultKey) -> bytes:
+        key = connection, mount, path, version = self._key(source)
         fields = await self._cache.get(key, lambda: self._vault.read(connection, mount, path, version))
         value = fields.get(source.vault_key)
         place = f"Vault secret {mount}/{path} at {connection.place}"

@@ -42,6 +42,7 @@ from kumotwist.lua.policy import Policy, PolicyServices
 from kumotwist.net.clock import sleep
 from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
+from kumotwist.net.http import HttpTransports
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls
@@ -151,7 +152,8 @@ class Worker:
         self._close_last("background work", tasks.close)
 
         # The way out.
-        channels = Channels(resolver, keys, policy, reactor, reactor, hostname)
+        channels = Channels(resolver, keys, policy, reactor, reactor, hostname, HttpTransports(reactor))
+        self._close_last("the channels", channels.close)
 
         def channel_for(protocol: Protocol) -> Channel:
             return generator if isinstance(protocol, GeneratorProtocol) else channels.channel_for(protocol)

@@ -15,6 +15,7 @@ from kumotwist.core.interfaces import OpenRequest
 from kumotwist.core.message import Message
 from kumotwist.egress.registry import Channels
 from kumotwist.net.dns import StaticResolver
+from kumotwist.net.http import HttpTransports
 from kumotwist.net.tls_client import ClientTls
 from kumotwist.net.zone import parse_zone
 
@@ -23,11 +24,23 @@ NOBODY = Cidrs()
 
 
 class FakeKeys:
-    """Keeps the contract of KeyLoader for literal keys; every other source has nothing."""
+    """Keeps the contract of KeyLoader for literal keys; every other source has nothing.
+
+    `current` has keys by their literal value that were rotated: it is what the store says now.
+    """
+
+    def __init__(self):
+        self.current = {}
+        self.cached = {}
+
+    async def refresh(self, source):
+        self.cached.clear()
+        return await self.load(source)
 
     async def load(self, source):
         if isinstance(source, LiteralKey):
-            return source.key_data
+            now = self.current.get(source.key_data, source.key_data)
+            return self.cached.setdefault(source.key_data, now)
         name = source.path if isinstance(source, FileKey) else getattr(source, "event_name", "?")
         raise SecretUnavailable(f"{name}: no such secret", permanent=isinstance(source, EventKey))
 
@@ -66,14 +79,15 @@ class FakeLua:
         return self.connection
 
 
-def make_channels(reactor, zone="", lua=None, roots=(), clock=None):
+def make_channels(reactor, zone="", lua=None, roots=(), clock=None, keys=None, http=None):
     return Channels(
         StaticResolver(parse_zone(zone)),
-        FakeKeys(),
+        keys or FakeKeys(),
         lua or FakeLua(),
         clock or reactor,
         reactor,
         "me.test",
+        http or HttpTransports(reactor),
         ClientTls(roots),
     )
 

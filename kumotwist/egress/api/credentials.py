@@ -1,0 +1,58 @@
+"""Credentials of a channel: secrets by name, read for each request, and renewed when a provider refuses them.
+
+Public: `Credentials`, `KeyCredentials`. What can go wrong: SecretUnavailable,
+which never has a value in its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import define, field
+
+from kumotwist.config.keysource import KeySource
+from kumotwist.core.errors import SecretUnavailable
+from kumotwist.core.interfaces import KeyLoader
+
+
+class Credentials(Protocol):
+    """What a channel shows to prove who we are."""
+
+    async def get(self) -> Mapping[str, str]:
+        """The secrets by name, from memory as a rule. Raises SecretUnavailable."""
+        ...
+
+    async def renew(self) -> bool:
+        """They were refused: read them anew. Whether they have changed. Raises SecretUnavailable."""
+        ...
+
+
+@define(eq=False)
+class KeyCredentials:
+    """Secrets as key sources give them."""
+
+    keys: KeyLoader
+    sources: Mapping[str, KeySource]
+    _used: Mapping[str, str] = field(factory=dict, init=False, repr=False)
+
+    async def get(self) -> Mapping[str, str]:
+        """The secrets, white space around them cut: files end in a line break."""
+        self._used = {name: _text(name, await self.keys.load(source)) for name, source in self.sources.items()}
+        return self._used
+
+    async def renew(self) -> bool:
+        """Read past every cache."""
+        before = self._used
+        self._used = {name: _text(name, await self.keys.refresh(source)) for name, source in self.sources.items()}
+        return self._used != before
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        text = value.decode().strip()
+    except UnicodeDecodeError:
+        raise SecretUnavailable(f"{name} is not UTF-8 text", permanent=True) from None
+    if not text:
+        raise SecretUnavailable(f"{name} is empty", permanent=True)
+    return text

@@ -1,0 +1,128 @@
+"""Judging replies: from a provider's status, code and text to outcomes.
+
+A provider's module lists its `Rule`s, most particular first; what none of them
+covers falls to the rules that hold for every HTTP API (`COMMON`). The same list
+makes the error table in the docs.
+
+Public: `Fault`, `Rule`, `COMMON`, `Judge`. Nothing can go wrong: what is not
+known is judged by its status alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from attrs import field, frozen
+
+from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
+from kumotwist.core.receipt import MAX_TEXT, printable
+from kumotwist.core.response import Response
+from kumotwist.egress.api.retryafter import retry_after
+from kumotwist.net.http import HttpResponse
+
+#: Seconds to rest after 429 without a hint: most limits are per second, some per minute. Ours.
+THROTTLE_REST: Final = 10.0
+
+
+class Fault(enum.Enum):
+    """Whose fault a refusal is, which decides what happens next."""
+
+    #: Tried again with the usual delay.
+    TRANSIENT = "transient"
+    #: This message or recipient will never be taken: bounced.
+    PERMANENT = "permanent"
+    #: Too fast: everything waits as long as the provider says.
+    THROTTLED = "throttled"
+    #: Our account, key or balance: everything waits, nothing is charged or bounced.
+    ACCOUNT = "account"
+    #: The address is gone for good: bounced, and told to the application.
+    DEAD = "dead"
+
+
+@frozen
+class Rule:
+    """`statuses` (none: any), the provider's own `code` (none: any) and a part of its text (none: any) make a fault."""
+
+    fault: Fault
+    statuses: tuple[int, ...] = ()
+    code: str | None = None
+    says: str | None = None
+    meaning: str = field(default="", kw_only=True)
+
+    def covers(self, status: int, code: str | None, text: str) -> bool:
+        """Whether the rule is about this reply."""
+        return (
+            (not self.statuses or status in self.statuses)
+            and (self.code is None or self.code == code)
+            and (self.says is None or self.says.lower() in text.lower())
+        )
+
+
+#: What holds for every HTTP API; a status of 5yz that is not here is transient, any other permanent.
+COMMON: Final = (
+    Rule(Fault.THROTTLED, (429,), meaning="too many requests"),
+    Rule(Fault.ACCOUNT, (401, 402, 403), meaning="our key, account or balance"),
+    Rule(Fault.TRANSIENT, (408, 425), meaning="the provider was not ready"),
+)
+
+_SCOPES: Final = {Fault.THROTTLED: Scope.SOURCE, Fault.ACCOUNT: Scope.SOURCE}
+#: The SMTP reply code that stands for a fault in records (RFC 5321 s4.2; 421 for what concerns all messages).
+_CODES: Final = {
+    Fault.TRANSIENT: 451,
+    Fault.PERMANENT: 550,
+    Fault.THROTTLED: 421,
+    Fault.ACCOUNT: 421,
+    Fault.DEAD: 550,
+}
+
+
+@frozen(eq=False)
+class Judge:
+    """Makes outcomes in a provider's name. `rest` is for faults of the account; `now` gives Unix seconds."""
+
+    peer: Peer
+    rules: Sequence[Rule]
+    rest: float
+    now: Callable[[], float]
+
+    def delivered(self, reply: HttpResponse, remote_id: str | None, text: str = "", parts: int = 1) -> Outcome:
+        """It was taken; `text` goes into the record behind the status."""
+        content = printable(f"{_status(reply)}: {text or remote_id or ''}".removesuffix(": "), MAX_TEXT)
+        code = reply.code if 200 <= reply.code < 300 else 200
+        return Outcome(
+            Verdict.DELIVERED, Response(code, content), Scope.MESSAGE, self.peer, remote_id=remote_id, parts=parts
+        )
+
+    def refused(self, reply: HttpResponse, text: str, code: str | None = None, hint: float | None = None) -> Outcome:
+        """It was not. `code` is the provider's own, `hint` seconds to wait that its body told."""
+        fault = self.fault(reply.code, code, text)
+        wait = hint if hint is not None else retry_after(reply, self.now())
+        if wait is None and fault in _SCOPES:
+            wait = self.rest if fault is Fault.ACCOUNT else THROTTLE_REST
+        said = f"{code} {text}" if code is not None and code not in text else text
+        return self.outcome(fault, f"{_status(reply)}: {said}".removesuffix(": "), wait)
+
+    def outcome(self, fault: Fault, text: str, wait: float | None = None) -> Outcome:
+        """The outcome of a fault that is known."""
+        verdict = Verdict.PERMANENT if fault in (Fault.PERMANENT, Fault.DEAD) else Verdict.TRANSIENT
+        return Outcome(
+            verdict,
+            Response(_CODES[fault], printable(text, MAX_TEXT)),
+            _SCOPES.get(fault, Scope.MESSAGE),
+            self.peer,
+            wait,
+            is_address_dead=fault is Fault.DEAD,
+        )
+
+    def fault(self, status: int, code: str | None, text: str) -> Fault:
+        """The first rule that covers the reply, the provider's before the common ones."""
+        for rule in (*self.rules, *COMMON):
+            if rule.covers(status, code, text):
+                return rule.fault
+        return Fault.TRANSIENT if status >= 500 or status < 400 else Fault.PERMANENT
+
+
+def _status(reply: HttpResponse) -> str:
+    return f"{reply.code} {reply.reason}" if reply.reason else str(reply.code)

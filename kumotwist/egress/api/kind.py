@@ -1,0 +1,75 @@
+"""The maker of an API's channels: what a provider's module adds to is its name, options and dialect.
+
+Public: `ApiKind`. What can go wrong: ConfigError for a `base_url` that is none.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from kumotwist.core.errors import ConfigError
+from kumotwist.core.outcome import Peer
+from kumotwist.core.stats import Sample
+from kumotwist.egress.api.credentials import Credentials, KeyCredentials
+from kumotwist.egress.api.dialect import Dialect
+from kumotwist.egress.api.judge import Judge, Rule
+from kumotwist.egress.api.options import ApiOptions
+from kumotwist.egress.api.session import ApiChannel, peer_of
+from kumotwist.egress.services import Services
+from kumotwist.net.http import HttpSettings, clean_url
+
+
+class ApiKind(ABC):
+    """Implements `egress.registry.ChannelKind`. A provider's kind says `options` and `dialect`."""
+
+    options: type[Any]
+    #: Whether `base_url` and what it redirects to may lead into private networks.
+    allow_private: bool = True
+    #: Redirects that are followed; an API has no reason to send its clients elsewhere.
+    max_redirects: int = 0
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    @abstractmethod
+    def dialect(self, options: Any, peer: Peer) -> Dialect:
+        """How the provider is spoken to with these options. Raises ConfigError."""
+
+    def judge(self, peer: Peer, rules: Sequence[Rule], options: ApiOptions) -> Judge:
+        """What judges its replies, by the provider's own rules first."""
+        return Judge(peer, rules, options.rest, self.services.clock.seconds)
+
+    def credentials(self, options: Any, dialect: Dialect) -> Credentials:  # noqa: ARG002
+        """Where its secrets come from; an API that deals in tokens has its own."""
+        return KeyCredentials(self.services.keys, dialect.secrets)
+
+    def make(self, protocol: ApiOptions) -> ApiChannel:
+        """The channel for one account. Raises ConfigError."""
+        name = self.options.channel
+        try:
+            clean_url(protocol.base_url)
+        except ValueError as error:
+            raise ConfigError(f"protocol.{name}: option 'base_url' is {error}") from None
+        if urlsplit(protocol.base_url).query:
+            raise ConfigError(f"protocol.{name}: option 'base_url' must not have a query")
+        peer = peer_of(name, protocol)
+        dialect = self.dialect(protocol, peer)
+        settings = HttpSettings(
+            timeout=protocol.timeout, allow_private=self.allow_private, max_redirects=self.max_redirects
+        )
+        return ApiChannel(
+            name,
+            protocol,
+            dialect,
+            self.credentials(protocol, dialect),
+            self.services.http.client(settings),
+            peer,
+            self.services.clock.seconds,
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """No numbers of its own."""
+        return ()

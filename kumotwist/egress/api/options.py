@@ -1,0 +1,27 @@
+"""The options that every channel over an HTTP API has.
+
+Public: `ApiOptions`. A provider's options class derives from it, names its own
+credentials, and gives `base_url` the provider's address as default.
+"""
+
+from __future__ import annotations
+
+from kumotwist.config.option import Duration, option, options
+from kumotwist.config.queue import OnUnknown
+
+
+@options
+class ApiOptions:
+    """Where the provider is and how patient we are with it."""
+
+    base_url: str = option("Where its API is: a region's, a proxy's, a test's.")
+    account: str = option("What we call the account in records and in the URLs for receipts.", default="main")
+    timeout: Duration = option("Bound on one request.", default=Duration(60.0))
+    on_unknown: OnUnknown = option(
+        "When a request was sent and no reply came: `Retry` risks a double, `Bounce` and `AssumeDelivered` a loss.",
+        default="Retry",
+    )
+    rest: Duration = option(
+        "How long all its messages wait after it refused our account (401, 402, 403), unless it says.",
+        default=Duration(300.0),
+    )

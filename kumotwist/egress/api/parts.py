@@ -1,0 +1,48 @@
+"""A message in parts, for providers that take no MIME.
+
+Whom it goes to is the envelope's word alone: an address in To or Cc that the
+envelope lacks would get it a second time. The headers only lend a recipient its name.
+
+Public: `parts_of`, `sender_of`, `named`, `lost`, `base64`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from kumotwist.core.message import Message
+from kumotwist.egress.api.dialect import Refused, Target
+from kumotwist.egress.api.judge import Fault, Judge
+from kumotwist.proto.mime.addresses import Address
+from kumotwist.proto.mime.losses import NotRepresentable, in_words
+from kumotwist.proto.mime.parts import Decomposed, decompose
+
+
+def parts_of(message: Message, targets: tuple[Target, ...], judge: Judge) -> Decomposed | Refused:
+    """The parts, or why this message cannot go this way: a permanent refusal of all `targets`."""
+    found = decompose(message.body or b"")
+    if isinstance(found, NotRepresentable):
+        return Refused(targets, judge.outcome(Fault.PERMANENT, f"not representable: {found.reason}"))
+    return found
+
+
+def sender_of(message: Message, parts: Decomposed) -> Address:
+    """Who it is from: the first From, else the envelope's sender."""
+    return parts.from_[0] if parts.from_ else Address("", message.sender.email)
+
+
+def named(email: str, parts: Decomposed) -> Address:
+    """A recipient with the name that To or Cc gives it, if any."""
+    lowered = email.lower()
+    found = next((one for one in (*parts.to, *parts.cc) if one.email.lower() == lowered), None)
+    return Address(found.name if found is not None else "", email)
+
+
+def lost(parts: Decomposed) -> str:
+    """What the way costs the message, for its Delivery record; "" when nothing."""
+    return f"lost: {in_words(parts.losses)}" if parts.losses else ""
+
+
+def base64(data: bytes) -> str:
+    """As JSON APIs want files."""
+    return b64encode(data).decode("ascii")

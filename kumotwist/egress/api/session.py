@@ -1,0 +1,191 @@
+"""Sessions over an HTTP API: each call sent, each reply judged, every recipient accounted for.
+
+The connection itself belongs to the HTTP client's pool; a session is the right
+to have one request under way. It connects by making sure that the credentials
+can be had.
+
+Public: `ApiSession`, `ApiChannel`. What can go wrong is an outcome: no
+connection (transient, ends the session), no reply to a request that was sent
+(`on_unknown`), secrets that cannot be had (the source rests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from kumotwist.core.errors import ConnectFailed, SecretUnavailable, SessionEnded
+from kumotwist.core.interfaces import OpenRequest
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
+from kumotwist.core.receipt import MAX_TEXT, printable
+from kumotwist.core.response import INTERNAL_PREFIX, Response
+from kumotwist.egress.api.credentials import Credentials
+from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target
+from kumotwist.egress.api.options import ApiOptions
+from kumotwist.net.http import HttpClient, HttpError, HttpResponse
+
+log: Final = Logger()
+
+#: The one status after which other credentials may help (RFC 9110 s15.5.2).
+_UNAUTHORIZED: Final = 401
+
+
+@frozen(eq=False)
+class ApiChannel:
+    """Implements `core.interfaces.Channel` for one account of a provider; `name` is the protocol's."""
+
+    name: str
+    options: ApiOptions
+    dialect: Dialect
+    credentials: Credentials
+    client: HttpClient
+    peer: Peer
+    now: Callable[[], float]
+
+    delivers_at_once: bool = False
+
+    @property
+    def protocol_name(self) -> str:
+        """The name that policies write."""
+        return self.name
+
+    async def site_name(self, domain: str) -> str:  # noqa: ARG002
+        """The provider's host, whatever the recipient's domain: its limits hold for all of them together."""
+        return self.peer.name
+
+    def open(self, request: OpenRequest) -> ApiSession:  # noqa: ARG002
+        """A session that is not yet connected."""
+        return ApiSession(self)
+
+
+class ApiSession:
+    """Implements `core.interfaces.Session`; connects once, a new session starts afresh."""
+
+    min_batch: int = 1
+    batch_latency: float = 0.0
+
+    def __init__(self, channel: ApiChannel) -> None:
+        self._channel = channel
+        self.is_connected = False
+        self._has_connected = False
+
+    @property
+    def max_batch(self) -> int:
+        """As many messages as the provider takes in one request."""
+        return self._channel.dialect.max_batch
+
+    async def connect(self) -> None:
+        """Make sure of the credentials. Raises ConnectFailed, SessionEnded the second time."""
+        if self._has_connected:
+            raise SessionEnded("a session over an HTTP API connects once")
+        self._has_connected = True
+        try:
+            await self._channel.credentials.get()
+        except SecretUnavailable as error:
+            raise ConnectFailed(self._without_secret(error)) from None
+        self.is_connected = True
+
+    async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
+        """Send what the dialect plans, one call after another; what ends the session ends the rest, too."""
+        rows: list[list[Outcome | None]] = [[None] * len(message.recipients) for message in batch]
+        end: Outcome | None = None
+        try:
+            for step in self._channel.dialect.plan(batch, self._channel.now()):
+                if isinstance(step, Refused):
+                    outcomes: Sequence[Outcome] = [step.outcome] * len(step.targets)
+                elif end is not None:
+                    outcomes = [end] * len(step.targets)
+                else:
+                    outcomes = await self._perform(step)
+                    end = next((one for one in outcomes if one.scope in (Scope.SESSION, Scope.SOURCE)), None)
+                _enter(rows, step.targets, outcomes)
+        except CancelledError:
+            self.is_connected = False
+            raise
+        if end is not None and end.scope is Scope.SESSION:
+            self.is_connected = False
+        forgotten = self._transient("the channel made no request for this recipient")
+        return [[forgotten if one is None else one for one in row] for row in rows]
+
+    async def close(self) -> None:
+        """Nothing of our own to close; the pool closes what is idle."""
+        self.is_connected = False
+
+    async def _perform(self, call: Call) -> Sequence[Outcome]:
+        """Send a call, once more with new credentials if they were refused and there are any."""
+        channel = self._channel
+        try:
+            secrets = await channel.credentials.get()
+            for is_last in (False, True):
+                request = channel.dialect.authorize(call.request, secrets, channel.now())
+                reply = await channel.client.send(request)
+                if reply.code != _UNAUTHORIZED or is_last or not await channel.credentials.renew():
+                    break
+                secrets = await channel.credentials.get()
+        except SecretUnavailable as error:
+            return [self._without_secret(error)] * len(call.targets)
+        except HttpError as error:
+            return [self._without_reply(error, call)] * len(call.targets)
+        except ValueError as error:
+            problem = f"{INTERNAL_PREFIX}this cannot be sent: {error}"
+            outcome = Outcome(
+                Verdict.PERMANENT, Response(550, printable(problem, MAX_TEXT)), Scope.MESSAGE, channel.peer
+            )
+            return [outcome] * len(call.targets)
+        return self._judged(call, reply)
+
+    def _judged(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
+        """What the dialect makes of a reply; one that it cannot read leaves the message where it is."""
+        try:
+            return self._channel.dialect.classify(call, reply)
+        except (ValueError, TypeError, KeyError, LookupError, AttributeError):
+            log.failure("a reply of {name} cannot be read", name=self._channel.name)
+            if 200 <= reply.code < 300:
+                return [self._unknown("a reply that cannot be read", call)] * len(call.targets)
+            return [self._transient(f"{reply.code} and a reply that cannot be read")] * len(call.targets)
+
+    def _without_secret(self, error: SecretUnavailable) -> Outcome:
+        channel = self._channel
+        text = f"{INTERNAL_PREFIX}{channel.name} credentials: {error}"
+        rest = channel.options.rest if error.permanent else None
+        return Outcome(
+            Verdict.TRANSIENT, Response(421, printable(text, MAX_TEXT)), Scope.SOURCE, channel.peer, rest or 30.0
+        )
+
+    def _without_reply(self, error: HttpError, call: Call) -> Outcome:
+        if error.was_sent:
+            return self._unknown(str(error), call)
+        return evolve(self._transient(str(error)), scope=Scope.SESSION)
+
+    def _unknown(self, text: str, call: Call) -> Outcome:
+        """The request was sent whole; what became of it is not known."""
+        peer, choice = self._channel.peer, self._channel.options.on_unknown
+        if call.is_idempotent:
+            return evolve(self._transient(f"{text}; asked again with the same key"), scope=Scope.SESSION)
+        said = printable(f"{INTERNAL_PREFIX}unknown whether it was taken: {text}", MAX_TEXT)
+        if choice == "AssumeDelivered":
+            return Outcome(Verdict.DELIVERED, Response(200, said), Scope.MESSAGE, peer, is_ambiguous=True)
+        if choice == "Bounce":
+            return Outcome(Verdict.PERMANENT, Response(550, said), Scope.MESSAGE, peer, is_ambiguous=True)
+        return Outcome(Verdict.TRANSIENT, Response(451, said), Scope.SESSION, peer, is_ambiguous=True)
+
+    def _transient(self, text: str) -> Outcome:
+        response = Response(451, printable(f"{INTERNAL_PREFIX}{text}", MAX_TEXT))
+        return Outcome(Verdict.TRANSIENT, response, Scope.MESSAGE, self._channel.peer)
+
+
+def peer_of(name: str, options: ApiOptions) -> Peer:
+    """Who answers, for records: the host of the API."""
+    host = urlsplit(options.base_url).netloc.rpartition("@")[2]
+    return Peer(host, host, "HTTP", channel=name, account=options.account)
+
+
+def _enter(rows: list[list[Outcome | None]], targets: Sequence[Target], outcomes: Sequence[Outcome]) -> None:
+    for (message, recipient), outcome in zip(targets, outcomes, strict=False):
+        rows[message][recipient] = outcome

@@ -1,0 +1,1 @@
+"""E-mail providers by their HTTP APIs, one file a provider."""

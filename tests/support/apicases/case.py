@@ -1,0 +1,84 @@
+"""What the contract suite has to know of a provider: how it says yes, and each kind of no.
+
+A provider's case stands in a file of its own beside this one and is listed in
+`tests/contract/test_api_channels.py`.
+
+Public: `ApiCase`, `Said`, `schema`, `as_json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+from attrs import field, frozen
+from support.webpeer import Seen
+
+from kumotwist.config.keysource import LiteralKey
+
+SECRET = "key-of-the-test"
+_SCHEMAS = Path(__file__).parents[1] / "openapi"
+
+
+@frozen
+class Said:
+    """A reply of the provider's."""
+
+    code: int
+    body: object = b""
+    headers: Mapping[str, str] = field(factory=dict)
+
+    @property
+    def octets(self) -> bytes:
+        """The body as it goes over the wire."""
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+@frozen(kw_only=True)
+class ApiCase:
+    """One provider. `check` fails for a request that its documents do not allow or that lacks our id."""
+
+    name: str
+    #: The options for a `base_url` and an API key.
+    options: Callable[[str, LiteralKey], object]
+    path: str
+    accepted: Said
+    remote_id: str | None
+    #: Refusals of the message, for good.
+    permanent: Sequence[Said]
+    #: Refusals of our account beyond 401, 402 and 403.
+    account: Sequence[Said] = ()
+    #: Other passing faults beyond 500 and 503.
+    transient: Sequence[Said] = ()
+    #: Throttling beyond 429 with headers, and the seconds to wait.
+    throttled: Sequence[tuple[Said, float]] = ()
+    #: `seen` and the spool id in hexadecimal.
+    check: Callable[[Seen, str], None]
+    #: The credentials as they stand in a request, for a given key.
+    shows: Callable[[Seen, str], bool]
+    #: Recipients and body of the message to send, where the defaults do not fit.
+    recipients: Sequence[str] = ("to@dest.test",)
+    body: bytes = b"From: Ann <ann@src.test>\r\nTo: to@dest.test\r\nSubject: hello\r\n\r\nbody\r\n"
+    meta: Mapping[str, Any] = field(factory=dict)
+    #: Whether the provider knows a request again by a key that we give it.
+    is_idempotent: bool = False
+
+
+def as_json(seen: Seen) -> Any:
+    """The request's body, which has to be JSON."""
+    assert (seen.header("content-type") or "").startswith("application/json")
+    return json.loads(seen.body)
+
+
+@cache
+def schema(file: str, *path: str) -> Any:
+    """A validator for the part at `path` of a vendor's document in `tests/support/openapi`."""
+    document = json.loads((_SCHEMAS / file).read_text())
+    part = document
+    for step in path:
+        part = part[step]
+    return jsonschema_rs.validator_for({**part, "components": document.get("components", {})})
