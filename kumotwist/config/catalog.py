@@ -12,6 +12,7 @@ from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceCon
 from kumotwist.config.library import HttpClientConfig, MemoizeConfig
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig, TraceHeaders
 from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, QueueConfig, SmtpProtocol
+from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
 from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
 from kumotwist.config.spool import SpoolConfig
@@ -27,6 +28,7 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.make_egress_path": PathConfig,
     "kumo.configure_local_logs": LocalLogConfig,
     "kumo.configure_log_hook": LogHookConfig,
+    "kumo.configure_receipts": ReceiptsConfig,
     "kumo.aaa.configure_acct_log": AcctLogConfig,
     "kumo.dns.configure_resolver": ResolverConfig,
     "kumo.http.build_client": HttpClientConfig,

@@ -15,10 +15,10 @@ from typing import Any, Final, Protocol
 
 from kumotwist.config.queue import Protocol as QueueProtocol
 from kumotwist.core.errors import ConfigError
-from kumotwist.core.interfaces import Channel, KeyLoader, LuaConnector
+from kumotwist.core.interfaces import Channel, KeyLoader, LuaConnector, ReceiptSink
 from kumotwist.core.stats import Sample
 from kumotwist.egress.protocols import load
-from kumotwist.egress.services import Reactor, Services
+from kumotwist.egress.services import NoReceipts, Reactor, Services
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
 from kumotwist.net.http import HttpTransports
@@ -58,8 +58,12 @@ class Channels:
         hostname: str,
         http: HttpTransports,
         tls: ClientTls | None = None,
+        receipts: ReceiptSink | None = None,
     ) -> None:
-        """`hostname` is said in EHLO where nothing else is configured; `tls` trusts the platform's roots by default."""
+        """`hostname` is said in EHLO where nothing else is configured; `tls` trusts the platform's roots by default.
+
+        `receipts` takes what comes back over a channel's own connections.
+        """
         self._services = Services(
             resolver=resolver,
             keys=keys,
@@ -69,6 +73,7 @@ class Channels:
             hostname=hostname,
             tls=tls or ClientTls(),
             http=http,
+            receipts=receipts or NoReceipts(),
         )
         self._kinds: dict[type, ChannelKind] = {}
         self._channels: dict[QueueProtocol, Channel] = {}

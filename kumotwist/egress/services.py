@@ -1,17 +1,18 @@
 """What every channel may use, in one value.
 
-Built once by `egress.registry`. Public: `Services`, `Reactor`.
+Built once by `egress.registry`. Public: `Services`, `Reactor`, `NoReceipts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from attrs import frozen
 from twisted.python.threadpool import ThreadPool
 
-from kumotwist.core.interfaces import KeyLoader, LuaConnector
+from kumotwist.core.interfaces import KeyLoader, LuaConnector, ReceiptSink
+from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
 from kumotwist.net.http import HttpTransports
@@ -30,6 +31,13 @@ class Reactor(Protocol):
     def callFromThread(self, callable: Callable[..., object], *args: object) -> None: ...  # noqa: A002
 
 
+class NoReceipts:
+    """A sink for where nobody keeps a ledger: tools and tests."""
+
+    async def receive(self, events: Sequence[ReceiptEvent]) -> None:
+        """Pass them over."""
+
+
 @frozen(kw_only=True)
 class Services:
     """Handed to the maker of each channel. `hostname` is our name where none is configured."""
@@ -42,3 +50,4 @@ class Services:
     hostname: str
     tls: ClientTls
     http: HttpTransports
+    receipts: ReceiptSink

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig, TraceHeaders
 from kumotwist.config.queue import QueueConfig
+from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import LocalLogConfig, LogHookConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.config.structure import structure
@@ -119,6 +120,10 @@ class CoreLibrary:
     def configure_log_hook(self, params: object) -> None:
         """Make log records messages of their own, for webhooks and the like."""
         self._declared.configure_log_hook(self._declare(LogHookConfig, params, "kumo.configure_log_hook"))
+
+    def configure_receipts(self, params: object) -> None:
+        """Set how long hand-overs and receipts are remembered."""
+        self._declared.receipts = self._declare(ReceiptsConfig, params, "kumo.configure_receipts")
 
     def configure_accounting_db_path(self, path: object) -> None:
         """Accepted without effect: there is no accounting database; `kumo.aaa.configure_acct_log` has the events."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from attrs import define, field, frozen
 
 from kumotwist.config.listener import HttpListenerConfig, SmtpListenerConfig
+from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import LocalLogConfig, LogHookConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.core.errors import ConfigError
@@ -33,6 +34,7 @@ class Declarations:
     local_logs: list[LocalLogConfig] = field(factory=list)
     log_hooks: list[LogHookConfig] = field(factory=list)
     tasks: list[TaskDeclaration] = field(factory=list)
+    receipts: ReceiptsConfig = field(factory=ReceiptsConfig)
     config_monitor_globs: tuple[str, ...] | None = None
     diagnostic_log_filter: str | None = None
     accounting_db_path: str | None = None

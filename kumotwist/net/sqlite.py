@@ -180,6 +180,7 @@ class SqliteFile:
     def _connect(self) -> None:
         deadline = time.monotonic() + BUSY_PATIENCE
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
         except OSError as error:
             raise StateUnavailable(f"{self.path}: {error.strerror}") from error

@@ -44,6 +44,10 @@ _COUNTERS: Final = {
     "smtp_server_rejections": "how many Rejection records the service has made",
     "total_connection_count": "total number of connections ever made",
     "total_connections_denied": "total number of connections refused due to load shedding or concurrency limits",
+    "total_handovers": "how many messages were handed over with an id that receipts can refer to",
+    "total_handovers_lost": "how many of them could not be noted in the ledger",
+    "total_receipts_received": "how many receipts have come in",
+    "total_receipts_repeated": "how many receipts have come in that were there before",
     "total_receipts": "how many Receipt records have been written",
     "total_messages_received": "total number of messages ever received",
 }
@@ -84,6 +88,7 @@ _SHARED: Final = {
     "disk_free_inodes": "inodes available in a monitored place",
     "disk_free_inodes_percent": "share of inodes available in a monitored place",
     "disk_free_percent": "share of octets available in a monitored place",
+    "receipts_waiting": "number of receipts whose message is not known yet",
     "memory_low_thresh": "low memory threshold in octets",
 }
 _HISTOGRAMS: Final = {

@@ -35,6 +35,10 @@ from kumotwist.records.totals import Totals
 log: Final = Logger()
 
 
+def _ignore(_: Record) -> None:
+    """Nobody keeps a ledger."""
+
+
 @define(eq=False)
 class RecordLog:
     """Local logs, hooks and totals of one worker."""
@@ -43,6 +47,7 @@ class RecordLog:
     _journals: dict[RecordType, tuple[LocalLog, ...]]
     _hooks: dict[RecordType, tuple[LogHook, ...]]
     _tasks: Tasks
+    _note_handover: Callable[[Record], None]
     _totals: Totals = field(factory=Totals, init=False)
 
     @classmethod
@@ -57,8 +62,11 @@ class RecordLog:
         new_id: Callable[[], SpoolId],
         nodeid: str,
         reactor: ReactorClock,
+        note_handover: Callable[[Record], None] = _ignore,
     ) -> RecordLog:
         """Set up logs and hooks; `inject` and `load_body` are first called with the first record.
+
+        `note_handover` is called with each record that has a provider's id.
 
         Raises ConfigError: two hooks of one name, an unusable directory, a bad
         template or record type.
@@ -75,11 +83,14 @@ class RecordLog:
             {kind: tuple([one for one in journals if one.wants(kind)]) for kind in RecordType},
             {kind: tuple([one for one in made_hooks if one.wants(kind)]) for kind in RecordType},
             tasks,
+            note_handover,
         )
 
     async def record(self, record: Record) -> None:
         """Count, log and offer one record; waits for full logs and for hooks that store messages."""
         self._totals.count(record)
+        if record.remote_id is not None:
+            self._note_handover(record)
         kind = record.type
         journals, hooks = self._journals[kind], self._hooks[kind]
         if not journals and not hooks:

@@ -44,12 +44,15 @@ from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
 from kumotwist.net.httpserver import HttpSite
+from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls
 from kumotwist.queue.manager import Manager
 from kumotwist.records.acct import open_acct_log
 from kumotwist.records.metrics import Metrics, merge
 from kumotwist.records.nodeid import node_id
+from kumotwist.records.receipts import tables as receipt_tables
+from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
 from kumotwist.secrets.store import KeyStore
 from kumotwist.service import lifecycle, listeners
@@ -63,6 +66,8 @@ from kumotwist.spool.shards import SpoolInUse, shards_of
 
 log: Final = Logger()
 
+#: The file in the state directory that workers share.
+STATE_FILE: Final = "state.sqlite"
 #: Seconds between two returns of unused shares of machine-wide limits.
 SWEEP_INTERVAL: Final = 1.0
 #: Seconds that a claim of the spool's shards is tried again: a predecessor that drains still holds them.
@@ -132,7 +137,10 @@ class Worker:
         ]
         house.drop_privileges()
 
-        # Spool and logs.
+        # What workers share, spool and logs.
+        state = await SqliteFile.open(Path(settings.state_dir) / STATE_FILE, reactor, receipt_tables.SCHEMA)
+        self._close_last("the state file", state.close)
+        desk = ReceiptDesk(state, declared.receipts, reactor, lambda record: recorder.record(record))
         store = opened = await self._open_store(_spool_directory(settings, declared))
         self._close_last("the spool", opened.close)
         recorder = RecordLog.open(
@@ -144,15 +152,17 @@ class Worker:
             new_id=ids,
             nodeid=node_id(Path(settings.state_dir), os.environ),
             reactor=reactor,
+            note_handover=desk.handovers.note,
         )
         self._close_last("the logs", recorder.close)
+        self._close_last("the receipts", desk.close)
         auditor = open_acct_log(acct_logs, reactor)
         self._close_last("the accounting log", auditor.close)
         self._close_last("the policy's own logs", policy.shutdown_logging)
         self._close_last("background work", tasks.close)
 
         # The way out.
-        channels = Channels(resolver, keys, policy, reactor, reactor, hostname, HttpTransports(reactor))
+        channels = Channels(resolver, keys, policy, reactor, reactor, hostname, HttpTransports(reactor), receipts=desk)
         self._close_last("the channels", channels.close)
 
         def channel_for(protocol: Protocol) -> Channel:
@@ -196,8 +206,9 @@ class Worker:
 
         # All is made: go.
         vitals = Vitals()
-        self._metrics = Metrics((policy, opened, recorder, queue, channels, gate, vitals, *smtp, *http))
+        self._metrics = Metrics((policy, opened, recorder, desk, queue, channels, gate, vitals, *smtp, *http))
         self._bump_epoch = policy.bump_epoch
+        desk.start()
         queue.start()
         gate.open()
         ports = [

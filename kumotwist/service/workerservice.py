@@ -16,7 +16,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from kumotwist.core.errors import ConfigError, PolicyError
+from kumotwist.core.errors import ConfigError, PolicyError, StateUnavailable
 from kumotwist.service import allocator, lifecycle
 from kumotwist.service.house import House
 from kumotwist.service.options import Settings
@@ -78,7 +78,7 @@ class WorkerService(Service):
             await self._worker.start()
         except CancelledError:
             log.info("stopped while starting")
-        except (ConfigError, PolicyError) as error:
+        except (ConfigError, PolicyError, StateUnavailable) as error:
             self._fail(str(error))
         except Exception as error:
             log.failure("the worker cannot start")

@@ -136,10 +136,12 @@ async def test_a_damaged_file_is_said_with_the_way_out(tmp_path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_directory_that_is_not_there(tmp_path):
-    """A clear line, not a traceback of sqlite's."""
-    with pytest.raises(StateUnavailable, match="No such file"):
-        await SqliteFile.open(tmp_path / "none" / "state.sqlite", reactor)
+async def test_a_directory_that_cannot_be(tmp_path):
+    """A missing directory is made; where that fails the operator reads a clear line, not a traceback."""
+    file = await SqliteFile.open(tmp_path / "made" / "here" / "state.sqlite", reactor)
+    await file.close()
+    with pytest.raises(StateUnavailable, match=r"File exists|Not a directory"):
+        await SqliteFile.open(tmp_path / "made" / "here" / "state.sqlite" / "below", reactor)
 
 
 @pytest_twisted.ensureDeferred
