@@ -18,11 +18,8 @@ from typing import Any, Final, Protocol, cast
 
 from attrs import frozen
 from h2 import events
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error, ProtocolError
-from h2.settings import SettingCodes, Settings
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
@@ -33,6 +30,7 @@ from zope.interface import implementer
 from kumotwist.core.errors import RemoteProtocolError
 from kumotwist.net.clock import Clock, DelayedCall
 from kumotwist.net.http import HttpResponse, describe
+from kumotwist.net.http2engine import Engine
 from kumotwist.net.http2frames import Goaway, GoawayFilter, code_name
 from kumotwist.net.http2stream import Exchange, Http2Request
 
@@ -84,7 +82,7 @@ class Http2Connection(WireProtocol):
         self._clock = clock
         self._authority = authority.encode("ascii")
         self._settings = settings
-        self._h2 = H2Connection(H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))
+        self._h2 = Engine(MAX_HEADER_LIST)
         self._filter = GoawayFilter()
         self._waiting: deque[Exchange] = deque()
         self._open: dict[int, Exchange] = {}
@@ -156,15 +154,6 @@ class Http2Connection(WireProtocol):
 
     def start(self) -> None:
         """TLS is up and the peer has chosen h2: begin."""
-        settings = Settings(
-            client=True,
-            initial_values={
-                SettingCodes.ENABLE_PUSH: 0,
-                SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
-            },
-        )
-        self._h2.local_settings = settings
-        self._h2.decoder.max_header_list_size = MAX_HEADER_LIST
         self._h2.initiate_connection()
         self._is_started = True
         self._heard = self._clock.seconds()
