@@ -28,6 +28,7 @@ bench: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python -m kumotwist.config.describe docs/reference/options.md
+	$(BIN)/python -m kumotwist.egress.describe docs/channels
 	$(BIN)/python -m kumotwist.lua.describe docs/reference
 
 clean:

@@ -1,7 +1,7 @@
 """The reference page of options, made from their declarations.
 
 Run as `python -m kumotwist.config.describe FILE`; `make docs` does.
-Public: `page`. Nothing can go wrong but writing the file.
+Public: `page`, `option_table`. Nothing can go wrong but writing the file.
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ def page() -> str:
 def _sections(level: str, classes: Mapping[str, type]) -> Iterator[str]:
     for name, cls in classes.items():
         summary = (cls.__doc__ or "").strip()
-        rows = [_row(field, hint) for field, hint in _fields(cls)]
-        table = ["| option | type | default | meaning |", "|---|---|---|---|", *rows, ""] if rows else []
-        yield "\n".join([f"{level} `{name}`\n", f"{summary}\n", *table])
+        yield "\n".join([f"{level} `{name}`\n", f"{summary}\n", option_table(cls)])
+
+
+def option_table(cls: type) -> str:
+    """A Markdown table of an options class, ending in a line break; "" when it has none."""
+    rows = [_row(field, hint) for field, hint in _fields(cls)]
+    return "\n".join(["| option | type | default | meaning |", "|---|---|---|---|", *rows, ""]) if rows else ""
 
 
 def _fields(cls: type) -> list[tuple[attrs.Attribute[Any], object]]:
