@@ -131,7 +131,7 @@ class Http2Connection(WireProtocol):
         """
         exchange = Exchange.of(request, self._authority, self._clock.seconds() + self._settings.timeout, self._given_up)
         if not self.is_usable:
-            exchange.fail(self.ending, is_ambiguous=False)
+            exchange.fail(self.ending, was_sent=False)
         else:
             self._waiting.append(exchange)
             self._pump()
@@ -274,7 +274,7 @@ class Http2Connection(WireProtocol):
         exchange.add(event.data)
         if exchange.size > self._settings.max_response:
             self._drop(exchange)
-            exchange.fail(f"the reply is larger than {self._settings.max_response} octets", is_ambiguous=True)
+            exchange.fail(f"the reply is larger than {self._settings.max_response} octets", was_sent=True)
 
     def _stream_ended(self, event: events.StreamEnded) -> None:
         exchange = self._open.get(event.stream_id)
@@ -288,7 +288,7 @@ class Http2Connection(WireProtocol):
         if exchange.code:
             exchange.succeed()
         else:
-            exchange.fail("the reply has no status", is_ambiguous=True)
+            exchange.fail("the reply has no status", was_sent=True)
 
     def _stream_reset(self, event: events.StreamReset) -> None:
         exchange = self._open.pop(event.stream_id, None)
@@ -311,7 +311,7 @@ class Http2Connection(WireProtocol):
         self._fail_waiting(text)
         for stream in [stream for stream in self._open if stream > goaway.last_stream]:
             self._held.pop(stream, None)
-            self._open.pop(stream).fail(text, is_ambiguous=False)
+            self._open.pop(stream).fail(text, was_sent=False)
 
     # -- endings ---------------------------------------------------------------------------------
 
@@ -327,12 +327,12 @@ class Http2Connection(WireProtocol):
         self._fail_waiting(self._trouble)
         under_way, self._open, self._held = self._open, {}, {}
         for exchange in under_way.values():
-            exchange.fail(text, is_ambiguous=True)
+            exchange.fail(text, was_sent=True)
 
     def _fail_waiting(self, text: str) -> None:
         waiting, self._waiting = self._waiting, deque()
         for exchange in waiting:
-            exchange.fail(text, is_ambiguous=False)
+            exchange.fail(text, was_sent=False)
 
     def _say_goodbye(self) -> None:
         if self.transport is None:
@@ -380,7 +380,7 @@ class Http2Connection(WireProtocol):
             is_begun = exchange.stream > 0
             self._drop(exchange)
             wait = "no reply" if is_begun else "no stream free"
-            exchange.fail(f"{wait} within {self._settings.timeout:g} s", is_ambiguous=is_begun)
+            exchange.fail(f"{wait} within {self._settings.timeout:g} s", was_sent=is_begun)
         if self._pinged is None and now - self._heard >= self._settings.ping_after and not self._is_over:
             self._pinged = now
             self._h2.ping(bytes(8))

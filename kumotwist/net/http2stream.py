@@ -24,14 +24,10 @@ _PATH: Final = re.compile(rb"/[!-~]*\Z")
 
 
 class StreamFailed(HttpError):
-    """No whole reply came. `is_ambiguous` when the peer may have acted on the request all the same.
+    """No whole reply came. `was_sent` when the peer may have acted on the request all the same.
 
     Without it the request surely was not processed and can be sent again as it is.
     """
-
-    def __init__(self, text: str, is_ambiguous: bool) -> None:
-        super().__init__(text)
-        self.is_ambiguous = is_ambiguous
 
 
 @frozen
@@ -104,11 +100,11 @@ class Exchange:
             pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.fields]
             self.done.callback(HttpResponse(self.code, pairs, b"".join(self._parts)))
 
-    def fail(self, text: str, is_ambiguous: bool) -> None:
+    def fail(self, text: str, was_sent: bool) -> None:
         """No reply will come; nothing when it is over already."""
         if not self.is_over:
             self.is_over = True
-            self.done.errback(StreamFailed(text, is_ambiguous))
+            self.done.errback(StreamFailed(text, was_sent))
 
 
 def _check(request: Http2Request) -> None:

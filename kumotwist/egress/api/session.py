@@ -4,7 +4,7 @@ The connection itself belongs to the HTTP client's pool; a session is the right
 to have one request under way. It connects by making sure that the credentials
 can be had.
 
-Public: `ApiSession`, `ApiChannel`. What can go wrong is an outcome: no
+Public: `ApiSession`, `ApiChannel`, `judged`, `enter`, `peer_of`. What can go wrong is an outcome: no
 connection (transient, ends the session), no reply to a request that was sent
 (`on_unknown`), secrets that cannot be had (the source rests).
 """
@@ -15,19 +15,18 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from kumotwist.core.errors import ConnectFailed, SecretUnavailable, SessionEnded
 from kumotwist.core.interfaces import OpenRequest
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
-from kumotwist.core.receipt import MAX_TEXT, printable
-from kumotwist.core.response import INTERNAL_PREFIX, Response
+from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target
 from kumotwist.egress.api.options import ApiOptions
+from kumotwist.egress.api.unanswered import Unanswered
 from kumotwist.net.http import HttpClient, HttpError, HttpResponse
 
 log: Final = Logger()
@@ -72,6 +71,7 @@ class ApiSession:
 
     def __init__(self, channel: ApiChannel) -> None:
         self._channel = channel
+        self._unanswered = Unanswered(channel.name, channel.options, channel.peer)
         self.is_connected = False
         self._has_connected = False
 
@@ -88,7 +88,7 @@ class ApiSession:
         try:
             await self._channel.credentials.get()
         except SecretUnavailable as error:
-            raise ConnectFailed(self._without_secret(error)) from None
+            raise ConnectFailed(self._unanswered.without_secret(error)) from None
         self.is_connected = True
 
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
@@ -104,13 +104,13 @@ class ApiSession:
                 else:
                     outcomes = await self._perform(step)
                     end = next((one for one in outcomes if one.scope in (Scope.SESSION, Scope.SOURCE)), None)
-                _enter(rows, step.targets, outcomes)
+                enter(rows, step.targets, outcomes)
         except CancelledError:
             self.is_connected = False
             raise
         if end is not None and end.scope is Scope.SESSION:
             self.is_connected = False
-        forgotten = self._transient("the channel made no request for this recipient")
+        forgotten = self._unanswered.transient("the channel made no request for this recipient")
         return [[forgotten if one is None else one for one in row] for row in rows]
 
     async def close(self) -> None:
@@ -129,55 +129,28 @@ class ApiSession:
                     break
                 secrets = await channel.credentials.get()
         except SecretUnavailable as error:
-            return [self._without_secret(error)] * len(call.targets)
+            return [self._unanswered.without_secret(error)] * len(call.targets)
         except HttpError as error:
-            return [self._without_reply(error, call)] * len(call.targets)
+            return [self._unanswered.without_reply(error, call.is_idempotent)] * len(call.targets)
         except ValueError as error:
-            problem = f"{INTERNAL_PREFIX}this cannot be sent: {error}"
-            outcome = Outcome(
-                Verdict.PERMANENT, Response(550, printable(problem, MAX_TEXT)), Scope.MESSAGE, channel.peer
-            )
-            return [outcome] * len(call.targets)
+            return [self._unanswered.impossible(error)] * len(call.targets)
         return self._judged(call, reply)
 
     def _judged(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
-        """What the dialect makes of a reply; one that it cannot read leaves the message where it is."""
-        try:
-            return self._channel.dialect.classify(call, reply)
-        except (ValueError, TypeError, KeyError, LookupError, AttributeError):
-            log.failure("a reply of {name} cannot be read", name=self._channel.name)
-            if 200 <= reply.code < 300:
-                return [self._unknown("a reply that cannot be read", call)] * len(call.targets)
-            return [self._transient(f"{reply.code} and a reply that cannot be read")] * len(call.targets)
+        return judged(self._channel.dialect, call, reply, self._unanswered)
 
-    def _without_secret(self, error: SecretUnavailable) -> Outcome:
-        channel = self._channel
-        text = f"{INTERNAL_PREFIX}{channel.name} credentials: {error}"
-        rest = channel.options.rest if error.permanent else None
-        return Outcome(
-            Verdict.TRANSIENT, Response(421, printable(text, MAX_TEXT)), Scope.SOURCE, channel.peer, rest or 30.0
-        )
 
-    def _without_reply(self, error: HttpError, call: Call) -> Outcome:
-        if error.was_sent:
-            return self._unknown(str(error), call)
-        return evolve(self._transient(str(error)), scope=Scope.SESSION)
-
-    def _unknown(self, text: str, call: Call) -> Outcome:
-        """The request was sent whole; what became of it is not known."""
-        peer, choice = self._channel.peer, self._channel.options.on_unknown
-        if call.is_idempotent:
-            return evolve(self._transient(f"{text}; asked again with the same key"), scope=Scope.SESSION)
-        said = printable(f"{INTERNAL_PREFIX}unknown whether it was taken: {text}", MAX_TEXT)
-        if choice == "AssumeDelivered":
-            return Outcome(Verdict.DELIVERED, Response(200, said), Scope.MESSAGE, peer, is_ambiguous=True)
-        if choice == "Bounce":
-            return Outcome(Verdict.PERMANENT, Response(550, said), Scope.MESSAGE, peer, is_ambiguous=True)
-        return Outcome(Verdict.TRANSIENT, Response(451, said), Scope.SESSION, peer, is_ambiguous=True)
-
-    def _transient(self, text: str) -> Outcome:
-        response = Response(451, printable(f"{INTERNAL_PREFIX}{text}", MAX_TEXT))
-        return Outcome(Verdict.TRANSIENT, response, Scope.MESSAGE, self._channel.peer)
+def judged(dialect: Dialect, call: Call, reply: HttpResponse, unanswered: Unanswered) -> Sequence[Outcome]:
+    """What the dialect makes of a reply; one that it cannot read leaves the message where it is."""
+    try:
+        return dialect.classify(call, reply)
+    except (ValueError, TypeError, KeyError, LookupError, AttributeError):
+        log.failure("a reply of {name} cannot be read", name=unanswered.name)
+    if 200 <= reply.code < 300:
+        outcome = unanswered.unknown("a reply that cannot be read", call.is_idempotent)
+    else:
+        outcome = unanswered.transient(f"{reply.code} and a reply that cannot be read")
+    return [outcome] * len(call.targets)
 
 
 def peer_of(name: str, options: ApiOptions) -> Peer:
@@ -186,6 +159,7 @@ def peer_of(name: str, options: ApiOptions) -> Peer:
     return Peer(host, host, "HTTP", channel=name, account=options.account)
 
 
-def _enter(rows: list[list[Outcome | None]], targets: Sequence[Target], outcomes: Sequence[Outcome]) -> None:
+def enter(rows: list[list[Outcome | None]], targets: Sequence[Target], outcomes: Sequence[Outcome]) -> None:
+    """Put the outcomes where their targets stand."""
     for (message, recipient), outcome in zip(targets, outcomes, strict=False):
         rows[message][recipient] = outcome

@@ -122,9 +122,9 @@ class Reply:
 
     @property
     def failure(self):
-        """(text, is_ambiguous)."""
+        """(text, was_sent)."""
         assert isinstance(self.error, StreamFailed), self.error
-        return str(self.error), self.error.is_ambiguous
+        return str(self.error), self.error.was_sent
 
 
 @pytest.fixture(autouse=True)

@@ -74,7 +74,7 @@ async def test_endings_of_one_request_leave_the_others_alone():
         outcomes = await defer.DeferredList(
             [connection.send(request(token)) for token in ("aa", "bb", "cc", "dd", TOKEN)], consumeErrors=True
         )
-        doubts = [one.value.is_ambiguous for succeeded, one in outcomes[:3] if not succeeded]
+        doubts = [one.value.was_sent for succeeded, one in outcomes[:3] if not succeeded]
         assert doubts == [False, True, True]
         assert [one.code for _, one in outcomes[3:]] == [410, 200]
         await connection.close()
@@ -89,7 +89,7 @@ async def test_goaway_in_the_middle():
         sent = [connection.send(request(token)) for token in (TOKEN, "bb", TOKEN)]
         with pytest.raises(StreamFailed, match="Shutdown") as caught:
             await sent[2]
-        assert not caught.value.is_ambiguous
+        assert not caught.value.was_sent
         assert (await sent[0]).code == 200
         assert not sent[1].called
         sent[1].addErrback(lambda failure: failure.trap(StreamFailed))
@@ -105,7 +105,7 @@ async def test_a_connection_that_is_cut_and_a_header_bomb():
             peer.script(aa=action)
             with pytest.raises(StreamFailed) as caught:
                 await connection.send(request("aa"))
-            assert caught.value.is_ambiguous
+            assert caught.value.was_sent
             assert not connection.is_usable
             await connection.closed
 
