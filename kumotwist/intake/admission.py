@@ -6,8 +6,8 @@ received, and handed to the queue manager. Only after `save` returned may a
 client hear 250 or 200.
 
 Public: `Admission`, with `accept` for all of it, its stages `resolve`, `save`
-and `enter` for a caller that keeps a deadline, and `inject` (the `Injector`
-of `core.interfaces`). What can go wrong: `Overload` when too much waits for
+(and back, `forget`) and `enter` for a caller with something to do between
+them, and `inject` (the `Injector` of `core.interfaces`). What can go wrong: `Overload` when too much waits for
 the disk, `SpoolUnhealthy`, `SpoolFull`, `PolicyError`, `ResolveError`.
 """
 
@@ -94,7 +94,7 @@ class Admission:
         try:
             await self.store.save(kept)
         except CancelledError:
-            self._forget(kept)
+            self.forget(kept)
             raise
         finally:
             self._unsaved -= size
@@ -152,7 +152,8 @@ class Admission:
         self.store.remove(message.id)
         message.release_body()
 
-    def _forget(self, messages: Sequence[Message]) -> None:
+    def forget(self, messages: Sequence[Message]) -> None:
+        """Take back what was saved and not entered; reaches the disk with the next commit."""
         for message in messages:
             self.store.remove(message.id)
 

@@ -1,10 +1,11 @@
-"""The HTTP listener: who asks, what for, and the two ways in: `POST /api/inject/v1` and `POST /api/send/v1`.
+"""The HTTP listener: who asks, what for, and `POST /api/inject/v1`.
 
 Every request is authenticated, its route found, its permission judged and its
 body inflated, in this order; then the route's handler has it. Routes of the
-operator's API come from outside (`admin`).
+operator's API come from outside (`admin`), as does the send API's (`send_route`).
 
-Public: `build_site`, `inject_route`, `send_route`, `Listener`. What can go wrong: nothing
+Public: `build_site`, `inject_route`, `Listener`, and for other ways in `require_json`,
+`origin_of` and `refusals`. What can go wrong: nothing
 reaches the caller; the client hears 400, 401, 404, 405, 413, 415, 422, 500 or
 503 in plain text.
 """
@@ -18,14 +19,12 @@ from typing import Final
 from attrs import define
 
 from kumotwist.config.listener import HttpListenerConfig
-from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy
+from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy, StateUnavailable
 from kumotwist.core.interfaces import Auditor, HttpPolicy
-from kumotwist.intake import send_request
 from kumotwist.intake.httpacl import Authorizer
 from kumotwist.intake.httpauth import TRUSTED_GROUP, Authenticator
 from kumotwist.intake.inject import Injection, Origin
 from kumotwist.intake.inject_request import RequestProblem, decode
-from kumotwist.intake.send import Sending
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.inflate import inflate
@@ -62,24 +61,11 @@ def inject_route(injection: Injection) -> Route:
     """`POST /api/inject/v1`."""
 
     async def handle(request: HttpRequest) -> Reply:
-        _require_json(request)
-        with _refusals():
-            return json_reply(await injection.inject(decode(request.body), _origin(request)))
+        require_json(request)
+        with refusals():
+            return json_reply(await injection.inject(decode(request.body), origin_of(request)))
 
     return Route("POST", "/api/inject/v1", handle)
-
-
-def send_route(sending: Sending, region: str | None) -> Route:
-    """`POST /api/send/v1`; numbers without `+` are of `region`."""
-
-    async def handle(request: HttpRequest) -> Reply:
-        _require_json(request)
-        with _refusals():
-            result = await sending.send(send_request.decode(request.body), _origin(request), region)
-        # Who looks at the status only must not take it for sent when none of it was.
-        return json_reply(result, 200 if result.accepted else 422)
-
-    return Route("POST", "/api/send/v1", handle)
 
 
 @define(eq=False)
@@ -111,22 +97,24 @@ class Listener:
         return await handler(request)
 
 
-def _origin(request: HttpRequest) -> Origin:
+def origin_of(request: HttpRequest) -> Origin:
+    """Whence `request` came."""
     return Origin(request.auth, request.local_address.rpartition(":")[0].strip("[]"), request.hostname)
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What an injection refuses, as HTTP says it."""
     try:
         yield
     except RequestProblem as problem:
         raise HttpError(problem.code, str(problem)) from None
-    except (Overload, SpoolUnhealthy, SpoolFull) as error:
+    except (Overload, SpoolUnhealthy, SpoolFull, StateUnavailable) as error:
         raise HttpError(503, f"Error: {error}", {"Retry-After": RETRY_AFTER}) from None
 
 
-def _require_json(request: HttpRequest) -> None:
+def require_json(request: HttpRequest) -> None:
+    """Raises HttpError 415 for a body that is not called JSON."""
     kind = (request.headers("content-type") or "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise HttpError(415, _NOT_JSON)

@@ -5,29 +5,34 @@ Each recipient's message is placed in the envelope (`send_address`), built
 injection); then all of them become durable in one commit, are recorded and
 queued. What is wrong with one recipient fails that recipient; the others go on.
 
-Public: `Sending`, `SendResult`, `SentRecipient`. What can go wrong:
+Public: `Sending`, `Prepared`, `SendResult`, `SentRecipient`. What can go wrong:
 `RequestProblem` for a request that is wrong as a whole; `Overload`,
-`SpoolUnhealthy` and `SpoolFull` when nothing of it was taken.
+`SpoolUnhealthy`, `SpoolFull` and `StateUnavailable` when nothing of it was
+taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from attrs import define, field, frozen
 from msgspec import Struct
 from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
 
 from kumotwist.config.listener import TraceHeaders
 from kumotwist.core.address import NULL_SENDER, EnvelopeAddress, parse_address
-from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError
-from kumotwist.core.ids import IdGenerator
+from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError, StateUnavailable
+from kumotwist.core.ids import IdGenerator, SpoolId
 from kumotwist.core.interfaces import Gatekeeper, HttpPolicy
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
 from kumotwist.core.schedule import Schedule
 from kumotwist.intake.admission import Admission
+from kumotwist.intake.idempotency import Reservation
 from kumotwist.intake.inject import MAX_BATCH_OCTETS, MAX_ERROR, SLICE, Origin, turn
 from kumotwist.intake.inject_request import RequestProblem, as_variables, field_problem
 from kumotwist.intake.send_address import Placed, place
@@ -36,9 +41,13 @@ from kumotwist.intake.send_request import Address, SendRequest, schedule_of
 from kumotwist.net.clock import Clock
 from kumotwist.proto.mime.trace import supplemental
 
+log: Final = Logger()
+
 _RECIPIENT_FAULTS: Final = (ValueError, Rejection, PolicyError, ResolveError)
 #: Mail carries the header by which reports that come back are matched; the options are the listeners' defaults.
 _TRACE: Final = TraceHeaders()
+#: Told of a recipient that had no message in the spool when the daemon came back.
+INTERRUPTED: Final = "not taken: the daemon was stopped before; send it anew under another key"
 
 
 class SentRecipient(Struct):
@@ -80,40 +89,48 @@ class Sending:
     clock: Clock
     hostname: str
 
-    async def send(self, request: SendRequest, origin: Origin, region: str | None) -> SendResult:
-        """Make, save and queue the messages of `request`, which `send_request.decode` has judged.
+    def prepare(self, request: SendRequest, origin: Origin, region: str | None) -> Prepared:
+        """Judge `request`, which `send_request.decode` has read; numbers without `+` are of `region`.
 
-        Numbers without `+` are of `region`. Returns when all that was accepted
-        is on disk. Raises RequestProblem, Overload, SpoolUnhealthy, SpoolFull.
+        Raises RequestProblem, and Overload when nothing is taken now.
         """
         refusal = self.gate.refusal()
         if refusal is not None:
             raise Overload(refusal)
-        return await _Run(self, request, origin, region).run()
+        return Prepared(self, request, origin, region)
 
 
 @define(eq=False)
-class _Run:
-    """One request under way."""
+class Prepared:
+    """One request that can be carried out, once."""
 
     house: Sending
     request: SendRequest
     origin: Origin
     region: str | None
-    sender: EnvelopeAddress = field(init=False)
-    composer: SendComposer = field(init=False)
-    schedule: Schedule | None = field(init=False)
-    recipients: list[SentRecipient] = field(init=False)
+    reservation: Reservation | None = field(default=None, init=False)
+    is_saving: bool = field(default=False, init=False)
+    _sender: EnvelopeAddress = field(init=False)
+    _composer: SendComposer = field(init=False)
+    _schedule: Schedule | None = field(init=False)
+    _recipients: list[SentRecipient] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         request = self.request
-        self.sender = _sender(request)
-        self.composer = SendComposer(request, self.house.hostname)
-        self.schedule = schedule_of(request, self.house.clock.seconds())
-        self.recipients = [SentRecipient(_as_given(address)) for address in request.addresses]
+        self._sender = _sender(request)
+        self._composer = SendComposer(request, self.house.hostname)
+        self._schedule = schedule_of(request, self.house.clock.seconds())
+        self._recipients = [SentRecipient(_as_given(address)) for address in request.addresses]
 
-    async def run(self) -> SendResult:
-        """All recipients, in one batch."""
+    async def send(self, reservation: Reservation | None = None) -> SendResult:
+        """Make, save and queue the messages, in one batch; returns when all that was accepted is on disk.
+
+        With a reservation they get its ids, and it has the answer before they
+        are queued. `is_saving` tells whether an error leaves it open what is on
+        disk. Raises RequestProblem, Overload, SpoolUnhealthy, SpoolFull,
+        StateUnavailable.
+        """
+        self.reservation = reservation
         batch: list[_Made] = []
         octets = 0
         for position, address in enumerate(self.request.addresses):
@@ -128,16 +145,29 @@ class _Run:
                 raise RequestProblem(413, f"Error: its messages have more than {MAX_BATCH_OCTETS} octets together")
         if batch:
             await self._take(batch)
-        accepted = sum([one.id is not None for one in self.recipients])
-        return SendResult(accepted, len(self.recipients) - accepted, self.recipients)
+        return self._result()
+
+    def interrupted(self, ids: Sequence[SpoolId | None]) -> SendResult:
+        """The answer that this request would have had, when the process died over it; `ids` tell what was saved."""
+        for recipient, address, spool_id in zip(self._recipients, self.request.addresses, ids, strict=True):
+            if spool_id is None:
+                recipient.error = INTERRUPTED
+                continue
+            recipient.to = place(address, self.region).envelope.email
+            recipient.id = spool_id.hex()
+        return self._result()
+
+    def _result(self) -> SendResult:
+        accepted = sum([one.id is not None for one in self._recipients])
+        return SendResult(accepted, len(self._recipients) - accepted, self._recipients)
 
     async def _make(self, position: int, address: Address) -> _Made | None:
         """The message for one recipient, or None when it failed."""
         message: Message | None = None
         try:
             placed = place(address, self.region)
-            self.recipients[position].to = placed.envelope.email
-            message = self._message(placed, address.name)
+            self._recipients[position].to = placed.envelope.email
+            message = self._message(position, placed, address.name)
             await self.house.policy.http_message_generated(message, self.origin.auth)
             (queue,) = await self.house.admission.resolve((message,))
         except _RECIPIENT_FAULTS as error:
@@ -150,13 +180,13 @@ class _Run:
             message.set_body(header + (message.body or b""))
         return _Made(position, message, queue)
 
-    def _message(self, placed: Placed, name: str | None) -> Message:
+    def _message(self, position: int, placed: Placed, name: str | None) -> Message:
         now = self.house.clock.seconds()
-        spool_id = self.house.ids()
-        body = self.composer.compose(placed.envelope, name, spool_id.hex(), now)
-        message = Message(spool_id, self.sender, (placed.envelope,), self._meta(placed), body, now)
-        if self.schedule is not None:
-            message.set_schedule(self.schedule)
+        spool_id = self.reservation.ids[position] if self.reservation is not None else self.house.ids()
+        body = self._composer.compose(placed.envelope, name, spool_id.hex(), now)
+        message = Message(spool_id, self._sender, (placed.envelope,), self._meta(placed), body, now)
+        if self._schedule is not None:
+            message.set_schedule(self._schedule)
         return message
 
     def _meta(self, placed: Placed) -> JsonObject:
@@ -181,28 +211,58 @@ class _Run:
         return meta
 
     async def _take(self, batch: list[_Made]) -> None:
-        """Make all durable, then queue them."""
+        """Make all durable, remember the answer, then queue them."""
         messages = [made.message for made in batch]
         queues = [made.queue for made in batch]
-        await self.house.admission.save(messages, queues)
+        self.is_saving = True
+        try:
+            await self.house.admission.save(messages, queues)
+        except Overload:
+            self.is_saving = False
+            raise
+        for made in batch:
+            self._recipients[made.position].id = made.message.id.hex()
+        if self.reservation is not None:
+            await self._remember(self.reservation, messages)
         try:
             entered = await self.house.admission.enter(messages, queues, Peer("", self.origin.peer_address, ""), None)
         except CancelledError:
             raise
         except Exception as error:
-            for made in batch:
-                self._fail(made.position, error)
+            await self._take_back(batch, error)
             return
         taken = {message.id for message in entered}
-        for made in batch:
-            if made.message.id in taken:
-                self.recipients[made.position].id = made.message.id.hex()
-            else:
-                self._fail(made.position, Overload("cannot be queued"))
+        refused = [made for made in batch if made.message.id not in taken]
+        if refused:
+            await self._take_back(refused, Overload("cannot be queued"))
+
+    async def _remember(self, reservation: Reservation, messages: Sequence[Message]) -> None:
+        """Only what has its answer remembered may be queued: a message that has left is no proof of having come."""
+        try:
+            await reservation.finish(msgspec.json.encode(self._result()))
+        except (StateUnavailable, Overload):
+            self.house.admission.forget(messages)
+            raise
+
+    async def _take_back(self, refused: Sequence[_Made], error: BaseException) -> None:
+        """What the queue refused after all, which the log has as bounced."""
+        for made in refused:
+            self._fail(made.position, error)
+        if self.reservation is None:
+            return
+        try:
+            await self.reservation.finish(msgspec.json.encode(self._result()))
+        except (StateUnavailable, Overload) as problem:
+            log.error(
+                "a repeated request will hear of {count} bounces as accepted: {error}",
+                count=len(refused),
+                error=problem,
+            )
 
     def _fail(self, position: int, error: BaseException) -> None:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        self.recipients[position].error = lines[0][:MAX_ERROR]
+        self._recipients[position].id = None
+        self._recipients[position].error = lines[0][:MAX_ERROR]
 
 
 def _sender(request: SendRequest) -> EnvelopeAddress:

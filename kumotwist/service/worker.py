@@ -28,13 +28,15 @@ from kumotwist.core.errors import ConfigError
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Channel
 from kumotwist.egress.registry import Channels
+from kumotwist.intake import idempotency
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.connection_slots import ConnectionSlots
 from kumotwist.intake.generator import GeneratorChannel, InternalQueues
-from kumotwist.intake.http import build_site, inject_route, send_route
+from kumotwist.intake.http import build_site, inject_route
 from kumotwist.intake.httptls import with_tls
 from kumotwist.intake.inject import Injection
 from kumotwist.intake.send import Sending
+from kumotwist.intake.send_route import send_route
 from kumotwist.intake.smtp import SmtpFactory
 from kumotwist.lua.declare import Declarations
 from kumotwist.lua.lib.catalog import Services, standard_libraries
@@ -138,7 +140,8 @@ class Worker:
         house.drop_privileges()
 
         # What workers share, spool and logs.
-        state = await SqliteFile.open(Path(settings.state_dir) / STATE_FILE, reactor, receipt_tables.SCHEMA)
+        schema = (*receipt_tables.SCHEMA, *idempotency.SCHEMA)
+        state = await SqliteFile.open(Path(settings.state_dir) / STATE_FILE, reactor, schema)
         self._close_last("the state file", state.close)
         desk = ReceiptDesk(state, declared.receipts, reactor, lambda record: recorder.record(record))
         store = opened = await self._open_store(_spool_directory(settings, declared))
@@ -175,6 +178,9 @@ class Worker:
         admission = Admission(opened, recorder, queue, reactor)
         injection = Injection(policy, admission, gate, ids, reactor, hostname, can_defer=True)
         generator = GeneratorChannel(injection)
+        shards = shards_of(house.index, house.count)
+        requests = idempotency.Keys(state, shards[0], reactor)
+        await requests.settle(shards, opened)
         sending = Sending(policy, admission, gate, ids, reactor, hostname)
         routes = (inject_route(injection), *liveness.routes(gate), *metrics.routes(self._text, self._json))
         smtp = [
@@ -194,7 +200,13 @@ class Worker:
             for number, config in enumerate(declared.esmtp_listeners)
         ]
         http = [
-            build_site(config, policy, reactor, (*routes, send_route(sending, config.default_region)), auditor=auditor)
+            build_site(
+                config,
+                policy,
+                reactor,
+                (*routes, send_route(sending, requests, config.default_region)),
+                auditor=auditor,
+            )
             for config in declared.http_listeners
         ]
         behind_tls = [
@@ -219,6 +231,7 @@ class Worker:
         self._every(POLL_INTERVAL, gate.poll)
         self._every(POLL_INTERVAL, vitals.poll)
         self._every(SWEEP_INTERVAL, house.sweep)
+        self._every(idempotency.SWEEP_INTERVAL, lambda: tasks.spawn("sweep of idempotency keys", requests.sweep()))
         policy.watch()
         if house.index == 0:
             for task in declared.tasks:

@@ -21,9 +21,10 @@ from kumotwist.core.connection import AuthInfo
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.http import build_site, inject_route, send_route
+from kumotwist.intake.http import build_site, inject_route
 from kumotwist.intake.inject import Injection
 from kumotwist.intake.send import Sending
+from kumotwist.intake.send_route import send_route
 
 HOSTNAME = "mx.example.com"
 
@@ -53,7 +54,7 @@ class FakeHttpPolicy:
 
 @define(eq=False)
 class House:
-    """Everything behind a listener."""
+    """Everything behind a listener; `keys` only for requests with an idempotency key."""
 
     policy: FakeHttpPolicy = field(factory=FakeHttpPolicy)
     store: FakeStore = field(factory=FakeStore)
@@ -63,6 +64,7 @@ class House:
     auditor: FakeAuditor = field(factory=FakeAuditor)
     clock: Any = reactor
     can_defer: bool = False
+    keys: Any = None
     injection: Injection = field(init=False)
     sending: Sending = field(init=False)
 
@@ -77,7 +79,7 @@ class House:
         config = HttpListenerConfig(**options)
         routes = (
             inject_route(self.injection),
-            send_route(self.sending, config.default_region),
+            send_route(self.sending, self.keys, config.default_region),
             *liveness.routes(self.gate),
             *metrics.routes(_prometheus, _json),
         )

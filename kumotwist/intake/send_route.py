@@ -1,0 +1,108 @@
+"""`POST /api/send/v1`: the send API as HTTP has it, with `Idempotency-Key`.
+
+Public: `send_route`, `IDEMPOTENCY_KEY`, `REPLAYED`. What can go wrong: nothing
+reaches the caller; the client hears 400, 409, 413, 415, 422 or 503 in plain
+text.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from attrs import frozen
+from twisted.logger import Logger
+
+from kumotwist.core.errors import Overload, StateUnavailable
+from kumotwist.core.ids import IdGenerator
+from kumotwist.intake import send_request
+from kumotwist.intake.http import origin_of, refusals, require_json
+from kumotwist.intake.idempotency import Answered, Interrupted, KeyName, Keys, Refusal, Reservation, key_of, scope_of
+from kumotwist.intake.send import Prepared, Sending, SendResult
+from kumotwist.net.router import JSON, HttpError, HttpRequest, Reply, Route, json_reply
+
+log: Final = Logger()
+
+PATH: Final = "/api/send/v1"
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+#: Header of an answer that was given before; its name is the one that other APIs with such keys use.
+REPLAYED: Final = "Idempotent-Replayed"
+#: Seconds after which to ask again about a request that is under way. Ours: policy and disk take less.
+BUSY_RETRY: Final = "1"
+
+
+def send_route(sending: Sending, keys: Keys, region: str | None) -> Route:
+    """The route; numbers without `+` are of `region`."""
+    return Route("POST", PATH, _Handler(sending, keys, sending.ids, region).handle)
+
+
+@frozen
+class _Handler:
+    """Takes requests, with a key or without."""
+
+    sending: Sending
+    keys: Keys
+    ids: IdGenerator
+    region: str | None
+
+    async def handle(self, request: HttpRequest) -> Reply:
+        """Answer one request. Raises HttpError."""
+        require_json(request)
+        with refusals():
+            body = send_request.decode(request.body)
+            key = _key(request)
+            prepared = self.sending.prepare(body, origin_of(request), self.region)
+            if key is None:
+                return _reply(await prepared.send())
+            return await self._once(prepared, key)
+
+    async def _once(self, prepared: Prepared, key: KeyName) -> Reply:
+        """Carry it out unless that was done before."""
+        ids = [self.ids() for _ in prepared.request.addresses]
+        state = await self.keys.reserve(key, ids)
+        match state:
+            case Refusal.UNDER_WAY:
+                raise HttpError(409, f"Error: {state.value}", {"Retry-After": BUSY_RETRY})
+            case Refusal.OTHER_REQUEST:
+                raise HttpError(409, f"Error: {state.value}")
+            case Answered(answer):
+                return Reply(200, answer, JSON, {REPLAYED: "true"})
+            case Interrupted(kept):
+                answer = msgspec.json.encode(prepared.interrupted(kept))
+                return Reply(200, answer, JSON, {REPLAYED: "true"})
+            case Reservation():
+                return await self._carry_out(prepared, state)
+
+    async def _carry_out(self, prepared: Prepared, reservation: Reservation) -> Reply:
+        try:
+            result = await prepared.send(reservation)
+        except BaseException:
+            # Where it is open what is on disk the next start finds out.
+            if not prepared.is_saving:
+                await _release(reservation)
+            raise
+        if not result.accepted:
+            await _release(reservation)
+        return _reply(result)
+
+
+def _key(request: HttpRequest) -> KeyName | None:
+    header = request.headers(IDEMPOTENCY_KEY.lower())
+    if header is None:
+        return None
+    try:
+        return KeyName.of(scope_of(request.auth), key_of(header), PATH, request.body)
+    except ValueError as error:
+        raise HttpError(400, f"Error: {error}") from None
+
+
+async def _release(reservation: Reservation) -> None:
+    try:
+        await reservation.release()
+    except (StateUnavailable, Overload) as error:
+        log.error("an idempotency key stays taken until the next start: {error}", error=error)
+
+
+def _reply(result: SendResult) -> Reply:
+    # Who looks at the status only must not take it for sent when none of it was.
+    return json_reply(result, 200 if result.accepted else 422)
