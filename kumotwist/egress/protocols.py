@@ -29,6 +29,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "null": "kumotwist.egress.null:NullKind",
     "mailgun": "kumotwist.egress.esp.mailgun:MailgunKind",
     "sendgrid": "kumotwist.egress.esp.sendgrid:SendGridKind",
+    "ses": "kumotwist.egress.esp.ses:SesKind",
     "sparkpost": "kumotwist.egress.esp.sparkpost:SparkPostKind",
 }
 #: Group of the entry points that announce more of them: the entry's name is the protocol's.

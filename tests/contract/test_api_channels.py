@@ -21,7 +21,7 @@ from kumotwist.core.outcome import SOURCE_REST, Scope, Verdict
 from kumotwist.net.http import HttpTransports
 
 #: A file each in tests/support/apicases.
-PROVIDERS = ("mailgun", "sendgrid", "sparkpost")
+PROVIDERS = ("mailgun", "sendgrid", "ses", "sparkpost")
 
 CASES = [import_module(f"support.apicases.{name}").CASE for name in PROVIDERS]
 EACH = pytest.mark.parametrize("case", CASES, ids=PROVIDERS)

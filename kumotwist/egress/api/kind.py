@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from attrs import evolve
+
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.outcome import Peer
 from kumotwist.core.stats import Sample
@@ -38,6 +40,11 @@ class ApiKind(ABC):
     def dialect(self, options: Any, peer: Peer) -> Dialect:
         """How the provider is spoken to with these options. Raises ConfigError."""
 
+    def base_url(self, options: Any) -> str:
+        """Where the API is; a provider with regions derives it from them."""
+        url: str = options.base_url
+        return url
+
     def judge(self, peer: Peer, rules: Sequence[Rule], options: ApiOptions) -> Judge:
         """What judges its replies, by the provider's own rules first."""
         return Judge(peer, rules, options.rest, self.services.clock.seconds)
@@ -46,9 +53,10 @@ class ApiKind(ABC):
         """Where its secrets come from; an API that deals in tokens has its own."""
         return KeyCredentials(self.services.keys, dialect.secrets)
 
-    def make(self, protocol: ApiOptions) -> ApiChannel:
+    def make(self, protocol: Any) -> ApiChannel:
         """The channel for one account. Raises ConfigError."""
         name = self.options.channel
+        protocol = evolve(protocol, base_url=self.base_url(protocol).rstrip("/"))
         try:
             clean_url(protocol.base_url)
         except ValueError as error:

@@ -31,8 +31,8 @@ from kumotwist.net.http import HttpClient, HttpError, HttpResponse
 
 log: Final = Logger()
 
-#: The one status after which other credentials may help (RFC 9110 s15.5.2).
-_UNAUTHORIZED: Final = 401
+#: After these, other credentials may help (RFC 9110 s15.5.2; AWS says 403).
+_UNAUTHORIZED: Final = (401, 403)
 
 
 @frozen(eq=False)
@@ -125,7 +125,7 @@ class ApiSession:
             for is_last in (False, True):
                 request = channel.dialect.authorize(call.request, secrets, channel.now())
                 reply = await channel.client.send(request)
-                if reply.code != _UNAUTHORIZED or is_last or not await channel.credentials.renew():
+                if reply.code not in _UNAUTHORIZED or is_last or not await channel.credentials.renew():
                     break
                 secrets = await channel.credentials.get()
         except SecretUnavailable as error:

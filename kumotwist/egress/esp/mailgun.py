@@ -98,7 +98,7 @@ class Mailgun:
         parts.append(Part(f"v:{METADATA_ID}", message.id.hex()))
         parts.append(Part("message", outgoing(message.body or b""), "message.mime", "message/rfc822"))
         kind, body = multipart(parts)
-        url = f"{self.options.base_url.rstrip('/')}/v3/{self.options.domain}/messages.mime"
+        url = f"{self.options.base_url}/v3/{self.options.domain}/messages.mime"
         return HttpRequest(b"POST", url, ((b"Content-Type", kind.encode()),), body)
 
 

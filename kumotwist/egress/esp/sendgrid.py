@@ -99,7 +99,7 @@ class SendGrid:
             {"to": [_address(named(message.recipients[number].email, parts))], "custom_args": ours}
             for _, number in targets
         ]
-        url = f"{self.options.base_url.rstrip('/')}/v3/mail/send"
+        url = f"{self.options.base_url}/v3/mail/send"
         return Call(json_request(url, {"personalizations": to, **content}), targets, note=lost(parts))
 
     def _content(self, message: Message, parts: Decomposed) -> JsonObject:

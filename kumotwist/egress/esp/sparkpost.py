@@ -119,7 +119,7 @@ class SparkPost:
         }
         if chosen.return_path is not None:
             value["return_path"] = chosen.return_path
-        return json_request(f"{chosen.base_url.rstrip('/')}/api/v1/transmissions", value)
+        return json_request(f"{chosen.base_url}/api/v1/transmissions", value)
 
 
 class SparkPostKind(ApiKind):
