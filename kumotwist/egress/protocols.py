@@ -31,6 +31,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "sendgrid": "kumotwist.egress.esp.sendgrid:SendGridKind",
     "ses": "kumotwist.egress.esp.ses:SesKind",
     "sparkpost": "kumotwist.egress.esp.sparkpost:SparkPostKind",
+    "twilio": "kumotwist.egress.sms.twilio:TwilioKind",
 }
 #: Group of the entry points that announce more of them: the entry's name is the protocol's.
 ENTRY_POINTS: Final = "kumotwist.egress"

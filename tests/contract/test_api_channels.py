@@ -21,7 +21,13 @@ from kumotwist.core.outcome import SOURCE_REST, Scope, Verdict
 from kumotwist.net.http import HttpTransports
 
 #: A file each in tests/support/apicases.
-PROVIDERS = ("mailgun", "sendgrid", "ses", "sparkpost")
+PROVIDERS = (
+    "mailgun",
+    "sendgrid",
+    "ses",
+    "sparkpost",
+    "twilio",
+)
 
 CASES = [import_module(f"support.apicases.{name}").CASE for name in PROVIDERS]
 EACH = pytest.mark.parametrize("case", CASES, ids=PROVIDERS)
@@ -83,7 +89,7 @@ async def test_delivers(case):
         assert len(outcomes) == len(message.recipients)
         assert_alike(outcomes, Verdict.DELIVERED, Scope.MESSAGE)
         (one, *_) = outcomes
-        assert one.remote_id == case.remote_id
+        assert (one.remote_id, one.parts) == (case.remote_id, case.parts)
         assert one.response.content.startswith(f"{case.accepted.code} ")
         assert (one.peer.channel, one.peer.account, one.peer.delivery_protocol) == (case.name, "main", "HTTP")
         (seen,) = around.peer.seen

@@ -4,7 +4,7 @@ A session asks `plan` what to send for a batch, lets `authorize` add the
 credentials, sends each call, and asks `classify` what the reply means for each
 recipient that the call was for.
 
-Public: `Dialect`, `Call`, `Refused`, `Target`, `targets_of`, `chunked`.
+Public: `Dialect`, `Call`, `Refused`, `Unreadable`, `Target`, `targets_of`, `chunked`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class Refused:
     outcome: Outcome
 
 
+class Unreadable(Exception):
+    """A reply that may be a yes, but lacks what says so: nobody knows what became of the message."""
+
+
 class Dialect(Protocol):
     """One provider as one set of options speaks to it."""
 
@@ -70,7 +74,7 @@ class Dialect(Protocol):
         ...
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
-        """What a reply, of whatever status, means: one outcome per target, in their order."""
+        """What a reply, of whatever status, means: one outcome per target, in their order. Raises Unreadable."""
         ...
 
 

@@ -95,9 +95,19 @@ class Judge:
             Verdict.DELIVERED, Response(code, content), Scope.MESSAGE, self.peer, remote_id=remote_id, parts=parts
         )
 
-    def refused(self, reply: HttpResponse, text: str, code: str | None = None, hint: float | None = None) -> Outcome:
-        """It was not. `code` is the provider's own, `hint` seconds to wait that its body told."""
-        fault = self.fault(reply.code, code, text)
+    def refused(
+        self,
+        reply: HttpResponse,
+        text: str,
+        code: str | None = None,
+        hint: float | None = None,
+        otherwise: Fault | None = None,
+    ) -> Outcome:
+        """It was not. `code` is the provider's own, `hint` seconds to wait that its body told.
+
+        `otherwise` is the fault of what no rule covers, for refusals under a status that says nothing of them.
+        """
+        fault = self.fault(reply.code, code, text, otherwise)
         wait = hint if hint is not None else retry_after(reply, self.now())
         if wait is None and fault in _SCOPES:
             wait = self.rest if fault is Fault.ACCOUNT else THROTTLE_REST
@@ -116,11 +126,13 @@ class Judge:
             is_address_dead=fault is Fault.DEAD,
         )
 
-    def fault(self, status: int, code: str | None, text: str) -> Fault:
+    def fault(self, status: int, code: str | None, text: str, otherwise: Fault | None = None) -> Fault:
         """The first rule that covers the reply, the provider's before the common ones."""
         for rule in (*self.rules, *COMMON):
             if rule.covers(status, code, text):
                 return rule.fault
+        if otherwise is not None:
+            return otherwise
         return Fault.TRANSIENT if status >= 500 or status < 400 else Fault.PERMANENT
 
 

@@ -19,7 +19,7 @@ from kumotwist.egress.api.credentials import Credentials, KeyCredentials
 from kumotwist.egress.api.dialect import Dialect
 from kumotwist.egress.api.judge import Judge, Rule
 from kumotwist.egress.api.options import ApiOptions
-from kumotwist.egress.api.session import ApiChannel, peer_of
+from kumotwist.egress.api.session import UNAUTHORIZED, ApiChannel, peer_of
 from kumotwist.egress.services import Services
 from kumotwist.net.http import HttpSettings, clean_url
 
@@ -32,6 +32,8 @@ class ApiKind(ABC):
     allow_private: bool = True
     #: Redirects that are followed; an API has no reason to send its clients elsewhere.
     max_redirects: int = 0
+    #: Statuses that may come of a credential that was replaced; where a URL is the secret, 404 is one.
+    unauthorized: frozenset[int] = UNAUTHORIZED
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -48,6 +50,10 @@ class ApiKind(ABC):
     def judge(self, peer: Peer, rules: Sequence[Rule], options: ApiOptions) -> Judge:
         """What judges its replies, by the provider's own rules first."""
         return Judge(peer, rules, options.rest, self.services.clock.seconds)
+
+    def reaches_private(self, options: Any) -> bool:  # noqa: ARG002
+        """`allow_private`, for kinds where the options decide."""
+        return self.allow_private
 
     def credentials(self, options: Any, dialect: Dialect) -> Credentials:  # noqa: ARG002
         """Where its secrets come from; an API that deals in tokens has its own."""
@@ -66,7 +72,9 @@ class ApiKind(ABC):
         peer = peer_of(name, protocol)
         dialect = self.dialect(protocol, peer)
         settings = HttpSettings(
-            timeout=protocol.timeout, allow_private=self.allow_private, max_redirects=self.max_redirects
+            timeout=protocol.timeout,
+            allow_private=self.reaches_private(protocol),
+            max_redirects=self.max_redirects,
         )
         return ApiChannel(
             name,
@@ -76,6 +84,7 @@ class ApiKind(ABC):
             self.services.http.client(settings),
             peer,
             self.services.clock.seconds,
+            self.unauthorized,
         )
 
     def samples(self) -> Sequence[Sample]:

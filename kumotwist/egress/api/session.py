@@ -4,7 +4,7 @@ The connection itself belongs to the HTTP client's pool; a session is the right
 to have one request under way. It connects by making sure that the credentials
 can be had.
 
-Public: `ApiSession`, `ApiChannel`, `judged`, `enter`, `peer_of`. What can go wrong is an outcome: no
+Public: `ApiSession`, `ApiChannel`, `UNAUTHORIZED`, `judged`, `enter`, `peer_of`. What can go wrong is an outcome: no
 connection (transient, ends the session), no reply to a request that was sent
 (`on_unknown`), secrets that cannot be had (the source rests).
 """
@@ -24,15 +24,15 @@ from kumotwist.core.interfaces import OpenRequest
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target
+from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, Unreadable
 from kumotwist.egress.api.options import ApiOptions
 from kumotwist.egress.api.unanswered import Unanswered
 from kumotwist.net.http import HttpClient, HttpError, HttpResponse
 
 log: Final = Logger()
 
-#: After these, other credentials may help (RFC 9110 s15.5.2; AWS says 403).
-_UNAUTHORIZED: Final = (401, 403)
+#: After these, other credentials may help (RFC 9110 s15.5.2; AWS says 403), where a provider has no others.
+UNAUTHORIZED: Final = frozenset((401, 403))
 
 
 @frozen(eq=False)
@@ -46,6 +46,8 @@ class ApiChannel:
     client: HttpClient
     peer: Peer
     now: Callable[[], float]
+    #: Statuses after which credentials are read anew and the request is sent once more.
+    unauthorized: frozenset[int] = UNAUTHORIZED
 
     delivers_at_once: bool = False
 
@@ -125,7 +127,7 @@ class ApiSession:
             for is_last in (False, True):
                 request = channel.dialect.authorize(call.request, secrets, channel.now())
                 reply = await channel.client.send(request)
-                if reply.code not in _UNAUTHORIZED or is_last or not await channel.credentials.renew():
+                if reply.code not in channel.unauthorized or is_last or not await channel.credentials.renew():
                     break
                 secrets = await channel.credentials.get()
         except SecretUnavailable as error:
@@ -144,6 +146,8 @@ def judged(dialect: Dialect, call: Call, reply: HttpResponse, unanswered: Unansw
     """What the dialect makes of a reply; one that it cannot read leaves the message where it is."""
     try:
         return dialect.classify(call, reply)
+    except Unreadable as error:
+        return [unanswered.unknown(str(error), call.is_idempotent)] * len(call.targets)
     except (ValueError, TypeError, KeyError, LookupError, AttributeError):
         log.failure("a reply of {name} cannot be read", name=unanswered.name)
     if 200 <= reply.code < 300:

@@ -66,6 +66,8 @@ class ApiCase:
     meta: Mapping[str, Any] = field(factory=dict)
     #: Whether the provider knows a request again by a key that we give it.
     is_idempotent: bool = False
+    #: How many parts the message goes in.
+    parts: int = 1
 
 
 def as_json(seen: Seen) -> Any:

@@ -1,0 +1,1 @@
+"""Channels for text messages, one module or package each."""

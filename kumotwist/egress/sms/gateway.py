@@ -1,0 +1,109 @@
+"""From a batch of messages to the texts that a gateway is asked to send, one request for each.
+
+One recipient a request: gateways that take many answer for all of them
+together, and then nobody knows which number was refused.
+
+Public: `Text`, `plan_texts`, `taken`, `digits`, `seconds`. What cannot become a text is
+refused for good: no number, no words, a message that cannot be taken apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from attrs import frozen
+
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome
+from kumotwist.core.receipt import METADATA_ID
+from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
+from kumotwist.egress.api.judge import Fault, Judge
+from kumotwist.egress.api.parts import parts_of
+from kumotwist.egress.sms.content import number_of, sender_of, words_of
+from kumotwist.egress.sms.options import SmsOptions
+from kumotwist.net.http import HttpRequest, HttpResponse
+from kumotwist.proto.sms.coding import Coding
+from kumotwist.proto.sms.segments import Sms, compose
+
+_SEPARATORS: Final = str.maketrans("", "", " -().")
+
+
+@frozen
+class Text:
+    """One text to one number. `id` is ours in hexadecimal, `to` in E.164 with its `+`."""
+
+    id: str
+    to: str
+    sender: str | None
+    sms: Sms
+
+    @property
+    def words(self) -> str:
+        """What it says."""
+        return self.sms.text
+
+    @property
+    def is_unicode(self) -> bool:
+        """Whether it has characters outside the GSM alphabet."""
+        return self.sms.coding is Coding.UCS2
+
+    def callback(self, url: str | None) -> str | None:
+        """The URL for reports with our id in its query, for gateways that keep no metadata."""
+        if url is None:
+            return None
+        return f"{url}{'&' if urlsplit(url).query else '?'}{METADATA_ID}={quote(self.id)}"
+
+
+def plan_texts(
+    batch: Sequence[Message], options: SmsOptions, judge: Judge, request: Callable[[Text], HttpRequest]
+) -> list[Call | Refused]:
+    """A call for each recipient, with its `Text` as note, or what is refused and why."""
+    steps: list[Call | Refused] = []
+    for message, targets in zip(batch, targets_of(batch), strict=True):
+        sms = _sms(message, targets, options, judge)
+        if isinstance(sms, Refused):
+            steps.append(sms)
+            continue
+        sender = sender_of(message, options)
+        for target in targets:
+            try:
+                number = number_of(message, message.recipients[target[1]], options)
+            except ValueError as error:
+                steps.append(Refused((target,), judge.outcome(Fault.PERMANENT, f"no number to send to: {error}")))
+                continue
+            text = Text(message.id.hex(), number, sender, sms)
+            steps.append(Call(request(text), (target,), note=text))
+    return steps
+
+
+def _sms(message: Message, targets: tuple[Target, ...], options: SmsOptions, judge: Judge) -> Sms | Refused:
+    parts = parts_of(message, targets, judge)
+    if isinstance(parts, Refused):
+        return parts
+    words = words_of(parts)
+    if not words:
+        return Refused(targets, judge.outcome(Fault.PERMANENT, "the message has no words that a text could say"))
+    return compose(words, max_segments=options.max_segments, transliterate_to_gsm=options.transliterate)
+
+
+def taken(judge: Judge, reply: HttpResponse, call: Call, remote_id: str | None, parts: object = None) -> list[Outcome]:
+    """The outcome of a text that was taken; `parts` as the provider counts them, else as we do."""
+    sms = call.note.sms if isinstance(call.note, Text) else None
+    count = int(parts) if isinstance(parts, (int, str)) and str(parts).isdecimal() else 0
+    note = f"cut to {sms.segments} segments" if sms is not None and sms.is_cut else ""
+    said = "; ".join(one for one in (remote_id or "", note) if one)
+    outcome = judge.delivered(reply, remote_id, said, count or (sms.segments if sms is not None else 1))
+    return [outcome] * len(call.targets)
+
+
+def digits(number: str) -> str:
+    """A number without its `+` and separators; a sender's name as it is."""
+    bare = number.translate(_SEPARATORS).removeprefix("+")
+    return bare if bare.isdecimal() else number
+
+
+def seconds(options: SmsOptions, least: int, most: int) -> int | None:
+    """The validity in whole seconds within what the provider takes; None when it is not set."""
+    return None if options.validity is None else min(max(round(options.validity), least), most)

@@ -1,0 +1,53 @@
+"""The options that all gateways for text messages have.
+
+Public: `SmsOptions`. A gateway's options class derives from it. What can go
+wrong: ValueError for a region without numbers or a limit out of range, which
+the policy's author sees.
+"""
+
+from __future__ import annotations
+
+from attrs import Attribute
+
+from kumotwist.config.option import Duration, option, options
+from kumotwist.egress.api.options import ApiOptions
+from kumotwist.proto.phone import is_region
+from kumotwist.proto.sms.segments import MAX_SEGMENTS
+
+
+def _region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
+    if value is not None and not is_region(value):
+        raise ValueError(f"option '{attribute.name}' must be a country with phone numbers like 'US', got {value!r}")
+
+
+def _segments(_: object, attribute: Attribute[int], value: int) -> None:
+    if not 1 <= value <= MAX_SEGMENTS:
+        raise ValueError(f"option '{attribute.name}' must be from 1 to {MAX_SEGMENTS}, got {value}")
+
+
+@options
+class SmsOptions(ApiOptions):
+    """How a message becomes a text message."""
+
+    sender: str | None = option(
+        "Who it is from, when the message does not say: a number, a short code or a name.", default=None
+    )
+    sender_header: str | None = option("Header that names the sender; goes before meta `from.sms`.", default=None)
+    to_meta: str | None = option("Meta key that has the number; goes before all else.", default=None)
+    to_header: str | None = option("Header that has the number; goes before meta `to.phone`.", default=None)
+    default_region: str | None = option(
+        "Country of numbers without `+`, as `US`; none: such numbers are refused.", default=None, validator=_region
+    )
+    max_segments: int = option(
+        "Parts that a text may take; what is longer is cut at a word.", default=10, unit="segments", validator=_segments
+    )
+    transliterate: bool = option(
+        "Write look-alikes for characters that would make a text twice as dear.", default=False
+    )
+    validity: Duration | None = option(
+        "How long the provider tries to deliver; none: as long as it does by itself.", default=None
+    )
+    status_url: str | None = option(
+        "URL of ours that it reports to, `/receipts/<channel>/<account>`; none: as set up at the provider.",
+        default=None,
+    )

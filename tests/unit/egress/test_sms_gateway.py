@@ -1,0 +1,129 @@
+"""From a message to the texts that gateways are asked to send."""
+
+import pytest
+from support.fakes_egress import make_message
+
+from kumotwist.config.keysource import LiteralKey
+from kumotwist.core.errors import ConfigError
+from kumotwist.core.outcome import Peer, Verdict
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.judge import Judge
+from kumotwist.egress.protocols import protocol
+from kumotwist.egress.sms.content import number_of, sender_of
+from kumotwist.egress.sms.gateway import digits, plan_texts, seconds
+from kumotwist.egress.sms.twilio import TwilioOptions
+from kumotwist.net.http import HttpRequest
+
+JUDGE = Judge(Peer("gw", "gw", "HTTP"), (), 300.0, lambda: 0.0)
+
+
+def make_options(**more):
+    return TwilioOptions(account_sid="AC1", auth_token=LiteralKey(b"x"), **more)
+
+
+def plan(message, options=None):
+    return plan_texts([message], options or make_options(), JUDGE, lambda text: HttpRequest(b"POST", "http://gw.test"))
+
+
+def text(words, **headers):
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{head}Content-Type: text/plain; charset=utf-8\r\n\r\n{words}\r\n".encode()
+
+
+def test_the_number_comes_from_where_the_options_say_before_all_else():
+    """Meta key, header, meta `to.phone`, local part: the first that is there, in E.164."""
+    message = make_message(
+        "+4930000001@sms",
+        body=text("hi", **{"X-Phone": "+49 30 000003"}),
+        meta={"to": {"phone": "+4930000002"}, "mobile": "+49 30 000004"},
+    )
+    recipient = message.recipients[0]
+    assert number_of(message, recipient, make_options(to_meta="mobile", to_header="X-Phone")) == "+4930000004"
+    assert number_of(message, recipient, make_options(to_header="X-Phone")) == "+4930000003"
+    assert number_of(message, recipient, make_options()) == "+4930000002"
+    message.meta.clear()
+    assert number_of(message, recipient, make_options()) == "+4930000001"
+    national = make_message("030123456@sms.example")
+    assert number_of(national, national.recipients[0], make_options(default_region="DE")) == "+4930123456"
+
+
+@pytest.mark.parametrize("recipient", ["ann@sms.example", "030123456@sms", "+49@sms"])
+def test_a_recipient_that_is_no_number_is_refused_and_the_others_go_on(recipient):
+    """One bad number costs its own recipient only, and the record names it."""
+    bad, good = plan(make_message(recipient, "+4930123456@sms", body=text("hi")))
+    assert isinstance(bad, Refused)
+    assert bad.targets == ((0, 0),)
+    assert bad.outcome.verdict is Verdict.PERMANENT
+    assert "no number to send to" in bad.outcome.response.content
+    assert isinstance(good, Call)
+    assert good.note.to == "+4930123456"
+
+
+def test_the_sender_comes_from_the_message_before_the_options():
+    """Header, then meta `from.sms`, which the send API fills, then the option."""
+    message = make_message("+4930123456@sms", body=text("hi", **{"X-From": "A"}), meta={"from": {"sms": "B"}})
+    assert sender_of(message, make_options(sender="C", sender_header="X-From")) == "A"
+    assert sender_of(message, make_options(sender="C")) == "B"
+    message.meta.clear()
+    assert sender_of(message, make_options(sender="C")) == "C"
+    assert sender_of(message, make_options()) is None
+
+
+def test_a_message_without_words_is_refused():
+    """Nobody pays for an empty text; the subject will do."""
+    (step,) = plan(make_message("+4930123456@sms", body=text("")))
+    assert isinstance(step, Refused)
+    (step,) = plan(make_message("+4930123456@sms", body=text("", Subject="only this")))
+    assert step.note.words == "only this"
+
+
+def test_a_text_is_cut_to_what_the_operator_pays_for():
+    """`max_segments` bounds the price, and look-alikes spare a UCS-2 text when asked to."""
+    (step,) = plan(make_message("+4930123456@sms", body=text("word " * 200)), make_options(max_segments=2))
+    assert step.note.sms.segments == 2
+    assert step.note.words.endswith("...")
+    curly = make_message("+4930123456@sms", body=text("“Hello”"))
+    assert plan(curly)[0].note.is_unicode
+    (step,) = plan(curly, make_options(transliterate=True))
+    assert (step.note.words, step.note.is_unicode) == ('"Hello"', False)
+
+
+def test_our_id_goes_into_the_url_for_reports():
+    """Whatever query the URL has already."""
+    message = make_message("+4930123456@sms", body=text("hi"))
+    note = plan(message)[0].note
+    assert note.callback(None) is None
+    assert note.callback("https://a.test/r") == f"https://a.test/r?kumo_id={message.id.hex()}"
+    assert note.callback("https://a.test/r?k=1") == f"https://a.test/r?k=1&kumo_id={message.id.hex()}"
+
+
+def test_numbers_without_their_plus_and_names_as_they_are():
+    """For gateways that take digits only."""
+    assert [digits(one) for one in ("+49 30 123", "12345", "SHOP", "Shop 24")] == [
+        "4930123",
+        "12345",
+        "SHOP",
+        "Shop 24",
+    ]
+
+
+def test_the_validity_stays_within_what_the_provider_takes():
+    """A week is cut to the provider's most, a second raised to its least, nothing stays nothing."""
+    assert seconds(make_options(), 5, 600) is None
+    assert seconds(make_options(validity=604800.0), 5, 600) == 600
+    assert seconds(make_options(validity=1.0), 5, 600) == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"default_region": "Germany"}, "default_region"),
+        ({"max_segments": 0}, "max_segments"),
+        ({"sendr": "x"}, "sender"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(wrong, says):
+    """When the policy is read, with the option's name."""
+    given = {"account_sid": "AC1", "auth_token": {"key_data": "x"}, **wrong}
+    with pytest.raises(ConfigError, match=says):
+        protocol({"twilio": given}, "test")
