@@ -1,0 +1,1 @@
+"""The text of a message made fit for handsets, notifications and chats."""

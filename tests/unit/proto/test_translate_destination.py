@@ -1,0 +1,64 @@
+"""Whom a message is for when that is no mailbox, by the declared order."""
+
+import pytest
+
+from kumotwist.core.address import parse_address
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.proto.translate import destination
+
+
+def message(*recipients: str, meta: JsonObject | None = None, headers: str = "") -> Message:
+    body = f"{headers}Subject: x\r\n\r\n".encode()
+    to = tuple(parse_address(one) for one in recipients)
+    return Message(
+        id=SpoolId(bytes(16)), sender=parse_address("a@b.example"), recipients=to, meta=meta or {}, body=body
+    )
+
+
+def test_the_order() -> None:
+    """Option, metadata `to`, envelope: the first that is there."""
+    full = message(
+        "+15550000004@sms",
+        meta={"number": "+15550000001", "to": {"phone": "+15550000003"}},
+        headers="X-Number: +15550000002\r\n",
+    )
+    assert destination.phone(full, to_meta="number", to_header="X-Number") == "+15550000001"
+    assert destination.phone(full, to_meta="other", to_header="X-Number") == "+15550000002"
+    assert destination.phone(full) == "+15550000003"
+    del full.meta["to"]
+    assert destination.phone(full) == "+15550000004"
+
+
+def test_numbers_become_e164() -> None:
+    """As dialled in the region, or with the country code."""
+    assert destination.phone(message("030-901820@sms.example"), region="DE") == "+4930901820"
+    assert destination.phone(message("+49.30.901820@sms.example")) == "+4930901820"
+    with pytest.raises(ValueError, match="no default region"):
+        destination.phone(message("030901820@sms"))
+    with pytest.raises(ValueError, match=r"bob@sms has none, and meta 'to' no 'phone'"):
+        destination.phone(message("bob@sms"))
+
+
+def test_one_number_is_not_for_many_recipients() -> None:
+    """Metadata names one address; with several recipients each has its own in the envelope."""
+    both = message("+15550000001@sms", "+15550000002@sms", meta={"to": {"phone": "+15550000003"}})
+    assert [destination.phone(both, position) for position in (0, 1)] == ["+15550000001", "+15550000002"]
+
+
+def test_tokens_chats_and_subscriptions() -> None:
+    """The hash in the envelope is never taken for a token."""
+    assert destination.device_token(message("ab12@push", meta={"to": {"device_token": "t0ken"}})) == "t0ken"
+    assert destination.device_token(message("t0ken@fcm.example")) == "t0ken"
+    with pytest.raises(ValueError, match="there is no device token: meta 'to' has no 'device_token'"):
+        destination.device_token(message("ab12@push"))
+    assert destination.chat(message("general@chat")) == "general"
+    assert destination.chat(message("x@chat", meta={"to": {"chat": "C024BE91L"}})) == "C024BE91L"
+    subscription: JsonObject = {"endpoint": "https://push.example/1", "keys": {"p256dh": "x", "auth": "y"}}
+    assert destination.web_push(message("ab@webpush", meta={"to": {"web_push": subscription}})) == subscription
+    assert (
+        destination.web_push(message("ab@webpush", meta={"browser": subscription}), to_meta="browser") == subscription
+    )
+    with pytest.raises(ValueError, match="no 'web_push'"):
+        destination.web_push(message("ab@webpush"))
