@@ -27,6 +27,8 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "custom_lua": "kumotwist.egress.lua:LuaKind",
     "maildir": "kumotwist.egress.maildir:MaildirKind",
     "null": "kumotwist.egress.null:NullKind",
+    "gmail": "kumotwist.egress.esp.gmail:GmailKind",
+    "graph": "kumotwist.egress.esp.graph:GraphKind",
     "mailgun": "kumotwist.egress.esp.mailgun:MailgunKind",
     "sendgrid": "kumotwist.egress.esp.sendgrid:SendGridKind",
     "ses": "kumotwist.egress.esp.ses:SesKind",

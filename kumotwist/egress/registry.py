@@ -22,6 +22,7 @@ from kumotwist.egress.services import NoReceipts, Reactor, Services
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
 from kumotwist.net.http import HttpTransports
+from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls_client import ClientTls
 
 #: Channels kept, one per distinct protocol value; a policy that makes up `mx_list`s has many. Ours.
@@ -64,6 +65,7 @@ class Channels:
 
         `receipts` takes what comes back over a channel's own connections.
         """
+        self._tasks = Tasks()
         self._services = Services(
             resolver=resolver,
             keys=keys,
@@ -73,6 +75,7 @@ class Channels:
             hostname=hostname,
             tls=tls or ClientTls(),
             http=http,
+            tasks=self._tasks,
             receipts=receipts or NoReceipts(),
         )
         self._kinds: dict[type, ChannelKind] = {}
@@ -89,7 +92,8 @@ class Channels:
         return channel
 
     async def close(self) -> None:
-        """Close the connections that are kept for channels over HTTP APIs."""
+        """End background work of channels, and close the connections that are kept for HTTP APIs."""
+        await self._tasks.close()
         await self._services.http.close()
 
     def samples(self) -> Iterator[Sample]:

@@ -16,6 +16,7 @@ from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
 from kumotwist.net.http import HttpTransports
+from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls_client import ClientTls
 
 
@@ -50,4 +51,5 @@ class Services:
     hostname: str
     tls: ClientTls
     http: HttpTransports
+    tasks: Tasks
     receipts: ReceiptSink

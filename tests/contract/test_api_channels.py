@@ -1,14 +1,17 @@
 """What every channel over an HTTP API promises, run on each of them against a real web server."""
 
+import json
 import time
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from functools import partial
 from importlib import import_module
+from urllib.parse import parse_qsl
 
 import attrs
 import pytest
 import pytest_twisted
-from support.apicases.case import SECRET, Said
+from support.apicases.case import SECRET, TOKEN_PATH, Said, token_for
 from support.fakes_egress import FakeKeys, make_channels, make_message, make_request
 from support.webpeer import authority, turn, web_peer
 from twisted.internet import reactor
@@ -22,6 +25,8 @@ from kumotwist.net.http import HttpTransports
 
 #: A file each in tests/support/apicases.
 PROVIDERS = (
+    "gmail",
+    "graph",
     "mailgun",
     "sendgrid",
     "ses",
@@ -65,13 +70,22 @@ class World:
 
 @asynccontextmanager
 async def world(case, url=None, tls=None, trust=None, key=None, **more):
-    async with web_peer(tls) as peer:
+    async with web_peer(tls) as peer, web_peer() as tokens:
+        tokens.answers[TOKEN_PATH] = partial(give_token, tokens)
         keys, transports = FakeKeys(), HttpTransports(reactor, trust)
-        options = case.options(url or peer.url, key or LiteralKey(SECRET.encode()))
+        given = (url or peer.url, key or LiteralKey(SECRET.encode()))
+        options = case.options(*given, tokens.url) if case.has_tokens else case.options(*given)
         options = attrs.evolve(options, **more)
         yield World(case, peer, make_channels(reactor, keys=keys, http=transports), options, keys)
         await transports.close()
         await turn()
+
+
+def give_token(tokens, request):
+    """An authority that gives a token of its own for each secret."""
+    fields = dict(parse_qsl(tokens.seen[-1].body.decode()))
+    token = token_for(fields.get("client_secret") or fields["assertion"])
+    return json.dumps({"access_token": token, "expires_in": 3600, "token_type": "Bearer"}).encode()
 
 
 def assert_alike(outcomes, verdict, scope):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import define, field
+from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.core.errors import SecretUnavailable
@@ -23,29 +23,32 @@ class Credentials(Protocol):
         """The secrets by name, from memory as a rule. Raises SecretUnavailable."""
         ...
 
-    async def renew(self) -> bool:
-        """They were refused: read them anew. Whether they have changed. Raises SecretUnavailable."""
+    async def renew(self, refused: Mapping[str, str]) -> bool:
+        """Those that `get` gave were refused: read them anew. Whether there are others now.
+
+        Raises SecretUnavailable.
+        """
         ...
 
 
-@define(eq=False)
+@frozen(eq=False)
 class KeyCredentials:
     """Secrets as key sources give them."""
 
     keys: KeyLoader
     sources: Mapping[str, KeySource]
-    _used: Mapping[str, str] = field(factory=dict, init=False, repr=False)
 
     async def get(self) -> Mapping[str, str]:
         """The secrets, white space around them cut: files end in a line break."""
-        self._used = {name: _text(name, await self.keys.load(source)) for name, source in self.sources.items()}
-        return self._used
+        return {name: _text(name, await self.keys.load(source)) for name, source in self.sources.items()}
 
-    async def renew(self) -> bool:
-        """Read past every cache."""
-        before = self._used
-        self._used = {name: _text(name, await self.keys.refresh(source)) for name, source in self.sources.items()}
-        return self._used != before
+    async def refresh(self) -> Mapping[str, str]:
+        """The same, read past every cache."""
+        return {name: _text(name, await self.keys.refresh(source)) for name, source in self.sources.items()}
+
+    async def renew(self, refused: Mapping[str, str]) -> bool:
+        """Another session may have read them anew already; else it is done now."""
+        return await self.get() != refused or await self.refresh() != refused
 
 
 def _text(name: str, value: bytes) -> str:

@@ -18,9 +18,11 @@ from kumotwist.core.stats import Sample
 from kumotwist.egress.api.credentials import Credentials, KeyCredentials
 from kumotwist.egress.api.dialect import Dialect
 from kumotwist.egress.api.judge import Judge, Rule
+from kumotwist.egress.api.oauth import Grant, OAuthCredentials, Token
 from kumotwist.egress.api.options import ApiOptions
 from kumotwist.egress.api.session import UNAUTHORIZED, ApiChannel, peer_of
 from kumotwist.egress.services import Services
+from kumotwist.net.flight import SingleFlight
 from kumotwist.net.http import HttpSettings, clean_url
 
 
@@ -46,6 +48,13 @@ class ApiKind(ABC):
         """Where the API is; a provider with regions derives it from them."""
         url: str = options.base_url
         return url
+
+    def oauth(self, options: ApiOptions, dialect: Dialect, grant: Grant) -> OAuthCredentials:
+        """Access tokens by `grant`, which is given the dialect's secrets; for a kind's own `credentials`."""
+        client = self.services.http.client(HttpSettings(timeout=options.timeout, max_redirects=0))
+        keys = KeyCredentials(self.services.keys, dialect.secrets)
+        flight: SingleFlight[str, Token] = SingleFlight(self.services.tasks.spawn, "access token")
+        return OAuthCredentials(client, keys, grant, self.services.clock.seconds, flight)
 
     def judge(self, peer: Peer, rules: Sequence[Rule], options: ApiOptions) -> Judge:
         """What judges its replies, by the provider's own rules first."""

@@ -127,7 +127,7 @@ class ApiSession:
             for is_last in (False, True):
                 request = channel.dialect.authorize(call.request, secrets, channel.now())
                 reply = await channel.client.send(request)
-                if reply.code not in channel.unauthorized or is_last or not await channel.credentials.renew():
+                if reply.code not in channel.unauthorized or is_last or not await channel.credentials.renew(secrets):
                     break
                 secrets = await channel.credentials.get()
         except SecretUnavailable as error:

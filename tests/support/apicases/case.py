@@ -3,7 +3,7 @@
 A provider's case stands in a file of its own beside this one and is listed in
 `tests/contract/test_api_channels.py`.
 
-Public: `ApiCase`, `Said`, `schema`, `as_json`.
+Public: `ApiCase`, `Said`, `schema`, `as_json`, `token_for`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import jsonschema_rs
 from attrs import field, frozen
 from support.webpeer import Seen
 
-from kumotwist.config.keysource import LiteralKey
-
 SECRET = "key-of-the-test"
+#: Where the suite's authority gives tokens.
+TOKEN_PATH = "/directory/oauth2/v2.0/token"
 _SCHEMAS = Path(__file__).parents[1] / "openapi"
 
 
@@ -43,8 +43,8 @@ class ApiCase:
     """One provider. `check` fails for a request that its documents do not allow or that lacks our id."""
 
     name: str
-    #: The options for a `base_url` and an API key.
-    options: Callable[[str, LiteralKey], object]
+    #: The options for a `base_url` and an API key; where `has_tokens`, also for the URL of the authority.
+    options: Callable[..., object]
     path: str
     accepted: Said
     remote_id: str | None
@@ -64,10 +64,17 @@ class ApiCase:
     recipients: Sequence[str] = ("to@dest.test",)
     body: bytes = b"From: Ann <ann@src.test>\r\nTo: to@dest.test\r\nSubject: hello\r\n\r\nbody\r\n"
     meta: Mapping[str, Any] = field(factory=dict)
+    #: Whether the credentials are access tokens: the suite's authority gives `token_for(key)`.
+    has_tokens: bool = False
     #: Whether the provider knows a request again by a key that we give it.
     is_idempotent: bool = False
     #: How many parts the message goes in.
     parts: int = 1
+
+
+def token_for(key: str) -> str:
+    """The access token that the suite's authority gives for a secret."""
+    return f"token-for-{key}"
 
 
 def as_json(seen: Seen) -> Any:
