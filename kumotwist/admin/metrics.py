@@ -9,10 +9,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from kumotwist.net.operation import Operation, json_answer, text_answer
 from kumotwist.net.router import JSON, HttpRequest, Reply, Route
 
 #: The Prometheus text format, version 0.0.4.
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+_TEXT: Final = Operation(
+    name="metrics",
+    tag="operation",
+    summary="The numbers of all workers, for Prometheus.",
+    answers={200: text_answer("The Prometheus text format, version 0.0.4.")},
+)
+_JSON: Final = Operation(
+    name="metricsJson",
+    tag="operation",
+    summary="The same numbers as JSON.",
+    answers={200: json_answer("By name: what it is, and a value, or values by label.", dict[str, object])},
+)
 
 
 def routes(text: Callable[[], Awaitable[bytes]], json: Callable[[], Awaitable[bytes]]) -> tuple[Route, ...]:
@@ -24,4 +37,7 @@ def routes(text: Callable[[], Awaitable[bytes]], json: Callable[[], Awaitable[by
     async def as_json(_: HttpRequest) -> Reply:
         return Reply(200, await json(), JSON)
 
-    return (Route("GET", "/metrics", as_text), Route("GET", "/metrics.json", as_json))
+    return (
+        Route("GET", "/metrics", as_text, _TEXT),
+        Route("GET", "/metrics.json", as_json, _JSON),
+    )

@@ -23,11 +23,12 @@ from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy, StateUnav
 from kumotwist.core.interfaces import Auditor, HttpPolicy
 from kumotwist.intake.httpacl import Authorizer
 from kumotwist.intake.httpauth import TRUSTED_GROUP, Authenticator
-from kumotwist.intake.inject import Injection, Origin
-from kumotwist.intake.inject_request import RequestProblem, decode
+from kumotwist.intake.inject import Injection, InjectResult, Origin
+from kumotwist.intake.inject_request import InjectRequest, RequestProblem, decode
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.inflate import inflate
+from kumotwist.net.operation import BODY_REFUSALS, NOT_NOW, Operation, json_answer, text_answer
 from kumotwist.net.router import HttpError, HttpRequest, Reply, Route, Router, json_reply
 from kumotwist.records.acct import NO_ACCT_LOG
 
@@ -35,6 +36,19 @@ from kumotwist.records.acct import NO_ACCT_LOG
 RETRY_AFTER: Final = "5"
 #: axum's text, which KumoMTA's clients know.
 _NOT_JSON: Final = "Expected request with `Content-Type: application/json`"
+_INJECT: Final = Operation(
+    name="inject",
+    tag="messages",
+    summary="Injects mail to one or many recipients; KumoMTA's API.",
+    text="Each recipient gets a message of its own, made from templates. 200 means that what was accepted is on disk.",
+    body=InjectRequest,
+    answers={
+        **BODY_REFUSALS,
+        200: json_answer("How many were accepted, and what became of each recipient.", InjectResult),
+        500: text_answer("The envelope_sender is no address (as KumoMTA says it), or something is broken."),
+        503: NOT_NOW,
+    },
+)
 
 
 def build_site(
@@ -65,7 +79,7 @@ def inject_route(injection: Injection) -> Route:
         with refusals():
             return json_reply(await injection.inject(decode(request.body), origin_of(request)))
 
-    return Route("POST", "/api/inject/v1", handle)
+    return Route("POST", "/api/inject/v1", handle, _INJECT)
 
 
 @define(eq=False)

@@ -44,11 +44,13 @@ def _allow(criteria: Criterion) -> AccessControlList:
 
 
 _TRUSTED: Final = IdentityIs("Group", TRUSTED_GROUP)
-#: KumoMTA's default ACL (assets/acls/default.toml), as far as we serve its resources; `send`, ours, as `inject`.
+#: KumoMTA's default ACL (assets/acls/default.toml), as far as we serve its resources. `send` and `openapi.json` are
+#: ours, and open to whom `inject` is.
 DEFAULT_RULES: Final[Mapping[str, AccessControlList]] = {
     "http_listener/*/api/check-liveness": _allow(IdentityIs("Any")),
     "http_listener/*/api/inject": _allow(AnyOf((_TRUSTED, IdentityIs("Authenticated")))),
     "http_listener/*/api/send": _allow(AnyOf((_TRUSTED, IdentityIs("Authenticated")))),
+    "http_listener/*/api/openapi.json": _allow(AnyOf((_TRUSTED, IdentityIs("Authenticated")))),
     "http_listener/*/api/admin": _allow(_TRUSTED),
     "http_listener/*/api/machine-info": _allow(_TRUSTED),
     "http_listener/*/api/xfer": _allow(_TRUSTED),

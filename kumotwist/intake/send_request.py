@@ -4,14 +4,13 @@ Unknown and mistyped fields are refused with their path. No text that reaches a
 header or the envelope may hold a line break or NUL. What is wrong with one
 address is not judged here: it fails that recipient alone (`send_address`).
 
-Public: `SendRequest` and its parts, `decode`, `schedule_of`. What can go wrong:
+Public: `SendRequest` and its parts, `SendBody`, `decode`, `schedule_of`. What can go wrong:
 `RequestProblem` with the status to answer: 400 for text that is not JSON, 422
 for JSON that is not a request.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
@@ -58,15 +57,14 @@ MAX_TIME: Final = 64
 #: How far ahead a first attempt may be, in seconds. Ours: a leap year; providers take hours to weeks.
 MAX_AHEAD: Final = 366 * 86400.0
 
-#: What separates the parts of a queue name (`core.queuename`), white space and controls.
-_NO_LABEL: Final = re.compile(r"[:@!\s\x00-\x1f\x7f]")
 #: Header fields that a field of the request says, or that are ours to make.
 _OURS: Final = frozenset(("from", "to", "bcc", "subject", "reply-to", "date", "message-id"))
 _KINDS: Final = ("email", "phone", "device_token", "web_push", "chat")
 
 _Opaque = Annotated[str, Meta(max_length=MAX_ADDRESS)]
 _Key = Annotated[str, Meta(max_length=MAX_KEY)]
-_Label = Annotated[str, Meta(max_length=MAX_LABEL)]
+#: Without what separates the parts of a queue name (`core.queuename`), white space and controls.
+_Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=r"^[^:@!\s\x00-\x1f\x7f]+$")]
 _Name = Annotated[str, Meta(max_length=MAX_NAME)]
 _Email = Annotated[str, Meta(max_length=MAX_EMAIL)]
 _Time = Annotated[str, Meta(max_length=MAX_TIME)]
@@ -102,6 +100,14 @@ class Address(Struct, forbid_unknown_fields=True):
     platform: Literal["fcm", "apns", "slack", "teams", "discord", "telegram"] | None = None
 
 
+#: What JSON schema says of `Address`: exactly one of its kinds.
+_ONE_KIND: Final = [
+    {"required": [name], "properties": {name: {"type": "object" if name == "web_push" else "string"}}}
+    for name in _KINDS
+]
+_Recipient = Annotated[Address, Meta(extra_json_schema={"oneOf": _ONE_KIND})]
+
+
 class Sender(Struct, forbid_unknown_fields=True):
     """Who it is from: `email` and `name` for mail, `sms` for text messages (number, short code or name)."""
 
@@ -122,9 +128,16 @@ class Times(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class SendRequest(Struct, forbid_unknown_fields=True):
-    """One message for one or many recipients."""
+    """One message for one or many recipients.
 
-    to: Address | Annotated[list[Address], Meta(min_length=1, max_length=MAX_RECIPIENTS)]
+    `text` and `html` are what it says, `data` is for the application that gets
+    a push, `metadata` for the policy. `schedule` is a time in RFC 3339 before
+    which nothing is tried, or more (Times). At least one of `subject`, `text`,
+    `html` and `data` must be there; mail needs `from.email`, and `text` or
+    `html`.
+    """
+
+    to: _Recipient | Annotated[list[_Recipient], Meta(min_length=1, max_length=MAX_RECIPIENTS)]
     from_: Sender = msgspec.field(name="from", default_factory=Sender)
     reply_to: Mailbox | None = None
     subject: Annotated[str, Meta(max_length=MAX_SUBJECT)] | None = None
@@ -148,6 +161,18 @@ class SendRequest(Struct, forbid_unknown_fields=True):
         return f"to[{index}]" if isinstance(self.to, list) else "to"
 
 
+#: `SendRequest` with what JSON schema can say beyond its types.
+SendBody = Annotated[
+    SendRequest,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "object" if name == "data" else "string"}}}
+                for name in ("subject", "text", "html", "data")
+            ]
+        }
+    ),
+]
 _DECODER: Final = msgspec.json.Decoder(SendRequest)
 
 
@@ -156,9 +181,6 @@ def decode(body: bytes) -> SendRequest:
     request = read(_DECODER, body, "data or metadata")
     for path, text in _header_texts(request):
         refuse_breaks(path, text)
-    for path, label in (("tenant", request.tenant), ("campaign", request.campaign)):
-        if label is not None and (not label or _NO_LABEL.search(label)):
-            raise field_problem(path, "must not be empty nor contain white space or any of : @ !")
     for index, address in enumerate(request.addresses):
         _check_kind(request.path_of(index), address)
     _check_content(request)
@@ -231,7 +253,8 @@ def _header_texts(request: SendRequest) -> Iterator[tuple[str, str | None]]:
     if request.reply_to is not None:
         yield "reply_to.email", request.reply_to.email
         yield "reply_to.name", request.reply_to.name
-    yield "subject", request.subject
+    for name in ("subject", "tenant", "campaign"):
+        yield name, getattr(request, name)
     for key, value in request.headers.items():
         yield f"headers[{key!r}]", value
     for index, attachment in enumerate(request.attachments):

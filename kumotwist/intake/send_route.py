@@ -17,9 +17,30 @@ from kumotwist.core.errors import Overload, StateUnavailable
 from kumotwist.core.ids import IdGenerator
 from kumotwist.intake import send_request
 from kumotwist.intake.http import origin_of, refusals, require_json
-from kumotwist.intake.idempotency import Answered, Interrupted, KeyName, Keys, Refusal, Reservation, key_of, scope_of
+from kumotwist.intake.idempotency import (
+    MAX_KEY,
+    Answered,
+    Interrupted,
+    KeyName,
+    Keys,
+    Refusal,
+    Reservation,
+    key_of,
+    scope_of,
+)
 from kumotwist.intake.send import Prepared, Sending, SendResult
-from kumotwist.net.router import JSON, HttpError, HttpRequest, Reply, Route, json_reply
+from kumotwist.net.operation import (
+    BODY_REFUSALS,
+    JSON,
+    NOT_NOW,
+    TEXT,
+    Answer,
+    Operation,
+    Parameter,
+    json_answer,
+    text_answer,
+)
+from kumotwist.net.router import HttpError, HttpRequest, Reply, Route, json_reply
 
 log: Final = Logger()
 
@@ -29,11 +50,41 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"
 #: Seconds after which to ask again about a request that is under way. Ours: policy and disk take less.
 BUSY_RETRY: Final = "1"
+_OPERATION: Final = Operation(
+    name="send",
+    tag="messages",
+    summary="Sends one message to any kind of address: e-mail, phone, device, web push, chat.",
+    text="200 means that at least one recipient was accepted and that all that were accepted are on disk.",
+    body=send_request.SendBody,
+    parameters=(
+        Parameter(
+            name=IDEMPOTENCY_KEY,
+            place="header",
+            text="For 24 hours the same key with the same body has no further effect and gets the first answer again.",
+            max_length=MAX_KEY,
+        ),
+    ),
+    answers={
+        **BODY_REFUSALS,
+        200: json_answer(
+            "What became of each recipient.", SendResult, {REPLAYED: "`true` for an answer given before."}
+        ),
+        409: text_answer(
+            "The key was used with another request, or the first request is under way: then with Retry-After.",
+            {"Retry-After": "Seconds to wait."},
+        ),
+        422: Answer(
+            text="No recipient was accepted (JSON), or the request is wrong (text, with the path of the field).",
+            bodies={JSON: SendResult, TEXT: None},
+        ),
+        503: NOT_NOW,
+    },
+)
 
 
 def send_route(sending: Sending, keys: Keys, region: str | None) -> Route:
     """The route; numbers without `+` are of `region`."""
-    return Route("POST", PATH, _Handler(sending, keys, sending.ids, region).handle)
+    return Route("POST", PATH, _Handler(sending, keys, sending.ids, region).handle, _OPERATION)
 
 
 @frozen

@@ -19,6 +19,7 @@ from attrs import define, field, frozen
 
 from kumotwist.core.connection import AuthInfo
 from kumotwist.core.errors import KumotwistError
+from kumotwist.net.operation import Operation
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
@@ -84,11 +85,12 @@ Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Reply]]
 
 @frozen
 class Route:
-    """A handler for one method of one path."""
+    """A handler for one method of one path, and what `/api/openapi.json` says of it."""
 
     method: str
     path: str
     handler: Handler
+    operation: Operation | None = None
 
 
 class Router:

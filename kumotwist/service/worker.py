@@ -21,6 +21,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from kumotwist.admin import liveness, metrics
+from kumotwist.admin.openapi import with_document
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig
@@ -204,7 +205,7 @@ class Worker:
                 config,
                 policy,
                 reactor,
-                (*routes, send_route(sending, requests, config.default_region)),
+                with_document((*routes, send_route(sending, requests, config.default_region))),
                 auditor=auditor,
             )
             for config in declared.http_listeners

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
+from support.api_contract import Contract
 from support.fakes_intake import FakeAuditor, FakeGate, FakeQueue, FakeRecorder, FakeStore
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -15,6 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrap
 from twisted.internet.protocol import Protocol
 
 from kumotwist.admin import liveness, metrics
+from kumotwist.admin.openapi import with_document
 from kumotwist.config.acl import AccessControlList
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.core.connection import AuthInfo
@@ -25,6 +27,7 @@ from kumotwist.intake.http import build_site, inject_route
 from kumotwist.intake.inject import Injection
 from kumotwist.intake.send import Sending
 from kumotwist.intake.send_route import send_route
+from kumotwist.net.router import Route
 
 HOSTNAME = "mx.example.com"
 
@@ -77,13 +80,18 @@ class House:
     def site(self, **options: Any) -> Any:
         """The listener's factory."""
         config = HttpListenerConfig(**options)
-        routes = (
-            inject_route(self.injection),
-            send_route(self.sending, self.keys, config.default_region),
-            *liveness.routes(self.gate),
-            *metrics.routes(_prometheus, _json),
+        return build_site(config, self.policy, self.clock, self.routes(config), auditor=self.auditor)
+
+    def routes(self, config: HttpListenerConfig) -> Sequence[Route]:
+        """All that the listener serves."""
+        return with_document(
+            (
+                inject_route(self.injection),
+                send_route(self.sending, self.keys, config.default_region),
+                *liveness.routes(self.gate),
+                *metrics.routes(_prometheus, _json),
+            )
         )
-        return build_site(config, self.policy, self.clock, routes, auditor=self.auditor)
 
 
 async def _prometheus() -> bytes:
@@ -163,10 +171,11 @@ class RawClient(Protocol):
 
 @define(eq=False)
 class Peer:
-    """A listening site and its clients."""
+    """A listening site and its clients; every reply to `request` must be one that the document announces."""
 
     port: Any
     site: Any
+    contract: Contract | None = None
     clients: list[RawClient] = field(factory=list)
     tls: Any = None
 
@@ -183,7 +192,10 @@ class Peer:
         client = await self.connect()
         client.has_bodies = method != "HEAD"
         client.send(encode(method, path, body, **headers))
-        return await client.next()
+        answer = await client.next()
+        if self.contract is not None:
+            self.contract.check(method, path, answer.code, answer.headers.get("content-type", ""), answer.body)
+        return answer
 
     async def inject(self, request: Any, **headers: str) -> Answer:
         """POST to the injection API."""
@@ -223,7 +235,8 @@ def encode(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
 def listen(house: House, **options: Any) -> Peer:
     """Serve `house` on a free port of loopback."""
     site = house.site(**options)
-    return Peer(reactor.listenTCP(0, site, interface="127.0.0.1"), site)
+    contract = Contract(house.routes(HttpListenerConfig(**options)))
+    return Peer(reactor.listenTCP(0, site, interface="127.0.0.1"), site, contract)
 
 
 def simple(content: Any = "Subject: hello\n\nHello there", **more: Any) -> dict[str, Any]:

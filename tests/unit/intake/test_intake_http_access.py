@@ -52,6 +52,8 @@ def knows(user, password):
     [
         ("/api/check-liveness/v1", "GET", 200, 200, 200),
         ("/api/inject/v1", "POST", 401, 415, 415),
+        ("/api/send/v1", "POST", 401, 415, 415),
+        ("/api/openapi.json", "GET", 401, 200, 200),
         ("/metrics", "GET", 401, 200, 401),
         ("/metrics.json", "GET", 401, 200, 401),
         ("/metrics", "HEAD", 401, 200, 401),

@@ -303,8 +303,8 @@ async def test_nothing_sent_is_no_success(house, peer):
         ({"data": [1]}, "$.data"),
         ({"data": {"x": 2**64}}, "beyond 64 bits"),
         ({"subject": "x" * 999}, "$.subject"),
-        ({"tenant": "a@b"}, "field 'tenant'"),
-        ({"tenant": ""}, "field 'tenant'"),
+        ({"tenant": "a@b"}, "$.tenant"),
+        ({"tenant": ""}, "$.tenant"),
         ({"campaign": "x" * 129}, "$.campaign"),
         ({"headers": {"To": "x@y.z"}}, "field 'headers['To']'"),
         ({"headers": {"Content-Type": "x"}}, "field 'headers['Content-Type']'"),
@@ -366,7 +366,7 @@ def test_line_breaks_reach_no_header(path, evil):
     for step in way:
         place = place[int(step) if step.isdigit() else step]
     place[last] = evil
-    with pytest.raises(RequestProblem, match="must not") as raised:
+    with pytest.raises(RequestProblem) as raised:
         send_request.decode(json.dumps(whole).encode())
     assert path in str(raised.value)
 
