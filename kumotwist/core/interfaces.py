@@ -23,6 +23,7 @@ from kumotwist.core.outcome import Outcome
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record
+from kumotwist.core.sms import IncomingSms
 
 if TYPE_CHECKING:
     from kumotwist.config.acl import AccessControlList, AccessDecision
@@ -194,6 +195,18 @@ class HttpPolicy(Protocol):
         ...
 
 
+class SmsPolicy(Protocol):
+    """What intake of text messages asks of policy."""
+
+    def handles(self, event: str) -> bool:
+        """Whether policy has a handler for the event."""
+        ...
+
+    async def sms_received(self, message: Message) -> None:
+        """The handler may inject `message`. Raises Rejection or PolicyError."""
+        ...
+
+
 class RecordPolicy(Protocol):
     """What log files and log hooks ask of policy. Errors are PolicyError."""
 
@@ -221,6 +234,18 @@ class ReceiptSink(Protocol):
 
         An event that was noted before is passed over. Raises
         StateUnavailable, Overload: nothing was noted, the provider is to send it again.
+        """
+        ...
+
+
+class SmsReceiver(Protocol):
+    """Takes text messages that come in over a channel's own connections. Implemented by `intake.sms`."""
+
+    async def receive(self, sms: IncomingSms) -> None:
+        """Have policy see it, and return when it is in safe hands.
+
+        Raises Rejection when policy does not want it, and what storing a
+        message raises: the provider is to send it again then.
         """
         ...
 

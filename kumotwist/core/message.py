@@ -9,6 +9,8 @@ Public: `Message`, `Parked`.
 
 from __future__ import annotations
 
+from math import inf
+
 from attrs import define, field
 
 from kumotwist.core import queuename
@@ -27,7 +29,9 @@ class Message:
     attempts. `is_meta_dirty` and `is_body_dirty` tell what the spool does not
     have yet; use the setters, which keep them. Without `has_dots` it is known
     that no dot in `body` stands where a reader may see the start of a line, so
-    that nobody need search for one (100 KiB: 180 microseconds).
+    that nobody need search for one (100 KiB: 180 microseconds). `max_age` is
+    that of the queue it came from, in seconds, for as long as it is in a ready
+    queue: what channels tell a peer that keeps messages itself.
     """
 
     id: SpoolId
@@ -41,11 +45,19 @@ class Message:
     is_meta_dirty: bool = True
     is_body_dirty: bool = True
     has_dots: bool = True
+    max_age: float = inf
 
     @property
     def created(self) -> float:
         """Unix seconds of acceptance, from the id."""
         return created_at(self.id)
+
+    @property
+    def expires(self) -> float:
+        """Unix seconds at which the queue gives it up; infinity when nothing says so."""
+        if self.schedule is not None and self.schedule.expires is not None:
+            return self.schedule.expires
+        return self.created + self.max_age
 
     @property
     def size(self) -> int:

@@ -3,6 +3,7 @@
 Pages stand in `docs/channels`, named by protocol and written by hand, with
 blocks that this fills: `<!-- options -->`, `<!-- errors -->` and, where a channel
 takes messages apart, `<!-- losses -->`, each up to its closing `<!-- /... -->`.
+A channel that is no HTTP API has an `error_table` of its own.
 Run as `python -m kumotwist.egress.describe DIRECTORY`; `make docs` does.
 
 Public: `filled`. What can go wrong: KeyError for a page of a protocol that does not exist.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,8 +39,10 @@ def filled(page: str, name: str) -> str:
     """The page of protocol `name` with its blocks made anew."""
     kind = load(name)
     page = _block(page, "options", option_table(kind.options))
-    rules: Sequence[Rule] = getattr(sys.modules[kind.__module__], "RULES", ())
-    page = _block(page, "errors", _errors(rules))
+    module = sys.modules[kind.__module__]
+    rules: Sequence[Rule] = getattr(module, "RULES", ())
+    table: Callable[[], str] | None = getattr(module, "error_table", None)
+    page = _block(page, "errors", _errors(rules) if table is None else table())
     return _block(page, "losses", _losses())
 
 

@@ -32,6 +32,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "mailgun": "kumotwist.egress.esp.mailgun:MailgunKind",
     "sendgrid": "kumotwist.egress.esp.sendgrid:SendGridKind",
     "ses": "kumotwist.egress.esp.ses:SesKind",
+    "smpp": "kumotwist.egress.sms.smpp.channel:SmppKind",
     "sparkpost": "kumotwist.egress.esp.sparkpost:SparkPostKind",
     "twilio": "kumotwist.egress.sms.twilio:TwilioKind",
 }

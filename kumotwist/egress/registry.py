@@ -5,20 +5,20 @@ an options class, a class like `ChannelKind` and one row in the table of
 `egress.protocols`; a channel from elsewhere announces its kind in the entry
 point group `kumotwist.egress`.
 
-Public: `Channels`, `ChannelKind`. A protocol that nobody serves raises ConfigError.
+Public: `Channels`, `ChannelKind`, `ReceivingKind`, `ClosingKind`. A protocol that nobody serves raises ConfigError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from kumotwist.config.queue import Protocol as QueueProtocol
 from kumotwist.core.errors import ConfigError
-from kumotwist.core.interfaces import Channel, KeyLoader, LuaConnector, ReceiptSink
+from kumotwist.core.interfaces import Channel, KeyLoader, LuaConnector, ReceiptSink, SmsReceiver
 from kumotwist.core.stats import Sample
 from kumotwist.egress.protocols import load
-from kumotwist.egress.services import NoReceipts, Reactor, Services
+from kumotwist.egress.services import NoReceipts, NoSms, Reactor, Services
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
 from kumotwist.net.http import HttpTransports
@@ -46,6 +46,24 @@ class ChannelKind(Protocol):
         ...
 
 
+@runtime_checkable
+class ReceivingKind(Protocol):
+    """A kind whose channels can listen to their provider without sending anything."""
+
+    def receive(self, protocol: Any) -> None:
+        """Do so from now on. Raises ConfigError."""
+        ...
+
+
+@runtime_checkable
+class ClosingKind(Protocol):
+    """A kind that keeps connections beyond sessions."""
+
+    async def close(self) -> None:
+        """Close them, within a bound."""
+        ...
+
+
 class Channels:
     """Implements `StatSource`."""
 
@@ -60,10 +78,11 @@ class Channels:
         http: HttpTransports,
         tls: ClientTls | None = None,
         receipts: ReceiptSink | None = None,
+        sms: SmsReceiver | None = None,
     ) -> None:
         """`hostname` is said in EHLO where nothing else is configured; `tls` trusts the platform's roots by default.
 
-        `receipts` takes what comes back over a channel's own connections.
+        `receipts` and `sms` take what comes back over a channel's own connections.
         """
         self._tasks = Tasks()
         self._services = Services(
@@ -77,6 +96,7 @@ class Channels:
             http=http,
             tasks=self._tasks,
             receipts=receipts or NoReceipts(),
+            sms=sms or NoSms(),
         )
         self._kinds: dict[type, ChannelKind] = {}
         self._channels: dict[QueueProtocol, Channel] = {}
@@ -91,8 +111,18 @@ class Channels:
             self._channels[protocol] = channel
         return channel
 
+    def receive(self, protocol: QueueProtocol) -> None:
+        """Listen to the provider of `protocol` from now on. Raises ConfigError."""
+        kind = self._kind(type(protocol))
+        if not isinstance(kind, ReceivingKind):
+            raise ConfigError(f"{protocol.channel} does not receive anything")
+        kind.receive(protocol)
+
     async def close(self) -> None:
-        """End background work of channels, and close the connections that are kept for HTTP APIs."""
+        """End background work of channels, and close the connections that outlive sessions: binds, and to HTTP APIs."""
+        for kind in self._kinds.values():
+            if isinstance(kind, ClosingKind):
+                await kind.close()
         await self._tasks.close()
         await self._services.http.close()
 

@@ -1,6 +1,6 @@
 """What every channel may use, in one value.
 
-Built once by `egress.registry`. Public: `Services`, `Reactor`, `NoReceipts`.
+Built once by `egress.registry`. Public: `Services`, `Reactor`, `NoReceipts`, `NoSms`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Protocol
 from attrs import frozen
 from twisted.python.threadpool import ThreadPool
 
-from kumotwist.core.interfaces import KeyLoader, LuaConnector, ReceiptSink
+from kumotwist.core.errors import Rejection
+from kumotwist.core.interfaces import KeyLoader, LuaConnector, ReceiptSink, SmsReceiver
 from kumotwist.core.receipt import ReceiptEvent
+from kumotwist.core.sms import IncomingSms
 from kumotwist.net.clock import Clock
 from kumotwist.net.dns import Resolver
 from kumotwist.net.http import HttpTransports
@@ -39,6 +41,14 @@ class NoReceipts:
         """Pass them over."""
 
 
+class NoSms:
+    """A receiver for where there is no policy: tools and tests."""
+
+    async def receive(self, sms: IncomingSms) -> None:  # noqa: ARG002
+        """Refuse it."""
+        raise Rejection(550, "text messages are not taken here")
+
+
 @frozen(kw_only=True)
 class Services:
     """Handed to the maker of each channel. `hostname` is our name where none is configured."""
@@ -53,3 +63,4 @@ class Services:
     http: HttpTransports
     tasks: Tasks
     receipts: ReceiptSink
+    sms: SmsReceiver

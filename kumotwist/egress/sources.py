@@ -1,11 +1,12 @@
 """From where a connection goes out: binding to the address of an egress source.
 
-Public: `connect`. What can go wrong: an address that is not ours, or of
+Public: `connect`, `is_address`. What can go wrong: an address that is not ours, or of
 another family than the peer's, raises `OSError` or a Twisted ConnectError.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -39,6 +40,15 @@ class _Endpoint(Protocol[P]):
     """A Twisted client endpoint, as mypy can read it."""
 
     def connect(self, factory: _OneProtocol[P], /) -> Deferred[P]: ...
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address, to be connected to as it is."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def connect(reactor: Reactor, protocol: P, address: str, port: int, source: SourceConfig, timeout: float) -> P:

@@ -26,6 +26,7 @@ from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Injector, MessageStore
 from kumotwist.core.message import Message
 from kumotwist.egress.protocols import queue_config
+from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.lua.address import address, addresses
 from kumotwist.lua.binding import Function, binary, facade_of, integer, mapping, octets, sequence, text
 from kumotwist.lua.convert import json_value
@@ -112,6 +113,10 @@ class CoreLibrary:
     def start_http_listener(self, params: object) -> None:
         """Serve the HTTP API."""
         self._declared.http_listeners.append(self._declare(HttpListenerConfig, params, "kumo.start_http_listener"))
+
+    def start_smpp_receiver(self, params: object) -> None:
+        """Stay bound to an SMSC for receipts and texts, whether there is anything to send or not."""
+        self._declared.smpp_receivers.append(self._declare(SmppProtocol, params, "kumo.start_smpp_receiver"))
 
     def configure_local_logs(self, params: object) -> None:
         """Write log records to files."""

@@ -14,6 +14,7 @@ from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import LocalLogConfig, LogHookConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.core.errors import ConfigError
+from kumotwist.egress.sms.smpp.options import SmppProtocol
 
 
 @frozen
@@ -31,6 +32,7 @@ class Declarations:
     spools: dict[str, SpoolConfig] = field(factory=dict)
     esmtp_listeners: list[SmtpListenerConfig] = field(factory=list)
     http_listeners: list[HttpListenerConfig] = field(factory=list)
+    smpp_receivers: list[SmppProtocol] = field(factory=list)
     local_logs: list[LocalLogConfig] = field(factory=list)
     log_hooks: list[LogHookConfig] = field(factory=list)
     tasks: list[TaskDeclaration] = field(factory=list)

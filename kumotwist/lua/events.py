@@ -64,6 +64,11 @@ _EVENTS: Final = (
     Event("get_acl_definition", "(resource) -> kumo.aaa.make_access_control_list or nil", "Who may do what.", True),
     Event("http_message_generated", "(message, auth_info)", "Each message that comes in by HTTP (inject, send)."),
     Event(
+        "sms_received",
+        "(message)",
+        "A text message of a subscriber; kumo.inject_message takes it over, kumo.reject refuses it.",
+    ),
+    Event(
         "get_queue_config",
         "(domain, tenant, campaign, routing_domain) -> kumo.make_queue_config",
         "A scheduled queue is made or refreshed.",

@@ -1,7 +1,7 @@
 """The policy in force: loads it, runs its events, reads it anew when its files change.
 
 This is what the rest of the house knows of Lua: `Policy` implements
-QueuePolicy, SmtpPolicy, HttpPolicy, RecordPolicy and LuaConnector of
+QueuePolicy, SmtpPolicy, HttpPolicy, SmsPolicy, RecordPolicy and LuaConnector of
 `core.interfaces`. A reload that fails keeps the old program, and says so in
 the log and in the metric `lua_load_failures`. `init` runs once only.
 
@@ -39,6 +39,7 @@ from kumotwist.lua.events import MULTIPLE
 from kumotwist.lua.hooks.http import HttpHooks
 from kumotwist.lua.hooks.queue import QueueHooks
 from kumotwist.lua.hooks.records import RecordHooks
+from kumotwist.lua.hooks.sms import SmsHooks
 from kumotwist.lua.hooks.smtp import SmtpHooks
 from kumotwist.lua.message import message_class
 from kumotwist.lua.optionsview import OPTION_CLASSES
@@ -75,7 +76,7 @@ class PolicyServices:
     watch_interval: float = WATCH_INTERVAL
 
 
-class Policy(QueueHooks, SmtpHooks, HttpHooks, RecordHooks):
+class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
     """The policy of this process. Make it with `Policy.load`."""
 
     def __init__(self, path: Path, services: PolicyServices, is_validating: bool = False) -> None:

@@ -158,6 +158,7 @@ class ReadyQueue:
         """Take `message` over and have it served; False when there is no room, or its source rests."""
         if len(self.messages) >= self.path.max_ready or now < self.rests_until:
             return False
+        message.max_age = queue.config.max_age
         self._bodies.hold(message)
         self.messages.append((message, queue))
         self.used_at = now

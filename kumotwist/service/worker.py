@@ -38,6 +38,7 @@ from kumotwist.intake.httptls import with_tls
 from kumotwist.intake.inject import Injection
 from kumotwist.intake.send import Sending
 from kumotwist.intake.send_route import send_route
+from kumotwist.intake.sms import SmsIntake
 from kumotwist.intake.smtp import SmtpFactory
 from kumotwist.lua.declare import Declarations
 from kumotwist.lua.lib.catalog import Services, standard_libraries
@@ -166,7 +167,10 @@ class Worker:
         self._close_last("background work", tasks.close)
 
         # The way out.
-        channels = Channels(resolver, keys, policy, reactor, reactor, hostname, HttpTransports(reactor), receipts=desk)
+        sms = SmsIntake(policy, recorder, lambda: gate, ids, reactor)
+        channels = Channels(
+            resolver, keys, policy, reactor, reactor, hostname, HttpTransports(reactor), receipts=desk, sms=sms
+        )
         self._close_last("the channels", channels.close)
 
         def channel_for(protocol: Protocol) -> Channel:
@@ -225,7 +229,7 @@ class Worker:
         queue.start()
         gate.open()
         ports = [
-            listeners.adopt(reactor, sock, factory, house.seat)
+            listeners.adopt(reactor, sock, factory)
             for sock, factory in zip((*smtp_sockets, *http_sockets), (*smtp, *behind_tls), strict=True)
         ]
         self._close_last("the ways in and out", lambda: self._drain(gate, ports, smtp, http, queue))
@@ -237,6 +241,8 @@ class Worker:
         if house.index == 0:
             for task in declared.tasks:
                 policy.start_task(task)
+            for receiver in declared.smpp_receivers:
+                channels.receive(receiver)
         await house.ready()
 
     async def stop(self) -> None:

@@ -79,7 +79,7 @@ class FakeLua:
         return self.connection
 
 
-def make_channels(reactor, zone="", lua=None, roots=(), clock=None, keys=None, http=None):
+def make_channels(reactor, zone="", lua=None, roots=(), clock=None, keys=None, http=None, receipts=None, sms=None):
     return Channels(
         StaticResolver(parse_zone(zone)),
         keys or FakeKeys(),
@@ -89,6 +89,8 @@ def make_channels(reactor, zone="", lua=None, roots=(), clock=None, keys=None, h
         "me.test",
         http or HttpTransports(reactor),
         ClientTls(roots),
+        receipts,
+        sms,
     )
 
 

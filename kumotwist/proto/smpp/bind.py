@@ -43,14 +43,14 @@ class Credentials:
     system_type: str = ""
 
 
-def encode_bind(who: Credentials, addr_ton: int = 0, addr_npi: int = 0, address_range: str = "") -> bytes:
+def encode_bind(who: Credentials, address_range: str = "") -> bytes:
     """The body of any of the three. Raises LocalProtocolError when a text does not fit."""
     return b"".join(
         (
             cstring(who.system_id, SYSTEM_ID, "system_id"),
             cstring(who.password, PASSWORD, "password"),
             cstring(who.system_type, SYSTEM_TYPE, "system_type"),
-            bytes((INTERFACE_VERSION, addr_ton, addr_npi)),
+            bytes((INTERFACE_VERSION, 0, 0)),
             cstring(address_range, ADDRESS_RANGE, "address_range"),
         )
     )

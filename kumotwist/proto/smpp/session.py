@@ -29,7 +29,7 @@ from kumotwist.proto.smpp.bind import BindMode, Credentials, decode_bind_answer,
 from kumotwist.proto.smpp.commands import GENERIC_NACK, RESPONSE, Command, Status, status_name
 from kumotwist.proto.smpp.events import Answer, Bound, Ended, Event, Incoming, Refused, Unanswered, Unbound
 from kumotwist.proto.smpp.fields import Malformed
-from kumotwist.proto.smpp.messages import ShortMessage, decode_answer, decode_short_message, encode_short_message
+from kumotwist.proto.smpp.messages import decode_answer, decode_short_message
 from kumotwist.proto.smpp.pdu import Pdu, PduReader
 
 #: The highest sequence number (SMPP 3.4 s3.2).
@@ -98,20 +98,20 @@ class EsmeSession:
         """How many submit_sm are without answer."""
         return len(self._waiting)
 
-    def bind(self, mode: BindMode, who: Credentials, now: float) -> None:
-        """Introduce ourselves; Bound or Refused follows."""
+    def bind(self, mode: BindMode, who: Credentials, now: float, address_range: str = "") -> None:
+        """Introduce ourselves; Bound or Refused follows. Raises LocalProtocolError for a text that does not fit."""
         if self.state is not State.OPEN:
             raise LocalProtocolError("a session binds once")
         self._mode = mode
-        self._own_sequence = self._request(mode.value, encode_bind(who))
+        self._own_sequence = self._request(mode.value, encode_bind(who, address_range))
         self._deadline = now + self._rules.response_timeout
         self.state = State.BINDING
 
-    def submit(self, message: ShortMessage, now: float) -> int:
-        """Send a message; the sequence number that its Answer or Unanswered will have."""
+    def submit(self, body: bytes, now: float) -> int:
+        """Send what `encode_short_message` made; the sequence number that its Answer or Unanswered will have."""
         if not self.can_submit:
             raise LocalProtocolError("not bound for sending, or the window is full")
-        sequence = self._request(Command.SUBMIT_SM, encode_short_message(message))
+        sequence = self._request(Command.SUBMIT_SM, body)
         self._waiting[sequence] = now + self._rules.response_timeout
         return sequence
 

@@ -14,7 +14,7 @@ from kumotwist.proto.smpp.session import MAX_INCOMING, MAX_SEQUENCE, EsmeSession
 
 RULES = Rules(window=3, response_timeout=10.0, enquire_interval=30.0)
 WHO = Credentials("me", "secret")
-TEXT = ShortMessage(destination=Address("15551234567", 1, 1), short_message=b"hi")
+TEXT = encode_short_message(ShortMessage(destination=Address("15551234567", 1, 1), short_message=b"hi"))
 
 
 def sent(session):
@@ -147,7 +147,7 @@ def test_being_asked_is_answered():
 def test_a_message_is_handed_on_and_answered(command):
     """The owner says what; each message gets one answer."""
     session = bound()
-    body = encode_short_message(TEXT) if command is Command.DELIVER_SM else b"\0\0\0\0\0\0\0\0\0\0"
+    body = TEXT if command is Command.DELIVER_SM else b"\0\0\0\0\0\0\0\0\0\0"
     (event,) = receive(session, Pdu(command, 0, 5, body))
     assert isinstance(event, Incoming)
     assert sent(session) == []
@@ -167,7 +167,7 @@ def test_a_message_that_cannot_be_read_is_answered_too():
 def test_a_flood_of_messages_is_held_off():
     """Beyond a bound the SMSC is told to try later."""
     session = bound()
-    pdus = [Pdu(Command.DELIVER_SM, 0, number, encode_short_message(TEXT)) for number in range(1, MAX_INCOMING + 2)]
+    pdus = [Pdu(Command.DELIVER_SM, 0, number, TEXT) for number in range(1, MAX_INCOMING + 2)]
     events = receive(session, *pdus)
     assert len(events) == MAX_INCOMING
     assert sent(session) == [Pdu(Command.DELIVER_SM | RESPONSE, Status.ESME_RX_T_APPN, MAX_INCOMING + 1, b"\0")]
@@ -180,7 +180,7 @@ def test_messages_before_the_bind_are_refused():
     session = EsmeSession(RULES)
     session.bind(BindMode.TRANSCEIVER, WHO, 0.0)
     session.data_to_send()
-    assert receive(session, Pdu(Command.DELIVER_SM, 0, 5, encode_short_message(TEXT))) == []
+    assert receive(session, Pdu(Command.DELIVER_SM, 0, 5, TEXT)) == []
     assert sent(session)[0].status == Status.ESME_RINVBNDSTS
 
 
@@ -258,7 +258,7 @@ PEER = st.lists(
         st.sampled_from([command | bit for command in Command for bit in (0, RESPONSE)] + [GENERIC_NACK, 0x777]),
         st.sampled_from([0, 1, 0x58, 0x500]),
         st.integers(0, 4),
-        st.one_of(st.binary(max_size=30), st.just(b"id\0"), st.just(encode_short_message(TEXT))),
+        st.one_of(st.binary(max_size=30), st.just(b"id\0"), st.just(TEXT)),
     ),
     max_size=8,
 )

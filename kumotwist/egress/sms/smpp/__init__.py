@@ -1,0 +1,1 @@
+"""The SMPP channel: text messages over binds to an SMSC."""

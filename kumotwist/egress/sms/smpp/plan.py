@@ -1,0 +1,201 @@
+"""From a message to what is submitted: for each recipient the parts of its text, or why there are none.
+
+Pure: reads the message, changes nothing. Where the number comes from, in this
+order: the option `to_meta`, the option `to_header`, meta `to.phone`, the local
+part of the recipient. The sender: the option `sender_header`, meta `from.sms`,
+the option `sender`. The text is that of the message's body.
+
+Public: `Planner`, `Unit`, `Unfit`. What cannot be sent is an `Unfit` with the
+reason, for a permanent failure of that recipient.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Final
+
+from attrs import evolve, frozen
+
+from kumotwist.core.errors import LocalProtocolError
+from kumotwist.core.message import Message
+from kumotwist.egress.sms.smpp.options import SmppProtocol
+from kumotwist.proto import phone
+from kumotwist.proto.mime import headers
+from kumotwist.proto.smpp import addressing
+from kumotwist.proto.smpp.commands import HAS_UDH, Tag
+from kumotwist.proto.smpp.fields import Tlv
+from kumotwist.proto.smpp.messages import Address, ShortMessage, encode_short_message
+from kumotwist.proto.sms import udh
+from kumotwist.proto.sms.coding import Coding, encode
+from kumotwist.proto.sms.segments import Sms, compose
+from kumotwist.proto.sms.udh import Concatenation
+
+#: data_coding (SMPP 3.4 s5.2.19): the SMSC's default, Latin-1, UCS-2.
+_DATA_CODING: Final = {Coding.GSM: 0x00, Coding.GSM_AS_LATIN1: 0x00, Coding.LATIN1: 0x03, Coding.UCS2: 0x08}
+#: Message class 0 (3GPP TS 23.038 s4): the same alphabets for immediate display.
+_FLASH_CODING: Final = {Coding.GSM: 0x10, Coding.GSM_AS_LATIN1: 0x10, Coding.LATIN1: 0x14, Coding.UCS2: 0x18}
+#: registered_delivery (s5.2.17), and its bit for intermediate notifications.
+_REGISTERED: Final = {"Never": 0, "Always": 1, "OnFailure": 2}
+_INTERMEDIATE: Final = 0x10
+#: E.164 s6.2.1: up to 15 digits, and no country code begins with 0.
+_E164: Final = re.compile(r"\+[1-9]\d{6,14}\Z")
+
+
+@frozen
+class Unit:
+    """A text for one recipient: the bodies of its submit_sm, in order."""
+
+    parts: tuple[bytes, ...]
+
+
+@frozen
+class Unfit:
+    """Why a recipient cannot be sent to."""
+
+    reason: str
+
+
+class Planner:
+    """Makes units by the options of one channel. `reference` gives the number that ties parts together."""
+
+    def __init__(self, options: SmppProtocol, reference: Callable[[], int]) -> None:
+        self._options = options
+        self._reference = reference
+        first = Coding.GSM if options.default_alphabet == "Gsm" else Coding.GSM_AS_LATIN1
+        latin1 = (Coding.LATIN1,) if options.allow_latin1 else ()
+        self._codings = (first, *latin1, Coding.UCS2)
+        self._data_codings = _FLASH_CODING if options.flash else _DATA_CODING
+        registered = _REGISTERED[options.registered_delivery] if options.bind != "Transmitter" else 0
+        self._form = ShortMessage(
+            priority=options.priority,
+            registered_delivery=registered | (_INTERMEDIATE if registered and options.intermediate_receipts else 0),
+            service_type=options.service_type,
+        )
+
+    def plan(self, message: Message, text: str, now: float) -> Sequence[Unit | Unfit]:
+        """One for each recipient, by position."""
+        options = self._options
+        sms = self._composed(text)
+        if isinstance(sms, Unfit):
+            return [sms] * len(message.recipients)
+        source = self._source(message)
+        if isinstance(source, Unfit):
+            return [source] * len(message.recipients)
+        form = evolve(
+            self._form, source=source, validity_period=self._validity(message, now) if options.validity else ""
+        )
+        return [self._unit(message, position, form, sms) for position in range(len(message.recipients))]
+
+    # -- the text -----------------------------------------------------------------------------------
+
+    def _composed(self, text: str) -> Sms | Unfit:
+        options = self._options
+        if not text:
+            return Unfit("it has no text")
+        limit = options.max_segments
+        sms = compose(
+            text,
+            codings=self._codings,
+            transliterate_to_gsm=options.transliterate,
+            max_segments=limit,
+            wide_reference=options.long_message == "Udh16",
+        )
+        if sms.is_cut and not options.cut:
+            return Unfit(f"its text takes more than {limit} parts")
+        return sms
+
+    def _unit(self, message: Message, position: int, form: ShortMessage, sms: Sms) -> Unit | Unfit:
+        try:
+            destination = self._destination(message, position)
+            parts = self._parts(evolve(form, destination=destination), sms)
+            return Unit(tuple([encode_short_message(part) for part in parts]))
+        except (ValueError, LocalProtocolError) as problem:
+            return Unfit(str(problem))
+
+    def _parts(self, form: ShortMessage, sms: Sms) -> Sequence[ShortMessage]:
+        data_coding = self._data_codings[sms.coding]
+        mode = self._options.long_message
+        if sms.segments == 1:
+            return (evolve(form, short_message=encode(sms.text, sms.coding), data_coding=data_coding),)
+        if mode == "Payload":
+            return (_payload(form, encode(sms.text, sms.coding), data_coding),)
+        reference = self._reference() & (0xFFFF if mode == "Udh16" else 0xFF)
+        found = []
+        for number, part in enumerate(sms.parts, 1):
+            octets, place = encode(part, sms.coding), Concatenation(reference, sms.segments, number)
+            if mode == "Sar":
+                found.append(evolve(form, short_message=octets, data_coding=data_coding, tlvs=_sar(place)))
+            else:
+                octets = udh.header(place, mode == "Udh16") + octets
+                found.append(evolve(form, short_message=octets, data_coding=data_coding, esm_class=HAS_UDH))
+        return found
+
+    # -- whom and from ------------------------------------------------------------------------------
+
+    def _destination(self, message: Message, position: int) -> Address:
+        """Raises ValueError when there is no number, or none that can be dialled."""
+        options = self._options
+        written = _named(message, options.to_meta, options.to_header)
+        to = message.meta.get("to")
+        if written is None and isinstance(to, dict) and isinstance(phone_number := to.get("phone"), str):
+            written = phone_number
+        if written is None or len(message.recipients) > 1:
+            written = message.recipients[position].user
+        guessed = addressing.guess(_international(written, options.default_region))
+        return _with(guessed, options.dest_ton, options.dest_npi)
+
+    def _source(self, message: Message) -> Address | Unfit:
+        options = self._options
+        written = _named(message, None, options.sender_header)
+        sender = message.meta.get("from")
+        if written is None and isinstance(sender, dict) and isinstance(name := sender.get("sms"), str):
+            written = name
+        guessed = addressing.guess((written or options.sender).strip())
+        try:
+            encode_short_message(ShortMessage(source=guessed))
+        except LocalProtocolError as problem:
+            return Unfit(str(problem))
+        return _with(guessed, options.source_ton, options.source_npi)
+
+    def _validity(self, message: Message, now: float) -> str:
+        left = message.expires - now
+        if left == inf:
+            return ""
+        if self._options.max_validity is not None:
+            left = min(left, self._options.max_validity)
+        return addressing.validity(left)
+
+
+def _named(message: Message, meta: str | None, header: str | None) -> str | None:
+    """The text in the meta key or else the header that the operator named, None where there is none."""
+    if meta is not None and isinstance(value := message.meta.get(meta), str) and value:
+        return value
+    if header is None or message.body is None:
+        return None
+    value = headers.first_value(message.body, header)
+    return value.strip() or None if value is not None else None
+
+
+def _international(written: str, region: str | None) -> str:
+    """`+` and digits. Raises ValueError. A number that is in that form already is the SMSC's to judge."""
+    return written if _E164.match(written) else phone.e164(written, region)
+
+
+def _with(address: Address, ton: int | None, npi: int | None) -> Address:
+    if ton is None and npi is None:
+        return address
+    return Address(address.digits, address.ton if ton is None else ton, address.npi if npi is None else npi)
+
+
+def _sar(place: Concatenation) -> tuple[Tlv, ...]:
+    return (
+        Tlv(Tag.SAR_MSG_REF_NUM, place.reference.to_bytes(2, "big")),
+        Tlv(Tag.SAR_TOTAL_SEGMENTS, bytes((place.total,))),
+        Tlv(Tag.SAR_SEGMENT_SEQNUM, bytes((place.sequence,))),
+    )
+
+
+def _payload(form: ShortMessage, octets: bytes, data_coding: int) -> ShortMessage:
+    return evolve(form, data_coding=data_coding, tlvs=(Tlv(Tag.MESSAGE_PAYLOAD, octets),))

@@ -1,0 +1,109 @@
+"""Sessions of the SMPP channel: each hands batches to its account and waits until they are answered.
+
+The bind belongs to the account, not to the session. A session has at most one
+batch under way; the account interleaves the batches of all of them.
+
+Public: `SmppSession`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+
+from kumotwist.core.errors import ConnectFailed, SessionEnded
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Scope, Verdict
+from kumotwist.core.receipt import MAX_TEXT, printable
+from kumotwist.core.response import INTERNAL_PREFIX, Response
+from kumotwist.egress.sms.smpp.account import Account
+from kumotwist.egress.sms.smpp.content import words_of
+from kumotwist.egress.sms.smpp.keeper import NoBind
+from kumotwist.egress.sms.smpp.link import Link
+from kumotwist.egress.sms.smpp.outcomes import Judge
+from kumotwist.egress.sms.smpp.plan import Planner, Unfit, Unit
+from kumotwist.egress.sms.smpp.transfer import Transfer
+from kumotwist.net.clock import Clock
+from kumotwist.proto.mime.losses import NotRepresentable
+
+#: Messages in a batch at most. Ours: a batch is settled when its last answer is there.
+MAX_BATCH: Final = 100
+
+
+class SmppSession:
+    """Implements `core.interfaces.Session`; connects once, a new session starts afresh."""
+
+    min_batch: int = 1
+    batch_latency: float = 0.0
+
+    def __init__(self, account: Account, planner: Planner, judge: Judge, clock: Clock) -> None:
+        self._account = account
+        self._planner = planner
+        self._judge = judge
+        self._clock = clock
+        self._link: Link | None = None
+        self._has_entered = self._has_connected = False
+
+    @property
+    def max_batch(self) -> int:
+        """A window's worth."""
+        return min(self._account.options.window, MAX_BATCH)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the bind that it found is still there."""
+        return self._link is not None and self._account.link is self._link
+
+    async def connect(self) -> None:
+        """Make sure of the bind. Raises ConnectFailed, SessionEnded the second time."""
+        if self._has_connected:
+            raise SessionEnded("an SMPP session connects once")
+        self._has_connected = self._has_entered = True
+        self._account.enter()
+        try:
+            self._link = await self._account.ready()
+        except NoBind as problem:
+            text = printable(f"{INTERNAL_PREFIX}{problem}", MAX_TEXT)
+            raise ConnectFailed(
+                Outcome(Verdict.TRANSIENT, Response(421, text), Scope.SOURCE, self._account.peer, problem.retry_after)
+            ) from None
+
+    async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
+        """Submit all parts for all recipients, and wait for their answers. Cancelling it ends the session."""
+        now = self._clock.seconds()
+        plans = [self._plan(message, now) for message in batch]
+        units = [unit for plan in plans for unit in plan if isinstance(unit, Unit)]
+        transfer = Transfer(units, now)
+        self._account.send(transfer)
+        try:
+            await transfer.done
+        except CancelledError:
+            transfer.abandon()
+            self._link = None
+            raise
+        results = iter(transfer.results)
+        peer = self._account.peer
+        return [
+            [
+                self._judge.refused(unit.reason, peer)
+                if isinstance(unit, Unfit)
+                else self._judge.outcome(next(results), peer)
+                for unit in plan
+            ]
+            for plan in plans
+        ]
+
+    async def close(self) -> None:
+        """Leave the account, which keeps the bind for a while. Never raises."""
+        self._link = None
+        if self._has_entered:
+            self._has_entered = False
+            self._account.leave()
+
+    def _plan(self, message: Message, now: float) -> Sequence[Unit | Unfit]:
+        words = words_of(message.body or b"")
+        if isinstance(words, NotRepresentable):
+            return [Unfit(f"it cannot be said in a text message: {words.reason}")] * len(message.recipients)
+        return self._planner.plan(message, words, now)
