@@ -1,26 +1,35 @@
-"""What every channel promises, run on each of them: SMTP and LMTP over a socket, custom_lua, maildir, null."""
+"""What every channel promises, run on each of them: SMTP and LMTP over a socket, APNs, custom_lua, maildir, null."""
 
 from contextlib import asynccontextmanager
 
 import pytest
 import pytest_twisted
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.fakes_egress import FakeLua, make_channels, make_message, make_request
+from support.http2peer import ROOTS, http2_peer, needs_node
 from support.scripted_smtp import STALL, ScriptedSmtp
 from twisted.internet import defer, reactor
 
+from kumotwist.config.keysource import LiteralKey
 from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, SmtpProtocol
 from kumotwist.core.errors import ConnectFailed, PolicyError, SessionEnded
 from kumotwist.core.outcome import Scope, Verdict
+from kumotwist.egress.push.apns import ApnsOptions
 
 
 class World:
     """One channel with what it needs around it, and a way to take its peer away."""
 
-    def __init__(self, channel, request, vanish=None, received=None):
+    def __init__(self, channel, request, vanish=None, received=None, meta=None):
         self.channel = channel
         self.request = request
         self.vanish = vanish
         self.received = received
+        self.meta = meta
+
+    def message(self, *recipients):
+        return make_message(*recipients, meta=self.meta)
 
     async def session(self):
         session = self.channel.open(self.request)
@@ -39,6 +48,21 @@ async def smtp(_, script=None, is_lmtp=False):
 
 def lmtp(tmp_path, script=None):
     return smtp(tmp_path, script, is_lmtp=True)
+
+
+@asynccontextmanager
+async def apns(_, script=None):
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    token = "ab" * 32
+    with http2_peer() as peer:
+        if script:
+            peer.script(**{token: {"stall": True}})
+        protocol = ApnsOptions(
+            key=LiteralKey(key), key_id="K", team_id="T", topic="t", base_url=f"https://localhost:{peer.port}"
+        )
+        channel = make_channels(reactor, roots=ROOTS).channel_for(protocol)
+        meta = {"to": {"device_token": token}}
+        yield World(channel, make_request(), peer.close, lambda: len(peer.requests()), meta)
 
 
 @asynccontextmanager
@@ -65,8 +89,9 @@ async def null(_, script=None):
     yield World(make_channels(reactor).channel_for(NullProtocol()), make_request())
 
 
-ALL = pytest.mark.parametrize("world", [smtp, lmtp, lua, maildir, null])
-CONNECTED = pytest.mark.parametrize("world", [smtp, lmtp, lua])
+APNS = pytest.param(apns, marks=needs_node)
+ALL = pytest.mark.parametrize("world", [smtp, lmtp, APNS, lua, maildir, null])
+CONNECTED = pytest.mark.parametrize("world", [smtp, lmtp, APNS, lua])
 
 
 @ALL
@@ -75,7 +100,7 @@ async def test_every_recipient_gets_an_outcome_by_position(world, tmp_path):
     """Whatever the channel, each recipient of each message is accounted for."""
     async with world(tmp_path) as around:
         session = await around.session()
-        batch = [make_message("a@dest.test", "b@dest.test"), make_message("c@dest.test")][: session.max_batch]
+        batch = [around.message("a@dest.test", "b@dest.test"), around.message("c@dest.test")][: session.max_batch]
         outcomes = await session.deliver(batch)
         assert [len(one) for one in outcomes] == [len(message.recipients) for message in batch]
         for outcome in (outcome for one in outcomes for outcome in one):
@@ -123,7 +148,7 @@ async def test_delivering_after_the_peer_went_away_is_a_passing_failure(world, t
         session = await around.session()
         assert session.is_connected
         around.vanish()
-        (outcomes,) = await session.deliver([make_message()])
+        (outcomes,) = await session.deliver([around.message()])
         assert [(one.verdict, one.scope) for one in outcomes] == [(Verdict.TRANSIENT, Scope.SESSION)]
         assert outcomes[0].response.content.startswith("KumoMTA internal: ")
         assert not session.is_connected
@@ -138,7 +163,7 @@ async def test_cancelling_a_delivery_ends_the_session(world, tmp_path):
     """A shutdown or watchdog can take a session away in the middle of a message; nothing stays behind."""
     async with world(tmp_path, {"mail": STALL}) as around:
         session = await around.session()
-        delivery = defer.Deferred.fromCoroutine(session.deliver([make_message()]))
+        delivery = defer.Deferred.fromCoroutine(session.deliver([around.message()]))
         delivery.cancel()
         with pytest.raises(defer.CancelledError):
             await delivery
@@ -152,9 +177,9 @@ async def test_sessions_are_independent(world, tmp_path):
     """Closing one session leaves the others at work."""
     async with world(tmp_path) as around:
         first, second = await around.session(), await around.session()
-        await first.deliver([make_message()])
+        await first.deliver([around.message()])
         await first.close()
         if world is not lua:  # its double has one connection for all
-            (outcomes,) = await second.deliver([make_message()])
+            (outcomes,) = await second.deliver([around.message()])
             assert outcomes[0].verdict is Verdict.DELIVERED
         await second.close()

@@ -45,9 +45,11 @@ class Http2Peer:
         return self._ask(order)
 
     def close(self):
-        """End it."""
+        """End it; more than once does no harm."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        if self._process.stdin.closed:
+            return
         self._process.stdin.close()
         self._process.wait(10)
         self._process.stdout.close()

@@ -69,5 +69,6 @@ class JwtKey:
     def _sign(self, data: bytes) -> bytes:
         if isinstance(self.key, rsa.RSAPrivateKey):
             return self.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
-        r, s = decode_dss_signature(self.key.sign(data, ec.ECDSA(hashes.SHA256())))
+        # Deterministic (RFC 6979): workers that sign the same claims show the same token.
+        r, s = decode_dss_signature(self.key.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True)))
         return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")

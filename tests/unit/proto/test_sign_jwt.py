@@ -40,6 +40,11 @@ def test_another_implementation_believes_our_tokens(key, form, algorithm):
     assert pyjwt.get_unverified_header(token) == {"typ": "JWT", "alg": algorithm, "kid": "K1"}
 
 
+def test_the_same_claims_make_the_same_token():
+    """RFC 6979: workers that share a key share a token, and no random numbers can give the key away."""
+    assert JwtKey.load(pem(EC)).token({"iat": 1}) == JwtKey.load(pem(EC)).token({"iat": 1})
+
+
 def test_a_key_without_an_id_does_not_make_one_up():
     """Header `kid` is absent when there is none."""
     assert pyjwt.get_unverified_header(JwtKey.load(pem(EC)).token({})) == {"typ": "JWT", "alg": "ES256"}

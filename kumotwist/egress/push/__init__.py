@@ -1,0 +1,1 @@
+"""Push notifications: APNs, FCM and Web Push, a channel a file."""
