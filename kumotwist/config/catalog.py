@@ -16,6 +16,7 @@ from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
 from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
 from kumotwist.config.spool import SpoolConfig
+from kumotwist.config.translate import ChatTextOptions, PushTextOptions, SmsTextOptions
 
 CATALOG: Final[dict[str, type]] = {
     "kumo.start_esmtp_listener": SmtpListenerConfig,
@@ -33,6 +34,9 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.dns.configure_resolver": ResolverConfig,
     "kumo.http.build_client": HttpClientConfig,
     "kumo.memoize": MemoizeConfig,
+    "message:as_sms": SmsTextOptions,
+    "message:as_push": PushTextOptions,
+    "message:as_chat": ChatTextOptions,
 }
 
 NESTED: Final[dict[str, type]] = {

@@ -82,13 +82,16 @@ def may_be_copied(name: str) -> bool:
     return lowered not in HEADERS_NOT_COPIED and not lowered.startswith(_PREFIXES_NOT_COPIED)
 
 
-def decompose(message: bytes) -> Decomposed | NotRepresentable:
-    """The parts of `message`, an RFC 5322 message with CRLF or LF line ends."""
+def decompose(message: bytes, *, for_reading: bool = False) -> Decomposed | NotRepresentable:
+    """The parts of `message`, an RFC 5322 message with CRLF or LF line ends.
+
+    `for_reading`: only its text is wanted, so signed mail passes; its signature is among the attachments.
+    """
     try:
         root = parse(message)
     except TooComplex as error:
         return NotRepresentable(f"it has {error}")
-    reason = refusal(root)
+    reason = refusal(root, for_reading=for_reading)
     if reason:
         return NotRepresentable(reason)
     collected = Collector().collect(root)

@@ -25,10 +25,13 @@ _REASONS: Final = {
 _SMIME: Final = frozenset(("application/pkcs7-mime", "application/x-pkcs7-mime"))
 
 
-def refusal(root: Node) -> str:
-    """Why the message cannot be taken apart, as the end of a sentence; "" when it can."""
+def refusal(root: Node, *, for_reading: bool = False) -> str:
+    """Why the message cannot be taken apart, as the end of a sentence; "" when it can.
+
+    `for_reading`: what is signed can be read all the same.
+    """
     for node in _all(root):
-        if node.kind in _REASONS:
+        if node.kind in _REASONS and not (for_reading and node.kind == "multipart/signed"):
             return _REASONS[node.kind]
         if node.kind in _SMIME and (node is root or node.disposition.kind != "attachment"):
             return f"it is signed or encrypted with S/MIME ({node.kind})"

@@ -206,6 +206,16 @@ def test_what_must_stay_mime_is_refused(message: bytes) -> None:
     assert found.reason.startswith("it")
 
 
+def test_signed_mail_can_be_read() -> None:
+    """For whom only the text counts, as for an SMS; what is encrypted stays shut."""
+    signed = PLAIN + multipart("signed", part("text/plain", b"hello"), part("application/pgp-signature", b"sig"))
+    found = decompose(signed, for_reading=True)
+    assert isinstance(found, Decomposed)
+    assert found.text == "hello"
+    encrypted = multipart("encrypted", part("application/pgp-encrypted"), part("application/octet-stream"))
+    assert isinstance(decompose(PLAIN + encrypted, for_reading=True), NotRepresentable)
+
+
 def test_a_signed_file_that_was_attached_is_a_file() -> None:
     """Invoices in Italy are .p7m files; the message around them is an ordinary one. So is a signed mail, forwarded."""
     signed = multipart("signed", part("text/plain"), part("application/pgp-signature"))
