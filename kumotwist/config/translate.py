@@ -2,7 +2,7 @@
 
 The same classes are arguments of `message:as_sms`, `as_push` and `as_chat` and
 stand as `text` among the options of channels. Public: `SmsTextOptions`,
-`PushTextOptions`, `ChatTextOptions`, `TextOptions`, `Dialect`.
+`SmsWordsOptions`, `PushTextOptions`, `ChatTextOptions`, `TextOptions`, `Dialect`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,16 @@ class TextOptions:
 
 
 @options
-class SmsTextOptions(TextOptions):
+class SmsWordsOptions(TextOptions):
+    """Which words an SMS has."""
+
+    subject: Literal["leave_out", "prefix", "only"] = option(
+        "What becomes of the subject. A message without text sends it in any case.", default="leave_out"
+    )
+
+
+@options
+class SmsTextOptions(SmsWordsOptions):
     """The text of an SMS."""
 
     max_segments: int = option(
@@ -49,9 +58,6 @@ class SmsTextOptions(TextOptions):
     )
     transliterate: bool = option(
         "Write look-alikes for characters outside the GSM alphabet where that avoids UCS-2.", default=False
-    )
-    subject: Literal["leave_out", "prefix", "only"] = option(
-        "What becomes of the subject. A message without text sends it in any case.", default="leave_out"
     )
 
 

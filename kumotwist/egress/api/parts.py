@@ -18,9 +18,14 @@ from kumotwist.proto.mime.losses import NotRepresentable, in_words
 from kumotwist.proto.mime.parts import Decomposed, decompose
 
 
-def parts_of(message: Message, targets: tuple[Target, ...], judge: Judge) -> Decomposed | Refused:
-    """The parts, or why this message cannot go this way: a permanent refusal of all `targets`."""
-    found = decompose(message.body or b"")
+def parts_of(
+    message: Message, targets: tuple[Target, ...], judge: Judge, *, for_reading: bool = False
+) -> Decomposed | Refused:
+    """The parts, or why this message cannot go this way: a permanent refusal of all `targets`.
+
+    `for_reading`: only its words are sent, so signed mail passes.
+    """
+    found = decompose(message.body or b"", for_reading=for_reading)
     if isinstance(found, NotRepresentable):
         return Refused(targets, judge.outcome(Fault.PERMANENT, f"not representable: {found.reason}"))
     return found

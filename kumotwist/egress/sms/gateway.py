@@ -21,11 +21,12 @@ from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.judge import Fault, Judge
 from kumotwist.egress.api.parts import parts_of
-from kumotwist.egress.sms.content import number_of, sender_of, words_of
+from kumotwist.egress.sms.content import number_of, sender_of
 from kumotwist.egress.sms.options import SmsOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.sms.coding import Coding
 from kumotwist.proto.sms.segments import Sms, compose
+from kumotwist.proto.translate.sms import words
 
 _SEPARATORS: Final = str.maketrans("", "", " -().")
 
@@ -79,13 +80,13 @@ def plan_texts(
 
 
 def _sms(message: Message, targets: tuple[Target, ...], options: SmsOptions, judge: Judge) -> Sms | Refused:
-    parts = parts_of(message, targets, judge)
+    parts = parts_of(message, targets, judge, for_reading=True)
     if isinstance(parts, Refused):
         return parts
-    words = words_of(parts)
-    if not words:
+    said = words(parts, options.text)
+    if not said:
         return Refused(targets, judge.outcome(Fault.PERMANENT, "the message has no words that a text could say"))
-    return compose(words, max_segments=options.max_segments, transliterate_to_gsm=options.transliterate)
+    return compose(said, max_segments=options.max_segments, transliterate_to_gsm=options.transliterate)
 
 
 def taken(judge: Judge, reply: HttpResponse, call: Call, remote_id: str | None, parts: object = None) -> list[Outcome]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from attrs import Attribute
 
 from kumotwist.config.option import Duration, option, options
+from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.egress.api.options import ApiOptions
 from kumotwist.proto.phone import is_region
 from kumotwist.proto.sms.segments import MAX_SEGMENTS
@@ -37,6 +38,9 @@ class SmsOptions(ApiOptions):
     to_header: str | None = option("Header that has the number; goes before meta `to.phone`.", default=None)
     default_region: str | None = option(
         "Country of numbers without `+`, as `US`; none: such numbers are refused.", default=None, validator=_region
+    )
+    text: SmsWordsOptions = option(
+        "Which words of the message are sent, as a table; `docs/translation.md`.", factory=SmsWordsOptions
     )
     max_segments: int = option(
         "Parts that a text may take; what is longer is cut at a word.", default=10, unit="segments", validator=_segments

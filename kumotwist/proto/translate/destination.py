@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.proto.mime import headers
@@ -30,19 +31,19 @@ _NUMBER: Final = re.compile(r"\+?[0-9][0-9().\-]*\Z")
 
 def phone(
     message: Message,
-    position: int = 0,
+    recipient: EnvelopeAddress,
     *,
     region: str | None = None,
     to_meta: str | None = None,
     to_header: str | None = None,
 ) -> str:
-    """The number of a recipient in E.164. One without `+` is of `region`; `to_header` needs the body in memory."""
+    """The number of one of its recipients in E.164. One without `+` is of `region`; `to_header` needs the body in memory."""
     written = _named(message, to_meta, to_header) or _from_to(message, "phone")
     if written is not None:
         return e164(written, region)
-    user = message.recipients[position].user.strip('"')
+    user = recipient.user.strip('"')
     if not _NUMBER.match(user):
-        raise ValueError(f"there is no phone number: {message.recipients[position]} has none, and meta 'to' no 'phone'")
+        raise ValueError(f"there is no phone number in {recipient}, and no 'phone' in meta 'to'")
     return e164(user, region)
 
 
@@ -82,8 +83,8 @@ def _named(message: Message, to_meta: str | None, to_header: str | None) -> str 
     if len(message.recipients) != 1:
         return None
     value = message.meta.get(to_meta) if to_meta is not None else None
-    if isinstance(value, str) and value.strip():
-        return value.strip()
+    if isinstance(value, (str, int)) and str(value).strip():
+        return str(value).strip()
     header = headers.first_value(message.body or b"", to_header) if to_header is not None else None
     return header.strip() if header and header.strip() else None
 

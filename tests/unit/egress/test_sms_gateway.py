@@ -4,6 +4,7 @@ import pytest
 from support.fakes_egress import make_message
 
 from kumotwist.config.keysource import LiteralKey
+from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.outcome import Peer, Verdict
 from kumotwist.egress.api.dialect import Call, Refused
@@ -86,6 +87,15 @@ def test_a_text_is_cut_to_what_the_operator_pays_for():
     assert plan(curly)[0].note.is_unicode
     (step,) = plan(curly, make_options(transliterate=True))
     assert (step.note.words, step.note.is_unicode) == ('"Hello"', False)
+
+
+def test_the_words_are_translated():
+    """HTML reads as text, a reply loses what it quotes, and `text` says what of the message is sent."""
+    html = b"Subject: Parcel\r\nContent-Type: text/html\r\n\r\n<p>It <b>arrived</b></p><blockquote>when?</blockquote>"
+    message = make_message("+4930123456@sms", body=html)
+    assert plan(message)[0].note.words == "It arrived"
+    chosen = SmsWordsOptions(subject="prefix", keep_quotes=True)
+    assert plan(message, make_options(text=chosen))[0].note.words == "Parcel: It arrived\n> when?"
 
 
 def test_our_id_goes_into_the_url_for_reports():
