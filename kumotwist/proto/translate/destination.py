@@ -37,7 +37,7 @@ def phone(
     to_meta: str | None = None,
     to_header: str | None = None,
 ) -> str:
-    """The number of one of its recipients in E.164. One without `+` is of `region`; `to_header` needs the body in memory."""
+    """The number of one of its recipients in E.164; one without `+` is of `region`. `to_header` needs the body."""
     written = _named(message, to_meta, to_header) or _from_to(message, "phone")
     if written is not None:
         return e164(written, region)
