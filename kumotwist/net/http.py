@@ -235,7 +235,7 @@ class HttpClient:
         try:
             reply = await self._agent.request(request.method, url, headers, cast("IBodyProducer | None", body))
             response = cast("ResponseShape", reply)
-            received = await read_body(response, self.settings.max_response)
+            received = await read_body(response, self.settings.max_response, self.reactor)
         except (CancelledError, ValueError):
             raise
         except Exception as error:

@@ -18,6 +18,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from kumotwist.net.clock import Clock, DelayedCall
+
 
 class TooLarge(Exception):
     """A reply's body passed its limit."""
@@ -72,17 +74,19 @@ class RequestBody:
         """There is nothing left to stop."""
 
 
-def read_body(response: ResponseShape, limit: int) -> Deferred[bytes]:
+def read_body(response: ResponseShape, limit: int, clock: Clock) -> Deferred[bytes]:
     """The whole body. Fails with TooLarge beyond `limit` octets; cancelling it drops the connection."""
-    reader = _Reader(limit)
+    reader = _Reader(limit, clock)
     response.deliverBody(reader)
     return reader.done
 
 
 class _Reader(Protocol):
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Clock) -> None:
         self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
         self._limit = limit
+        self._clock = clock
+        self._dropping: DelayedCall | None = None
         self._size = 0
         self._parts: list[bytes] = []
 
@@ -90,17 +94,29 @@ class _Reader(Protocol):
         self._size += len(data)
         if self._size <= self._limit:
             self._parts.append(data)
-        elif not self.done.called:
-            self.done.errback(TooLarge(f"the reply is larger than {self._limit} octets"))
-            self._abort()
+        elif self._dropping is None:
+            # Not at once: when the reply ends in what is being read now, twisted.web keeps the connection for the
+            # next request, and would keep one that is closing just so.
+            self._dropping = self._clock.callLater(0, self._drop)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._dropping is not None and self._dropping.active():
+            self._dropping.cancel()
+            self._refuse()
         if self.done.called:
             return
         if reason.check(ResponseDone, PotentialDataLoss):
             self.done.callback(b"".join(self._parts))
         else:
             self.done.errback(reason)
+
+    def _drop(self) -> None:
+        self._abort()
+        self._refuse()
+
+    def _refuse(self) -> None:
+        if not self.done.called:
+            self.done.errback(TooLarge(f"the reply is larger than {self._limit} octets"))
 
     def _abort(self) -> None:
         if self.transport is not None:

@@ -8,7 +8,6 @@ from support import openbao
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.core.errors import PolicyError, Rejection, SecretUnavailable
@@ -66,14 +65,6 @@ async def idle(store):
 def bao(tmp_path_factory):
     with openbao.running(tmp_path_factory.mktemp("openbao")) as server:
         yield server
-
-
-@pytest.fixture
-def log_lines():
-    seen = []
-    globalLogPublisher.addObserver(seen.append)
-    yield seen
-    globalLogPublisher.removeObserver(seen.append)
 
 
 # -- every source -----------------------------------------------------------------------------------
@@ -245,7 +236,7 @@ async def test_credentials_in_the_address_are_not_shown(bao):
 
 
 @ensureDeferred
-async def test_an_outage_does_not_stop_mail(tmp_path, log_lines):
+async def test_an_outage_does_not_stop_mail(tmp_path, events):
     """After Vault died the last value goes on being used, and the log says so once per try, without the value."""
     with openbao.running(tmp_path) as server:
         server.put("mail", key="s3cret")
@@ -257,10 +248,10 @@ async def test_an_outage_does_not_stop_mail(tmp_path, log_lines):
                 assert await store.load(secret()) == b"s3cret"
             await idle(store)
             assert await store.load(secret()) == b"s3cret"
-    warnings = [str(event.get("error")) for event in log_lines if "could not be refreshed" in event["log_format"]]
+    warnings = [str(event.get("error")) for event in events if "could not be refreshed" in event["log_format"]]
     assert len(warnings) == 1
     assert "cannot connect to Vault" in warnings[0]
-    assert "s3cret" not in repr(log_lines)
+    assert "s3cret" not in repr(events)
 
 
 @ensureDeferred

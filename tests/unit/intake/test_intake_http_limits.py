@@ -14,7 +14,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.ssl import Certificate, CertificateOptions, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import Clock, deferLater
-from twisted.logger import globalLogPublisher
 
 from kumotwist.config.keysource import LiteralKey
 from kumotwist.config.listener import HttpListenerConfig
@@ -29,21 +28,6 @@ TOO_LARGE = "Failed to buffer the request body: length limit exceeded"
 @pytest.fixture
 def house():
     return House()
-
-
-@pytest.fixture(autouse=True)
-def no_failure_is_logged():
-    """Nothing that a client sends may end in a traceback, be it only in our log."""
-    seen = []
-
-    def observe(event):
-        if event.get("isError") or "log_failure" in event:
-            seen.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield
-    globalLogPublisher.removeObserver(observe)
-    assert not seen
 
 
 @pytest.fixture

@@ -2,17 +2,8 @@
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import globalLogPublisher
 
 from kumotwist.net.tasks import Tasks
-
-
-@pytest.fixture
-def events():
-    seen = []
-    globalLogPublisher.addObserver(seen.append)
-    yield seen
-    globalLogPublisher.removeObserver(seen.append)
 
 
 def ended(coroutine):
@@ -49,7 +40,7 @@ def test_work_that_ends_at_once_is_not_kept():
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_failure_is_logged_with_the_name(events, waits):
+def test_a_failure_is_logged_with_the_name(failures, waits):
     """A background job that fails is told in the log, not lost."""
     gate = Deferred()
 
@@ -63,11 +54,11 @@ def test_a_failure_is_logged_with_the_name(events, waits):
     gate.callback(None)
     assert work.result is None
     assert len(tasks) == 0
-    (event,) = [event for event in events if event.get("name") == "dreamer"]
-    assert "broken pipe dream" in str(event["log_failure"].value)
+    (event,) = failures.expect("broken pipe dream")
+    assert event["name"] == "dreamer"
 
 
-def test_close_cancels_and_waits(events):
+def test_close_cancels_and_waits():
     """Shutdown ends background jobs, lets them clean up, and waits for that."""
     cleaning, seen = Deferred(), []
 
@@ -86,7 +77,6 @@ def test_close_cancels_and_waits(events):
     cleaning.callback(None)
     assert closing.called
     assert seen == ["clean"]
-    assert [event for event in events if "log_failure" in event] == []
 
 
 def test_nothing_starts_after_close():

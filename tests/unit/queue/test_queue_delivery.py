@@ -177,7 +177,7 @@ def test_an_answer_of_our_own_is_not_offered_for_rewriting():
     house.stop()
 
 
-def test_a_channel_that_fails_is_a_transient_failure():
+def test_a_channel_that_fails_is_a_transient_failure(failures):
     """An error in delivery costs one attempt and the session, nothing else."""
 
     def broken(batch):
@@ -190,6 +190,7 @@ def test_a_channel_that_fails_is_a_transient_failure():
     assert record.response.to_line() == "400 KumoMTA internal: error in deliver_message: no such method"
     assert house.channel.sessions[0].is_closed
     assert len(house.store) == 1
+    failures.expect("RuntimeError: no such method")
     house.stop()
 
 

@@ -12,7 +12,6 @@ from support.fakes_records import FakeBodies, FakeInjector, FakeRecordPolicy
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
-from twisted.logger import globalLogPublisher
 
 from kumotwist.config.records import LocalLogConfig, LogHookConfig, RecordOptions
 from kumotwist.core.address import EnvelopeAddress
@@ -64,14 +63,6 @@ async def house():
     yield made
     for one in made.open_logs:
         await one.close()
-
-
-@pytest.fixture
-def events():
-    seen = []
-    globalLogPublisher.addObserver(seen.append)
-    yield seen
-    globalLogPublisher.removeObserver(seen.append)
 
 
 def lines(directory):
@@ -203,7 +194,7 @@ async def test_too_many_waiting_records_hold_their_makers_up(house, tmp_path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_disk_that_refuses_is_said_and_mail_goes_on(house, tmp_path, events):
+async def test_a_disk_that_refuses_is_said_and_mail_goes_on(house, tmp_path, failures):
     """When the log cannot be written, the record is lost, the log says so, and nobody hangs."""
     directory = tmp_path / "logs"
     log = house.open([LocalLogConfig(log_dir=str(directory), back_pressure=1)])
@@ -216,7 +207,7 @@ async def test_a_disk_that_refuses_is_said_and_mail_goes_on(house, tmp_path, eve
     await log.record(new_record())
     await log.close()
     assert len(lines(directory)) == 1
-    assert sum(event.get("count", 0) for event in events) == 2
+    assert sum(event["count"] for event in failures.expect("records were lost")) == 2
 
 
 @pytest.mark.parametrize(
@@ -287,7 +278,7 @@ async def test_each_sink_gets_its_own_selection(house, tmp_path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_hook_that_fails_harms_nobody(house, events):
+async def test_a_hook_that_fails_harms_nobody(house, events, failures):
     """Policy errors, refusals and impossible addresses are said in the log; record() never raises."""
     log = house.open(hooks=[LogHookConfig(name="feed")])
     house.injector.failure = Overload("full up")
@@ -300,6 +291,7 @@ async def test_a_hook_that_fails_harms_nobody(house, events):
     await log.record(new_record(sender="not an address"))
     assert house.injector.messages == []
     assert [event["log_level"].name for event in events] == ["error", "critical", "error", "error"]
+    failures.expect("division by zero")
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,51 @@
+"""What holds for every test: nothing fails unseen, and nothing is left behind.
+
+A failure that the program logs, an error in a Deferred that nobody reads, a delayed call, a socket or a child process
+that outlives its test fails that test. A test that provokes a failure asks for the fixture `failures` and says
+`failures.expect("part of its text")`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from pytest_twisted import blockon
+from support.leftovers import LoggedFailures, Reactor, collect
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, globalLogPublisher
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the collections after each test need not look at it (100 ms each otherwise)."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def failures() -> Iterator[LoggedFailures]:
+    """What the program logs as failed or critical. Unexpected ones fail the test."""
+    with LoggedFailures().watching() as logged:
+        yield logged
+        collect()
+    if texts := logged.texts():
+        pytest.fail("unexpected failures were logged:\n" + "\n".join(texts), pytrace=False)
+
+
+@pytest.fixture
+def events() -> Iterator[list[LogEvent]]:
+    """All that the program logs during the test."""
+    seen: list[LogEvent] = []
+    globalLogPublisher.addObserver(seen.append)
+    yield seen
+    globalLogPublisher.removeObserver(seen.append)
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor(failures: LoggedFailures) -> Iterator[None]:
+    """Delayed calls, sockets and children that a test leaves in the reactor fail it."""
+    reactor = Reactor()
+    yield
+    if left := blockon(Deferred.fromCoroutine(reactor.leftovers())):
+        pytest.fail("left in the reactor:\n" + "\n".join(left), pytrace=False)
