@@ -401,6 +401,22 @@ class Channel(Protocol):
         ...
 
 
+class Room(Protocol):
+    """Knows how much more may be written to disk."""
+
+    def take(self, octets: int) -> None:
+        """Count a message of that size, which is about to be written. Raises SpoolFull when it has no room."""
+        ...
+
+    def written(self, octets: int) -> None:
+        """It is on disk, or will never be."""
+        ...
+
+    def may_write(self, octets: int) -> bool:
+        """Whether there is room for so much that can also wait; counted if so."""
+        ...
+
+
 class Gatekeeper(Protocol):
     """Knows whether new messages can be taken."""
 

@@ -20,8 +20,8 @@ from attrs import define, field
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from kumotwist.core.errors import Overload, PolicyError, SpoolUnhealthy
-from kumotwist.core.interfaces import MessageStore, QueueManager, Recorder
+from kumotwist.core.errors import Overload, PolicyError, SpoolFull, SpoolUnhealthy
+from kumotwist.core.interfaces import MessageStore, QueueManager, Recorder, Room
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
 from kumotwist.core.records import Record, RecordType
@@ -47,6 +47,7 @@ class Admission:
     recorder: Recorder
     queue: QueueManager
     clock: Clock
+    room: Room
     max_unsaved: int = MAX_UNSAVED
     _unsaved: int = field(default=0, init=False)
 
@@ -76,7 +77,7 @@ class Admission:
     async def save(self, messages: Sequence[Message], names: Sequence[str]) -> None:
         """Return when all `messages` are on disk, except those for the null queue.
 
-        Cancelling forgets them again. Raises Overload, SpoolUnhealthy, SpoolFull.
+        Cancelled or refused, they are forgotten again. Raises Overload, SpoolUnhealthy, SpoolFull.
         """
         if not self.store.is_healthy:
             raise SpoolUnhealthy("the spool is not accepting writes")
@@ -90,14 +91,16 @@ class Admission:
             size += message.size
         if self._unsaved and self._unsaved + size > self.max_unsaved:
             raise Overload("too much mail is waiting for the disk")
+        self.room.take(size)
         self._unsaved += size
         try:
             await self.store.save(kept)
-        except CancelledError:
+        except (CancelledError, SpoolFull, SpoolUnhealthy):
             self.forget(kept)
             raise
         finally:
             self._unsaved -= size
+            self.room.written(size)
 
     async def enter(
         self, messages: Sequence[Message], names: Sequence[str], peer: Peer | None, session_id: str | None

@@ -38,7 +38,7 @@ from kumotwist.queue.settle import Settler
 
 log: Final = Logger()
 
-#: Seconds to wait while the spool is unhealthy. Ours: only a restart mends it.
+#: Seconds to wait while the spool is unhealthy. Ours: a restart mends it, or an operator who makes room.
 _UNHEALTHY_DELAY: Final = 60.0
 
 

@@ -4,22 +4,22 @@ Asked at every connection and every message, so the answer is kept ready:
 `poll` looks at memory and disks every few seconds. The texts are KumoMTA's;
 they follow "421 4.3.2 <host> " or stand in a 503.
 
-Public: `Gate` (the `Gatekeeper`), `MinFree`, `Disk`, `memory_limit`.
+Public: `Gate` (the `Gatekeeper`), `memory_limit`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from kumotwist.core.stats import Sample
 from kumotwist.service.allocator import give_up_freed_memory
+from kumotwist.service.diskspace import DiskSpace
 from kumotwist.service.vitals import resident_memory
 
 #: Share of the memory limit above which nothing new is taken; KumoMTA's soft limit.
@@ -27,56 +27,6 @@ SOFT_LIMIT: Final = 0.75
 #: Seconds between two looks at memory and disks.
 POLL_INTERVAL: Final = 3.0
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_SIZE: Final = re.compile(r"([\d_,]+)\s*([kmgt]?i?b?)\Z", re.IGNORECASE)
-_FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-@frozen
-class MinFree:
-    """The least that must be free: a share of the whole, or a number."""
-
-    share: float | None = None
-    number: int = 0
-
-    @classmethod
-    def parse(cls, text: str | int) -> MinFree:
-        """Read `"10%"`, `"500MB"` or a number. Raises ValueError."""
-        spec = str(text).strip()
-        if spec.endswith("%"):
-            share = float(spec[:-1]) / 100
-            if not 0 <= share <= 1:
-                raise ValueError(f"{text!r} is not a share; write it like '10%'")
-            return cls(share)
-        match = _SIZE.match(spec)
-        if match is None:
-            raise ValueError(f"{text!r} is no free space; write it like '10%' or '500MB'")
-        return cls(None, int(re.sub("[_,]", "", match[1])) * _FACTORS[match[2].lower().rstrip("b").rstrip("i")])
-
-    def is_met(self, free: int, total: int) -> bool:
-        """Whether `free` of `total` is enough; file systems without such a count always have enough."""
-        if total <= 0:
-            return True
-        return free >= (self.number if self.share is None else self.share * total)
-
-
-@frozen
-class Disk:
-    """A directory and what must be free on its file system."""
-
-    path: str
-    space: MinFree = MinFree(0.10)
-    inodes: MinFree = MinFree(0.10)
-
-    def is_too_full(self) -> bool:
-        """Looks now. A directory that is not there is the business of whoever writes to it."""
-        try:
-            stat = os.statvfs(self.path)
-        except OSError:
-            return False
-        return not (
-            self.space.is_met(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)
-            and self.inodes.is_met(stat.f_favail, stat.f_files)
-        )
 
 
 @define(eq=False)
@@ -84,14 +34,13 @@ class Gate:
     """Knows whether new messages can be taken."""
 
     memory_limit: int
-    disks: Sequence[Disk] = ()
+    space: DiskSpace = field(factory=DiskSpace)
     is_healthy: Callable[[], bool] = field(default=lambda: True)
     memory_used: Callable[[], int] = resident_memory
     release_memory: Callable[[], object] = give_up_freed_memory
     _is_started: bool = field(default=False, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_short: bool = field(default=False, init=False)
-    _is_full: bool = field(default=False, init=False)
 
     def refusal(self) -> str | None:
         """Why nothing can be taken now, or None. KumoMTA's order (semantics i.1)."""
@@ -99,7 +48,7 @@ class Gate:
             return "shutting down"
         if self._is_short:
             return "load shedding"
-        if self._is_full:
+        if self.space.is_full:
             return "disk is too full"
         if not self._is_started:
             return "waiting for spool startup"
@@ -122,7 +71,7 @@ class Gate:
             self._is_short = self._uses_too_much()
         else:
             self._is_short = False
-        self._is_full = any(disk.is_too_full() for disk in self.disks)
+        self.space.poll()
 
     def _uses_too_much(self) -> bool:
         return self.memory_used() > self.memory_limit * SOFT_LIMIT

@@ -25,9 +25,9 @@ from kumotwist.admin.openapi import with_document
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig
-from kumotwist.core.errors import ConfigError
+from kumotwist.core.errors import ConfigError, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator
-from kumotwist.core.interfaces import Channel
+from kumotwist.core.interfaces import Channel, Room
 from kumotwist.egress.registry import Channels
 from kumotwist.intake import idempotency
 from kumotwist.intake.admission import Admission
@@ -60,7 +60,8 @@ from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
 from kumotwist.secrets.store import KeyStore
 from kumotwist.service import lifecycle, listeners
-from kumotwist.service.gate import POLL_INTERVAL, Disk, Gate, MinFree, memory_limit
+from kumotwist.service.diskspace import Disk, DiskSpace, MinFree
+from kumotwist.service.gate import POLL_INTERVAL, Gate, memory_limit
 from kumotwist.service.house import House
 from kumotwist.service.latestore import LateStore
 from kumotwist.service.options import Settings
@@ -146,7 +147,10 @@ class Worker:
         state = await SqliteFile.open(Path(settings.state_dir) / STATE_FILE, reactor, schema)
         self._close_last("the state file", state.close)
         desk = ReceiptDesk(state, declared.receipts, reactor, lambda record: recorder.record(record))
-        store = opened = await self._open_store(_spool_directory(settings, declared))
+        # What is written and not yet in tables is owed to the disk: asked when there is a store.
+        disks = _disks(settings, declared, acct_logs, lambda: store.owed() * house.count if store else 0)
+        space = DiskSpace(disks, house.count, lambda: store.make_room() if store else None)
+        store = opened = await self._open_store(_spool_directory(settings, declared), space)
         self._close_last("the spool", opened.close)
         recorder = RecordLog.open(
             logs=declared.local_logs,
@@ -179,8 +183,8 @@ class Worker:
         queue = Manager(opened, InternalQueues(policy), recorder, house.limits, channel_for, reactor, tasks)
 
         # The ways in.
-        gate = Gate(memory_limit() // house.count, _disks(settings, declared, acct_logs), lambda: opened.is_healthy)
-        admission = Admission(opened, recorder, queue, reactor)
+        gate = Gate(memory_limit() // house.count, space, lambda: opened.is_healthy)
+        admission = Admission(opened, recorder, queue, reactor, space)
         injection = Injection(policy, admission, gate, ids, reactor, hostname, can_defer=True)
         generator = GeneratorChannel(injection)
         shards = shards_of(house.index, house.count)
@@ -233,6 +237,7 @@ class Worker:
             for sock, factory in zip((*smtp_sockets, *http_sockets), (*smtp, *behind_tls), strict=True)
         ]
         self._close_last("the ways in and out", lambda: self._drain(gate, ports, smtp, http, queue))
+        self._every(POLL_INTERVAL, lambda: self._tend(opened))
         self._every(POLL_INTERVAL, gate.poll)
         self._every(POLL_INTERVAL, vitals.poll)
         self._every(SWEEP_INTERVAL, house.sweep)
@@ -265,14 +270,14 @@ class Worker:
 
     # -- steps --------------------------------------------------------------------------------------
 
-    async def _open_store(self, directory: Path) -> RocksStore:
+    async def _open_store(self, directory: Path, room: Room) -> RocksStore:
         """Claim our shards and open them; waits for a predecessor that is about to leave."""
         shards = shards_of(self._house.index, self._house.count)
         deadline = self._reactor.seconds() + CLAIM_PATIENCE
         is_said = False
         while True:
             try:
-                return RocksStore.open(directory, shards, self._reactor)
+                return RocksStore.open(directory, shards, self._reactor, room)
             except SpoolInUse as error:
                 if self._reactor.seconds() > deadline:
                     raise
@@ -280,6 +285,15 @@ class Worker:
                     log.warn("{error}; waiting up to {seconds:.0f} s for it", error=error, seconds=CLAIM_PATIENCE)
                     is_said = True
             await sleep(self._reactor, CLAIM_PAUSE)
+
+    def _tend(self, store: RocksStore) -> None:
+        """A full disk that has room again is written to again; a spool that cannot be read ends the process."""
+        try:
+            store.tend()
+        except SpoolUnhealthy as error:
+            log.critical("{error}; this process ends", error=error)
+            lifecycle.exit_with(1)
+            self._reactor.callLater(0, self._reactor.stop)
 
     async def _drain(
         self, gate: Gate, ports: Iterable[Any], smtp: Iterable[SmtpFactory], http: Iterable[HttpSite], queue: Manager
@@ -331,8 +345,10 @@ def _spool_directory(settings: Settings, declared: Declarations) -> Path:
     return Path(meta.path) if meta is not None else Path(settings.state_dir) / "spool"
 
 
-def _disks(settings: Settings, declared: Declarations, acct_logs: Iterable[AcctLogConfig]) -> list[Disk]:
-    """Every file system that mail or its records fill, with the policy's own thresholds."""
+def _disks(
+    settings: Settings, declared: Declarations, acct_logs: Iterable[AcctLogConfig], owed: Callable[[], int]
+) -> list[Disk]:
+    """Every file system that mail or its records fill, with the policy's own thresholds; the spool owes `owed()`."""
     logs: list[LocalLogConfig | AcctLogConfig] = [*declared.local_logs, *acct_logs]
     try:
         disks = [
@@ -340,9 +356,10 @@ def _disks(settings: Settings, declared: Declarations, acct_logs: Iterable[AcctL
                 str(_spool_directory(settings, declared)),
                 MinFree.parse(one.min_free_space),
                 MinFree.parse(one.min_free_inodes),
+                owed,
             )
             for one in declared.spools.values()
-        ] or [Disk(str(_spool_directory(settings, declared)))]
+        ] or [Disk(str(_spool_directory(settings, declared)), owed=owed)]
         disks += [
             Disk(one.log_dir, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes)) for one in logs
         ]

@@ -10,6 +10,8 @@ recovery never finds a record whose pieces are missing.
 
 Changes are gathered in write batches (`put`, `put_record`, `delete`), taken by
 the owner (`take`) and written and synced on its commit thread (`commit`).
+After a write that failed the owner only notes what becomes of messages
+(`note`), and `reopen` takes it all up again from what is on disk.
 The write is made without sync and the log is synced afterwards, because only
 the latter releases the interpreter lock.
 
@@ -45,14 +47,17 @@ _STALL_PAUSE: Final = 0.005
 
 @define(eq=False)
 class Database:
-    """The database in one shard directory; all methods but `commit` run on the reactor thread."""
+    """The database in one shard directory; all runs on the reactor thread but `commit`, `flush` and `compact`."""
 
     path: Path
+    _memory: tuning.Memory
     _tables: tuning.Tables
     _pending: list[WriteBatch] = field(factory=list, init=False)
     #: Records (None: deleted) that RocksDB does not show yet: not taken, and taken but not committed.
     _unwritten: dict[SpoolId, bytes | None] = field(factory=dict, init=False)
     _writing: dict[SpoolId, bytes | None] = field(factory=dict, init=False)
+    #: What has become of messages while nothing could be written.
+    _held: dict[SpoolId, bytes | None] = field(factory=dict, init=False)
     _large: dict[bytes, int] = field(factory=dict, init=False)
     _at_start: Generator[tuple[bytes, bytes]] | None = field(default=None, init=False)
 
@@ -62,7 +67,7 @@ class Database:
 
         RocksDB's errors come as they are.
         """
-        database = cls(path, tuning.open_tables(path, memory))
+        database = cls(path, memory, tuning.open_tables(path, memory))
         database._drop_orphans()
         # Made now, so that it shows what is there now and nothing that comes later.
         iterator = database._tables.records.iter()
@@ -93,17 +98,20 @@ class Database:
             batch.put(spool_id, body, self._tables.bodies_handle)
         batch.put(spool_id, record)
         self._unwritten[spool_id] = record
+        self._held.pop(spool_id, None)
 
     def put_record(self, spool_id: SpoolId, record: bytes) -> None:
         """Replace the record of a message."""
         self._batch().put(spool_id, record)
         self._unwritten[spool_id] = record
+        self._held.pop(spool_id, None)
 
     def delete(self, spool_id: SpoolId) -> None:
         """Forget a message; nothing happens when it is not there."""
         batch = self._batch()
         batch.delete(spool_id)
         self._unwritten[spool_id] = None
+        self._held.pop(spool_id, None)
         if spool_id in self._large:
             self._delete_pieces(batch, spool_id)
         else:
@@ -122,6 +130,54 @@ class Database:
             self._tables.records.write(batch)
         self._tables.records.flush_wal(True)
 
+    def note(self, spool_id: SpoolId, record: bytes | None) -> None:
+        """Hold back what a message has become while nothing can be written; None: it is gone."""
+        self._held[spool_id] = record
+
+    def held(self) -> Sequence[tuple[SpoolId, bytes | None]]:
+        """What is held back, oldest first; `put_record` and `delete` take it up."""
+        return list(self._held.items())
+
+    def reopen(self) -> None:
+        """Open the files anew after a failed write; what is known and not written is pending again.
+
+        Raises what RocksDB raises; then nothing can be read any more.
+        """
+        known = {**self._writing, **self._unwritten, **self._held}
+        self.close()
+        self._tables = tuning.open_tables(self.path, self._memory)
+        self._pending, self._writing, self._unwritten, self._held = [], {}, {}, {}
+        self._large.clear()
+        self._drop_orphans()
+        for spool_id, record in known.items():
+            # Without a record on disk the message was never acknowledged.
+            if record is None:
+                self.delete(spool_id)
+            elif self._tables.records.get(spool_id) is not None:
+                self.put_record(spool_id, record)
+
+    def log_size(self) -> int:
+        """Octets in the files of the write-ahead log."""
+        return sum([file.stat().st_size for file in self.path.glob("*.log")])
+
+    def flush(self) -> None:
+        """Write the buffers to tables, so that the log before them can go. May run on any thread."""
+        for table in self._tables.all:
+            table.flush()
+
+    def compact(self) -> None:
+        """Drop what was deleted from the tables. May run on any thread."""
+        for table in self._tables.all:
+            table.compact_range(None, None)
+
+    def buffer_size(self) -> int:
+        """Octets that are in the log and in memory, and not in tables yet."""
+        return self.number("rocksdb.cur-size-all-mem-tables")
+
+    def sst_size(self) -> int:
+        """Octets in table files, which compaction copies; blob files are not among them."""
+        return self.number("rocksdb.total-sst-files-size")
+
     def committed(self) -> None:
         """What was taken last is on disk."""
         self._writing = {}
@@ -132,7 +188,7 @@ class Database:
 
     def record(self, spool_id: SpoolId) -> bytes | None:
         """The record of a message, if it is here."""
-        for fresh in (self._unwritten, self._writing):
+        for fresh in (self._held, self._unwritten, self._writing):
             if spool_id in fresh:
                 return fresh[spool_id]
         found: bytes | None = self._tables.records.get(spool_id)

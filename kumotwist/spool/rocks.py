@@ -11,24 +11,28 @@ while it reads, so a thread would gain nothing and cost two switches.
 Public: `RocksStore`. What can go wrong: a commit that fails. From then on
 nothing is written any more, every waiter is refused (`SpoolFull` when the
 disk is full, else `SpoolUnhealthy`), and the log says so; what was
-acknowledged before is on disk.
+acknowledged before is on disk. After a full disk `tend` opens the files
+anew, which writes out what the log holds. After any other failure only a new
+process may: nobody knows what the kernel kept of a failed sync.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from rocksdict import WriteBatch
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from kumotwist.core.errors import ConfigError, SpoolCorrupt, SpoolFull, SpoolUnhealthy
 from kumotwist.core.ids import SpoolId
+from kumotwist.core.interfaces import Room
 from kumotwist.core.message import Message
 from kumotwist.core.stats import Histogram, Sample
 from kumotwist.net.clock import DelayedCall
@@ -36,6 +40,7 @@ from kumotwist.net.threads import ReactorClock, SerialThread
 from kumotwist.spool import codec, tuning
 from kumotwist.spool.database import Database
 from kumotwist.spool.quarantine import set_aside
+from kumotwist.spool.reclaim import Reclaimer
 from kumotwist.spool.shards import Claims, shard_path
 
 log: Final = Logger()
@@ -44,9 +49,34 @@ log: Final = Logger()
 _LINGER: Final = 0.02
 #: Messages read at once in `enumerate`, between two turns of the reactor: about 2 ms of work.
 _BATCH: Final = 256
+#: Seconds between two tries to write again after a full disk.
+_REVIVAL_PAUSE: Final = 5.0
+#: Octets that must be free for one beside the log's own size: tables, a manifest, the first commits.
+_REVIVAL_ROOM: Final = 4 * 1024 * 1024
+#: Octets of tables that one compaction copies, at most, while the old ones still stand. RocksDB's own bound is above
+#: 1 GiB; a spool that has so much in tables is on a disk whose reserve of a tenth is larger.
+_COMPACTION_ROOM: Final = 256 * 1024 * 1024
 _REFUSED: Final = "the spool is not accepting writes"
 #: How RocksDB's errors tell that there is no room (strerror of ENOSPC and EDQUOT).
 _FULL: Final = ("No space left on device", "Disk quota exceeded")
+
+
+@frozen
+class _Unlimited:
+    """A disk that nobody watches."""
+
+    def take(self, octets: int) -> None:
+        """Always."""
+
+    def written(self, octets: int) -> None:
+        """Nothing is counted."""
+
+    def may_write(self, _octets: int) -> bool:
+        """Always."""
+        return True
+
+
+_UNLIMITED: Final = _Unlimited()
 
 _Work = Sequence[tuple[Database, Sequence[WriteBatch]]]
 
@@ -60,6 +90,7 @@ class RocksStore:
     _claims: Claims
     _databases: list[Database]
     _thread: SerialThread
+    _room: Room
     _is_open: bool = field(default=True, init=False)
     _failure: SpoolFull | SpoolUnhealthy | None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
@@ -67,11 +98,20 @@ class RocksStore:
     _soon: DelayedCall | None = field(default=None, init=False)
     _linger: DelayedCall | None = field(default=None, init=False)
     _latency: Histogram = field(factory=Histogram, init=False)
+    _is_listed: bool = field(default=False, init=False)
+    _revive_from: float = field(default=0.0, init=False)
+    _reclaimer: Reclaimer = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._reclaimer = Reclaimer(self._databases, self._reactor)
 
     @classmethod
-    def open(cls, directory: str | Path, shards: Sequence[int], reactor: ReactorClock) -> RocksStore:
+    def open(
+        cls, directory: str | Path, shards: Sequence[int], reactor: ReactorClock, room: Room = _UNLIMITED
+    ) -> RocksStore:
         """Claim `shards` of the spool in `directory` and open those that hold anything, and the first.
 
+        `room` says whether changes that can wait may be written; admission asks it for new messages.
         Blocks while logs are replayed. Raises ConfigError: held by another
         process, not writable, not a spool of ours.
         """
@@ -89,7 +129,7 @@ class RocksStore:
                 database.close()
             claims.release()
             raise ConfigError(f"cannot open the spool {directory}: {error}") from error
-        return cls(claims.directory, reactor, claims, databases, SerialThread("spool", reactor))
+        return cls(claims.directory, reactor, claims, databases, SerialThread("spool", reactor), room)
 
     @property
     def is_healthy(self) -> bool:
@@ -121,14 +161,23 @@ class RocksStore:
         self._latency.observe(time.monotonic() - started)
 
     async def save_meta_later(self, message: Message) -> None:
-        """Note the envelope and state; on disk with the next commit. Lost silently when unhealthy."""
+        """Note the envelope and state; on disk with the next commit. Lost silently when unhealthy for good."""
         if self.is_healthy:
-            self._put(message, codec.encode(message))
-            self._commit_later()
+            record = codec.encode(message)
+            if message.is_body_dirty or self._room.may_write(len(record)):
+                self._put(message, record)
+                self._commit_later()
+            else:
+                self._database_of(message).note(message.id, record)
+        elif self._may_revive:
+            self._database_of(message).note(message.id, codec.encode(message))
 
     def remove(self, spool_id: SpoolId) -> None:
         """Forget a message; on disk with the next commit. Unknown ids are ignored."""
         if not self.is_healthy:
+            if self._may_revive:
+                for database in self._databases:
+                    database.note(spool_id, None)
             return
         first, *others = self._databases
         first.delete(spool_id)
@@ -165,11 +214,83 @@ class RocksStore:
             while self._is_open and (batch := self._read_batch(database, records)):
                 yield batch
                 await self._turn()
+        self._is_listed = True
+
+    def owed(self) -> int:
+        """Octets that RocksDB will want on the disk beside what is there: write buffers become tables before
+        their log goes, and tables are copied before the old ones go.
+        """
+        return sum([one.buffer_size() + min(one.sst_size(), _COMPACTION_ROOM) for one in self._databases])
+
+    def make_room(self) -> None:
+        """Give space back to the disk, soon."""
+        if self.is_healthy:
+            self._reclaimer.start()
+
+    def tend(self) -> None:
+        """Write what had to wait for room, and take mail again after a full disk; to be called every few seconds.
+
+        Blocks while logs are replayed. Raises SpoolUnhealthy when the files
+        cannot even be opened: then nothing can be read, and the process should end.
+        """
+        if self.is_healthy:
+            for database in self._databases:
+                for spool_id, record in database.held():
+                    if record is not None and not self._room.may_write(len(record)):
+                        break
+                    self._write_held(database, spool_id, record)
+        else:
+            self._revive()
+
+    def _write_held(self, database: Database, spool_id: SpoolId, record: bytes | None) -> None:
+        if record is None:
+            database.delete(spool_id)
+        else:
+            database.put_record(spool_id, record)
+        self._commit_later()
+
+    def _revive(self) -> None:
+        if not self._may_revive or self._is_committing or self._reclaimer.is_busy or not self._is_listed:
+            return
+        now = self._reactor.seconds()
+        if now < self._revive_from or not self._has_room_to_revive():
+            return
+        self._revive_from = now + _REVIVAL_PAUSE
+        try:
+            for database in self._databases:
+                database.reopen()
+        except Exception as error:  # rocksdict raises bare Exceptions
+            self._is_open = False
+            raise SpoolUnhealthy(f"cannot open the spool {self.directory} again: {error}") from error
+        work = [(database, database.take()) for database in self._databases]
+        self._is_committing = True
+        self._thread.submit(partial(_commit_all, work), self._revived)
+
+    def _revived(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._committed([], error)
+            return
+        self._failure = None
+        log.warn("the spool {directory} accepts writes again", directory=str(self.directory))
+        self._committed([], None)
+
+    @property
+    def _may_revive(self) -> bool:
+        return self._is_open and isinstance(self._failure, SpoolFull)
+
+    def _has_room_to_revive(self) -> bool:
+        needed = sum([database.log_size() for database in self._databases]) + _REVIVAL_ROOM
+        stat = os.statvfs(self.directory)
+        return stat.f_bavail * stat.f_frsize >= needed
 
     async def close(self) -> None:
         """Write and sync everything and let go of the files."""
         if not self._is_open:
             return
+        if self.is_healthy:
+            for database in self._databases:
+                for spool_id, record in database.held():
+                    self._write_held(database, spool_id, record)
         while self._failure is None and (self._is_committing or self._has_pending):
             last: Deferred[None] = Deferred()
             self._waiting.append(last)
@@ -182,6 +303,7 @@ class RocksStore:
         for call in (self._soon, self._linger):
             if call is not None and call.active():
                 call.cancel()
+        await self._reclaimer.close()
         await self._thread.close()
         for database in self._databases:
             database.close()
@@ -313,9 +435,10 @@ class RocksStore:
         is_full = any(text in str(error) for text in _FULL)
         self._failure = SpoolFull("the disk of the spool is full") if is_full else SpoolUnhealthy(_REFUSED)
         log.critical(
-            "cannot write the spool {directory}: {error}; no mail is accepted until a restart",
+            "cannot write the spool {directory}: {error}; no mail is accepted until {remedy}",
             directory=str(self.directory),
             error=str(error),
+            remedy="the disk has room again" if is_full else "a restart",
         )
         waiting, self._waiting = [*waiting, *self._waiting], []
         for saved in waiting:

@@ -75,9 +75,14 @@ class Tables:
             records, table("body"), table("pieces"), table("large"), handle("body"), handle("pieces"), handle("large")
         )
 
+    @property
+    def all(self) -> tuple[Rdict, ...]:
+        """Every column family, the default one last."""
+        return (self.bodies, self.pieces, self.large, self.records)
+
     def close(self) -> None:
         """Let go of the files. A disk that fails is named in the log; nothing acknowledged depends on it."""
-        for table in (self.bodies, self.pieces, self.large, self.records):
+        for table in self.all:
             try:
                 table.close()
             except Exception as error:  # rocksdict raises bare Exceptions

@@ -28,6 +28,7 @@ from kumotwist.intake.inject import Injection
 from kumotwist.intake.send import Sending
 from kumotwist.intake.send_route import send_route
 from kumotwist.net.router import Route
+from kumotwist.service.diskspace import DiskSpace
 
 HOSTNAME = "mx.example.com"
 
@@ -72,7 +73,7 @@ class House:
     sending: Sending = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        admission = Admission(self.store, self.recorder, self.queue, self.clock)
+        admission = Admission(self.store, self.recorder, self.queue, self.clock, DiskSpace())
         ids = IdGenerator(self.clock.seconds)
         self.injection = Injection(self.policy, admission, self.gate, ids, self.clock, HOSTNAME, self.can_defer)
         self.sending = Sending(self.policy, admission, self.gate, ids, self.clock, HOSTNAME)

@@ -32,6 +32,7 @@ class FakeStore:
     saved: dict[bytes, Message] = field(factory=dict)
     written: dict[bytes, Message] = field(factory=dict)
     waiting: list[Deferred[None]] = field(factory=list)
+    removed: list[bytes] = field(factory=list)
 
     async def save(self, messages: Sequence[Message]) -> None:
         if self.failure is not None:
@@ -63,6 +64,7 @@ class FakeStore:
         message.is_meta_dirty = False
 
     def remove(self, spool_id: bytes) -> None:
+        self.removed.append(spool_id)
         self.saved.pop(spool_id, None)
         self.written.pop(spool_id, None)
 

@@ -19,6 +19,7 @@ from kumotwist.intake.admission import Admission
 from kumotwist.intake.connection_slots import ConnectionSlots
 from kumotwist.intake.smtp import SmtpFactory
 from kumotwist.queue.throttle import LocalLimits
+from kumotwist.service.diskspace import DiskSpace
 
 #: No wait of a test takes longer, unless something is wrong.
 PATIENCE = 10
@@ -111,7 +112,7 @@ class House:
         self.policy = FakePolicy(dict(handlers))
         self.store, self.recorder, self.queue = FakeStore(), FakeRecorder(), FakeQueue()
         self.gate, self.keys, self.auditor = FakeGate(), FakeKeys(), FakeAuditor()
-        admission = Admission(self.store, self.recorder, self.queue, self.clock)
+        admission = Admission(self.store, self.recorder, self.queue, self.clock, DiskSpace())
         self.factory = SmtpFactory(
             SmtpListenerConfig(**options),
             self.policy,

@@ -8,11 +8,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from kumotwist.core.address import parse_address
-from kumotwist.core.errors import Overload, PolicyError, SpoolUnhealthy
+from kumotwist.core.errors import Overload, PolicyError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.core.records import RecordType
 from kumotwist.intake.admission import Admission
+from kumotwist.service.diskspace import DiskSpace
 
 IDS = IdGenerator(lambda: 1.0)
 
@@ -24,7 +25,7 @@ def message(recipient="b@example.com", **meta):
 
 @pytest.fixture
 def house():
-    return Admission(FakeStore(), FakeRecorder(), FakeQueue(), Clock())
+    return Admission(FakeStore(), FakeRecorder(), FakeQueue(), Clock(), DiskSpace())
 
 
 def run(coroutine):
@@ -109,6 +110,32 @@ def test_unhealthy_spool_refuses(house):
     house.store.is_healthy = False
     with pytest.raises(SpoolUnhealthy):
         finished(run(house.accept([message()], None, None)))
+
+
+class Full:
+    """A disk without room."""
+
+    def take(self, octets):
+        raise SpoolFull("no room")
+
+
+def test_a_message_without_room_is_refused_before_it_is_written(house):
+    """Mail is refused while the disk still has its reserve, and the store stays healthy."""
+    house.room = Full()
+    with pytest.raises(SpoolFull):
+        finished(run(house.accept([message()], None, None)))
+    assert not house.store.saved
+    house.room = DiskSpace()
+    finished(run(house.accept([message()], None, None)))
+
+
+def test_a_message_that_was_refused_by_the_disk_is_forgotten(house):
+    """A client that heard 452 sends again: what a failed write left behind must not be delivered as well."""
+    house.store.failure = SpoolFull("no room")
+    one = message()
+    with pytest.raises(SpoolFull):
+        finished(run(house.accept([one], None, None)))
+    assert house.store.removed == [one.id]
 
 
 def test_slow_disk_is_overload_not_memory(house):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from kumotwist.service.gate import Disk, Gate, MinFree, memory_limit
+from kumotwist.service.diskspace import Disk, DiskSpace, MinFree
+from kumotwist.service.gate import Gate, memory_limit
 
 
 def test_reasons_in_kumomtas_order() -> None:
@@ -46,7 +49,7 @@ def test_memory_kept_for_later_is_given_up_first() -> None:
 
 def test_a_full_disk_refuses_mail(tmp_path) -> None:
     """Below min_free_space the SMTP server says that the disk is too full."""
-    gate = Gate(1 << 60, [Disk(str(tmp_path), MinFree.parse("1000000TB"))])
+    gate = Gate(1 << 60, DiskSpace([Disk(str(tmp_path), MinFree.parse("1000000TB"))]))
     gate.open()
     gate.poll()
     assert gate.refusal() == "disk is too full"
@@ -54,7 +57,7 @@ def test_a_full_disk_refuses_mail(tmp_path) -> None:
 
 def test_a_directory_that_is_not_there_is_not_full(tmp_path) -> None:
     """A log directory that the logger has yet to make does not stop mail."""
-    assert not Disk(str(tmp_path / "none")).is_too_full()
+    assert Disk(str(tmp_path / "none")).room() == math.inf
 
 
 @pytest.mark.parametrize(
