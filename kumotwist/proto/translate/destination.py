@@ -47,14 +47,18 @@ def phone(
     return e164(user, region)
 
 
-def device_token(message: Message, *, to_meta: str | None = None, to_header: str | None = None) -> str:
-    """The token of a device."""
-    return _opaque(message, "device_token", "device token", to_meta, to_header)
+def device_token(
+    message: Message, recipient: EnvelopeAddress, *, to_meta: str | None = None, to_header: str | None = None
+) -> str:
+    """The token of the device of one of its recipients."""
+    return _opaque(message, recipient, "device_token", "device token", to_meta, to_header)
 
 
-def chat(message: Message, *, to_meta: str | None = None, to_header: str | None = None) -> str:
-    """The name or id of a chat."""
-    return _opaque(message, "chat", "chat", to_meta, to_header)
+def chat(
+    message: Message, recipient: EnvelopeAddress, *, to_meta: str | None = None, to_header: str | None = None
+) -> str:
+    """The name or id of the chat of one of its recipients."""
+    return _opaque(message, recipient, "chat", "chat", to_meta, to_header)
 
 
 def web_push(message: Message, *, to_meta: str | None = None) -> JsonObject:
@@ -68,11 +72,12 @@ def web_push(message: Message, *, to_meta: str | None = None) -> JsonObject:
     return to
 
 
-def _opaque(message: Message, key: str, what: str, to_meta: str | None, to_header: str | None) -> str:
+def _opaque(
+    message: Message, recipient: EnvelopeAddress, key: str, what: str, to_meta: str | None, to_header: str | None
+) -> str:
     written = _named(message, to_meta, to_header) or _from_to(message, key)
-    if written is None and len(message.recipients) == 1:
-        recipient = message.recipients[0]
-        written = recipient.user if recipient.domain not in _HASHED else None
+    if written is None and recipient.domain not in _HASHED:
+        written = recipient.user.strip('"')
     if written is None:
         raise ValueError(f"there is no {what}: meta 'to' has no '{key}'")
     return written

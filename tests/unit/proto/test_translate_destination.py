@@ -24,6 +24,16 @@ def phone(
     return destination.phone(given, given.recipients[0], region=region, to_meta=to_meta, to_header=to_header)
 
 
+def device_token_of(given: Message) -> str:
+    """The token of the last recipient."""
+    return destination.device_token(given, given.recipients[-1])
+
+
+def chat_of(given: Message) -> str:
+    """The chat of the last recipient."""
+    return destination.chat(given, given.recipients[-1])
+
+
 def test_the_order() -> None:
     """Option, metadata `to`, envelope: the first that is there."""
     full = message(
@@ -56,12 +66,13 @@ def test_one_number_is_not_for_many_recipients() -> None:
 
 def test_tokens_chats_and_subscriptions() -> None:
     """The hash in the envelope is never taken for a token."""
-    assert destination.device_token(message("ab12@push", meta={"to": {"device_token": "t0ken"}})) == "t0ken"
-    assert destination.device_token(message("t0ken@fcm.example")) == "t0ken"
+    assert device_token_of(message("ab12@push", meta={"to": {"device_token": "t0ken"}})) == "t0ken"
+    assert device_token_of(message("t0ken@fcm.example")) == "t0ken"
     with pytest.raises(ValueError, match="there is no device token: meta 'to' has no 'device_token'"):
-        destination.device_token(message("ab12@push"))
-    assert destination.chat(message("general@chat")) == "general"
-    assert destination.chat(message("x@chat", meta={"to": {"chat": "C024BE91L"}})) == "C024BE91L"
+        device_token_of(message("ab12@push"))
+    assert chat_of(message("general@chat")) == "general"
+    assert chat_of(message("x@chat", meta={"to": {"chat": "C024BE91L"}})) == "C024BE91L"
+    assert chat_of(message("a@chat", "b@chat", meta={"to": {"chat": "C024BE91L"}})) == "b"
     subscription: JsonObject = {"endpoint": "https://push.example/1", "keys": {"p256dh": "x", "auth": "y"}}
     assert destination.web_push(message("ab@webpush", meta={"to": {"web_push": subscription}})) == subscription
     assert (
