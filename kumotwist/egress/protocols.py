@@ -35,7 +35,15 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "ses": "kumotwist.egress.esp.ses:SesKind",
     "smpp": "kumotwist.egress.sms.smpp.channel:SmppKind",
     "sparkpost": "kumotwist.egress.esp.sparkpost:SparkPostKind",
+    "bird": "kumotwist.egress.sms.bird:BirdKind",
+    "brevo_sms": "kumotwist.egress.sms.brevo_sms:BrevoSmsKind",
+    "infobip": "kumotwist.egress.sms.infobip:InfobipKind",
+    "plivo": "kumotwist.egress.sms.plivo:PlivoKind",
+    "sinch": "kumotwist.egress.sms.sinch:SinchKind",
+    "telnyx": "kumotwist.egress.sms.telnyx:TelnyxKind",
     "twilio": "kumotwist.egress.sms.twilio:TwilioKind",
+    "vonage": "kumotwist.egress.sms.vonage:VonageKind",
+    "vonage_messages": "kumotwist.egress.sms.vonage_messages:VonageMessagesKind",
 }
 #: Group of the entry points that announce more of them: the entry's name is the protocol's.
 ENTRY_POINTS: Final = "kumotwist.egress"

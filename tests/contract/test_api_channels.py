@@ -25,13 +25,21 @@ from kumotwist.net.http import HttpTransports
 
 #: A file each in tests/support/apicases.
 PROVIDERS = (
+    "bird",
+    "brevo_sms",
     "gmail",
     "graph",
+    "infobip",
     "mailgun",
+    "plivo",
     "sendgrid",
     "ses",
+    "sinch",
     "sparkpost",
+    "telnyx",
     "twilio",
+    "vonage",
+    "vonage_messages",
 )
 
 CASES = [import_module(f"support.apicases.{name}").CASE for name in PROVIDERS]

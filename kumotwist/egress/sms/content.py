@@ -22,9 +22,9 @@ def number_of(message: Message, recipient: EnvelopeAddress, options: SmsOptions)
 
 
 def sender_of(message: Message, options: SmsOptions) -> str | None:
-    """Who it is from: by the options' header, meta `from.sms`, else the option. A number is in E.164."""
-    found = _header(message, options.sender_header) or member(message.meta.get("from"), "sms") or options.sender
-    return None if found is None else str(found).strip()
+    """Who the message says that it is from: by the options' header, else meta `from.sms`."""
+    found = _header(message, options.sender_header) or member(message.meta.get("from"), "sms")
+    return (str(found).strip() or None) if found else None
 
 
 def _header(message: Message, name: str | None) -> str | None:

@@ -3,13 +3,13 @@
 One recipient a request: gateways that take many answer for all of them
 together, and then nobody knows which number was refused.
 
-Public: `Text`, `plan_texts`, `taken`, `digits`, `seconds`. What cannot become a text is
+Public: `Text`, `plan_texts`, `taken`, `refused`, `digits`, `seconds`. What cannot become a text is
 refused for good: no number, no words, a message that cannot be taken apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -28,17 +28,22 @@ from kumotwist.proto.sms.coding import Coding
 from kumotwist.proto.sms.segments import Sms, compose
 from kumotwist.proto.translate.sms import words
 
+_NO_SENDER: Final = "neither the message nor the option 'sender' says who it is from"
 _SEPARATORS: Final = str.maketrans("", "", " -().")
 
 
 @frozen
 class Text:
-    """One text to one number. `id` is ours in hexadecimal, `to` in E.164 with its `+`."""
+    """One text to one number. `id` is ours in hexadecimal, `to` in E.164 with its `+`.
+
+    `is_own_sender`: the message chose its sender, not the operator.
+    """
 
     id: str
     to: str
     sender: str | None
     sms: Sms
+    is_own_sender: bool = False
 
     @property
     def words(self) -> str:
@@ -58,23 +63,33 @@ class Text:
 
 
 def plan_texts(
-    batch: Sequence[Message], options: SmsOptions, judge: Judge, request: Callable[[Text], HttpRequest]
+    batch: Sequence[Message],
+    options: SmsOptions,
+    judge: Judge,
+    request: Callable[[Text], HttpRequest],
+    needs_sender: bool = False,
 ) -> list[Call | Refused]:
-    """A call for each recipient, with its `Text` as note, or what is refused and why."""
+    """A call for each recipient, with its `Text` as note, or what is refused and why.
+
+    Where the gateway wants a sender (`needs_sender`) and there is none, messages wait until the operator names one.
+    """
     steps: list[Call | Refused] = []
     for message, targets in zip(batch, targets_of(batch), strict=True):
         sms = _sms(message, targets, options, judge)
         if isinstance(sms, Refused):
             steps.append(sms)
             continue
-        sender = sender_of(message, options)
+        own = sender_of(message, options)
+        if needs_sender and not (own or options.sender):
+            steps.append(Refused(targets, judge.outcome(Fault.TRANSIENT, _NO_SENDER)))
+            continue
         for target in targets:
             try:
                 number = number_of(message, message.recipients[target[1]], options)
             except ValueError as error:
                 steps.append(Refused((target,), judge.outcome(Fault.PERMANENT, f"no number to send to: {error}")))
                 continue
-            text = Text(message.id.hex(), number, sender, sms)
+            text = Text(message.id.hex(), number, own or options.sender, sms, own is not None)
             steps.append(Call(request(text), (target,), note=text))
     return steps
 
@@ -99,12 +114,34 @@ def taken(judge: Judge, reply: HttpResponse, call: Call, remote_id: str | None, 
     return [outcome] * len(call.targets)
 
 
+def refused(
+    judge: Judge,
+    reply: HttpResponse,
+    call: Call,
+    text: str,
+    code: object = None,
+    *,
+    senders: Collection[str] = (),
+    otherwise: Fault | None = None,
+) -> list[Outcome]:
+    """The outcome of a text that was not taken. `code` is the provider's own, a number or a text.
+
+    `senders` are codes that speak of the sender: one that the operator chose is a fault of
+    the account, one that the message brought along bounces that message and holds up no other.
+    """
+    named = None if code is None else str(code)
+    outcome = judge.refused(reply, text, named, otherwise=otherwise)
+    if named in senders and isinstance(call.note, Text) and call.note.is_own_sender:
+        outcome = judge.outcome(Fault.PERMANENT, outcome.response.content)
+    return [outcome] * len(call.targets)
+
+
 def digits(number: str) -> str:
     """A number without its `+` and separators; a sender's name as it is."""
     bare = number.translate(_SEPARATORS).removeprefix("+")
     return bare if bare.isdecimal() else number
 
 
-def seconds(options: SmsOptions, least: int, most: int) -> int | None:
+def seconds(validity: float | None, least: int, most: int) -> int | None:
     """The validity in whole seconds within what the provider takes; None when it is not set."""
-    return None if options.validity is None else min(max(round(options.validity), least), most)
+    return None if validity is None else min(max(round(validity), least), most)

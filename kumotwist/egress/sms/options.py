@@ -1,15 +1,17 @@
 """The options that all gateways for text messages have.
 
-Public: `SmsOptions`. A gateway's options class derives from it. What can go
-wrong: ValueError for a region without numbers or a limit out of range, which
+Public: `SmsOptions`, `CallbackOptions`, `validity`. A gateway's options class
+derives from one of them. What can go wrong: ValueError for a region without numbers or a limit out of range, which
 the policy's author sees.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import Attribute
 
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import option, options
 from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.egress.api.options import ApiOptions
 from kumotwist.proto.phone import is_region
@@ -48,10 +50,18 @@ class SmsOptions(ApiOptions):
     transliterate: bool = option(
         "Write look-alikes for characters that would make a text twice as dear.", default=False
     )
-    validity: Duration | None = option(
-        "How long the provider tries to deliver; none: as long as it does by itself.", default=None
-    )
+
+
+@options
+class CallbackOptions(SmsOptions):
+    """The same for gateways that take a URL for reports with each text."""
+
     status_url: str | None = option(
         "URL of ours that it reports to, `/receipts/<channel>/<account>`; none: as set up at the provider.",
         default=None,
     )
+
+
+def validity() -> Any:
+    """The option for gateways that bound the time to deliver."""
+    return option("How long it tries to deliver; none: as long as it does by itself.", default=None)

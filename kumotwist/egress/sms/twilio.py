@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import option, options
+from kumotwist.config.option import Duration, option, options
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
@@ -21,8 +21,8 @@ from kumotwist.egress.api.form import form_request
 from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, plan_texts, seconds, taken
-from kumotwist.egress.sms.options import SmsOptions
+from kumotwist.egress.sms.gateway import Text, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse, basic_auth
 
 #: Seconds that Twilio keeps a text (ValidityPeriod of its API: 1 to 36000).
@@ -52,11 +52,13 @@ RULES: Final = (
     Rule(Fault.ACCOUNT, (404,), "20404", meaning="the account does not exist"),
 )
 
+#: Rules above that speak of the sender.
+_SENDERS: Final = frozenset(("21603", "21606", "21659", "21660"))
 _FAILED: Final = ("failed", "undelivered", "canceled")
 
 
 @options
-class TwilioOptions(SmsOptions):
+class TwilioOptions(CallbackOptions):
     """Text messages by Twilio."""
 
     channel: ClassVar[str] = "twilio"
@@ -65,6 +67,7 @@ class TwilioOptions(SmsOptions):
     auth_token: KeySource = option("Its token, or the secret of `api_key`.", secret=True)
     api_key: str | None = option("An API key, `SK…`, to log in with instead of the account.", default=None)
     messaging_service_sid: str | None = option("The messaging service, `MG…`, that chooses a sender.", default=None)
+    validity: Duration | None = validity()
     base_url: str = option("Where its API is.", default="https://api.twilio.com")
 
 
@@ -102,7 +105,7 @@ class Twilio:
         code = member(answer, "code") or member(answer, "error_code")
         text = str(member(answer, "message") or member(answer, "error_message") or text_of(reply))
         otherwise = Fault.PERMANENT if failed else None
-        return [self.judge.refused(reply, text, None if code is None else str(code), otherwise=otherwise)]
+        return refused(self.judge, reply, call, text, code, senders=_SENDERS, otherwise=otherwise)
 
     def _request(self, text: Text) -> HttpRequest:
         chosen = self.options
@@ -111,7 +114,7 @@ class Twilio:
             fields.append(("From", text.sender))
         if chosen.messaging_service_sid is not None:
             fields.append(("MessagingServiceSid", chosen.messaging_service_sid))
-        callback, validity = text.callback(chosen.status_url), seconds(chosen, 1, MAX_VALIDITY)
+        callback, validity = text.callback(chosen.status_url), seconds(chosen.validity, 1, MAX_VALIDITY)
         if callback is not None:
             fields.append(("StatusCallback", callback))
         if validity is not None:

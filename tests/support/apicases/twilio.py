@@ -1,9 +1,7 @@
 """Twilio as the contract suite meets it."""
 
-from base64 import b64encode
-
 from support.apicases.case import ApiCase, Said, schema
-from support.apicases.texts import BODY, META, RECIPIENTS, STATUS_URL, TO, WORDS, callback, form
+from support.apicases.texts import COMMON, STATUS_URL, TO, WORDS, basic, callback, form
 
 from kumotwist.config.option import Duration
 from kumotwist.egress.sms.twilio import TwilioOptions
@@ -27,14 +25,10 @@ def check(seen, spool_id):
     assert fields == {
         "To": TO,
         "From": "SHOP",
-        "Body": WORDS.strip(),
+        "Body": WORDS,
         "StatusCallback": callback(spool_id),
         "ValidityPeriod": "600",
     }
-
-
-def basic(key):
-    return "Basic " + b64encode(f"{ACCOUNT}:{key}".encode()).decode()
 
 
 def error(status, code, message):
@@ -44,7 +38,12 @@ def error(status, code, message):
 CASE = ApiCase(
     name="twilio",
     options=lambda url, key: TwilioOptions(
-        base_url=url, auth_token=key, account_sid=ACCOUNT, status_url=STATUS_URL, validity=Duration(600.0)
+        base_url=url,
+        auth_token=key,
+        account_sid=ACCOUNT,
+        sender="SHOP",
+        status_url=STATUS_URL,
+        validity=Duration(600.0),
     ),
     path=PATH.format(AccountSid=ACCOUNT),
     accepted=Said(201, {"sid": "SM42", "status": "queued", "num_segments": "2", "error_code": None}),
@@ -65,10 +64,7 @@ CASE = ApiCase(
     transient=[error(400, 30001, "Queue overflow")],
     throttled=[(error(400, 20429, "Too Many Requests"), 10.0), (error(400, 21611, "exceeded the queue"), 10.0)],
     check=check,
-    shows=lambda seen, key: seen.header("authorization") == basic(key),
-    recipients=RECIPIENTS,
-    body=BODY,
-    meta=META,
-    parts=2,
+    shows=lambda seen, key: seen.header("authorization") == basic(ACCOUNT, key),
+    **COMMON,
 )
 BROKEN = [{"From": "SHOP", "Body": "hi"}, {"To": TO, "MessagingServiceSid": "SHOP"}, {"To": TO, "ValidityPeriod": "x"}]

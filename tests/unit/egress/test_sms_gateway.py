@@ -6,14 +6,14 @@ from support.fakes_egress import make_message
 from kumotwist.config.keysource import LiteralKey
 from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.core.errors import ConfigError
-from kumotwist.core.outcome import Peer, Verdict
+from kumotwist.core.outcome import Peer, Scope, Verdict
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.judge import Judge
+from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.protocols import protocol
-from kumotwist.egress.sms.content import number_of, sender_of
-from kumotwist.egress.sms.gateway import digits, plan_texts, seconds
+from kumotwist.egress.sms.content import sender_of
+from kumotwist.egress.sms.gateway import digits, plan_texts, refused, seconds
 from kumotwist.egress.sms.twilio import TwilioOptions
-from kumotwist.net.http import HttpRequest
+from kumotwist.net.http import HttpRequest, HttpResponse
 
 JUDGE = Judge(Peer("gw", "gw", "HTTP"), (), 300.0, lambda: 0.0)
 
@@ -38,14 +38,13 @@ def test_the_number_comes_from_where_the_options_say_before_all_else():
         body=text("hi", **{"X-Phone": "+49 30 000003"}),
         meta={"to": {"phone": "+4930000002"}, "mobile": "+49 30 000004"},
     )
-    recipient = message.recipients[0]
-    assert number_of(message, recipient, make_options(to_meta="mobile", to_header="X-Phone")) == "+4930000004"
-    assert number_of(message, recipient, make_options(to_header="X-Phone")) == "+4930000003"
-    assert number_of(message, recipient, make_options()) == "+4930000002"
+    assert plan(message, make_options(to_meta="mobile", to_header="X-Phone"))[0].note.to == "+4930000004"
+    assert plan(message, make_options(to_header="X-Phone"))[0].note.to == "+4930000003"
+    assert plan(message)[0].note.to == "+4930000002"
     message.meta.clear()
-    assert number_of(message, recipient, make_options()) == "+4930000001"
-    national = make_message("030123456@sms.example")
-    assert number_of(national, national.recipients[0], make_options(default_region="DE")) == "+4930123456"
+    assert plan(message)[0].note.to == "+4930000001"
+    national = make_message("030123456@sms.example", body=text("hi"))
+    assert plan(national, make_options(default_region="DE"))[0].note.to == "+4930123456"
 
 
 @pytest.mark.parametrize("recipient", ["ann@sms.example", "030123456@sms", "+49@sms"])
@@ -66,8 +65,8 @@ def test_the_sender_comes_from_the_message_before_the_options():
     assert sender_of(message, make_options(sender="C", sender_header="X-From")) == "A"
     assert sender_of(message, make_options(sender="C")) == "B"
     message.meta.clear()
-    assert sender_of(message, make_options(sender="C")) == "C"
-    assert sender_of(message, make_options()) is None
+    assert plan(message, make_options(sender="C"))[0].note.sender == "C"
+    assert plan(message)[0].note.sender is None
 
 
 def test_a_message_without_words_is_refused():
@@ -119,9 +118,24 @@ def test_numbers_without_their_plus_and_names_as_they_are():
 
 def test_the_validity_stays_within_what_the_provider_takes():
     """A week is cut to the provider's most, a second raised to its least, nothing stays nothing."""
-    assert seconds(make_options(), 5, 600) is None
-    assert seconds(make_options(validity=604800.0), 5, 600) == 600
-    assert seconds(make_options(validity=1.0), 5, 600) == 5
+    assert seconds(None, 5, 600) is None
+    assert seconds(604800.0, 5, 600) == 600
+    assert seconds(1.0, 5, 600) == 5
+
+
+def test_a_sender_that_the_message_chose_holds_up_nobody_else():
+    """A user's bad sender bounces the user's message; the operator's bad sender makes everything wait."""
+    reply = HttpResponse(400, (), b"")
+    judge = Judge(Peer("gw", "gw", "HTTP"), (Rule(Fault.ACCOUNT, code="21606"),), 300.0, lambda: 0.0)
+    body = text("hi")
+    for meta, verdict, scope in (
+        ({"from": {"sms": "EVIL"}}, Verdict.PERMANENT, Scope.MESSAGE),
+        ({}, Verdict.TRANSIENT, Scope.SOURCE),
+    ):
+        (call,) = plan(make_message("+4930123456@sms", body=body, meta=meta), make_options(sender="SHOP"))
+        (outcome,) = refused(judge, reply, call, "not your sender", 21606, senders=("21606",))
+        assert (outcome.verdict, outcome.scope) == (verdict, scope)
+        assert outcome.response.content == "400 Bad Request: 21606 not your sender"
 
 
 @pytest.mark.parametrize(
