@@ -25,11 +25,13 @@ from kumotwist.net.http import HttpTransports
 
 #: A file each in tests/support/apicases.
 PROVIDERS = (
+    "aws_sms",
     "bird",
     "brevo_sms",
     "gmail",
     "graph",
     "infobip",
+    "kannel",
     "mailgun",
     "plivo",
     "sendgrid",

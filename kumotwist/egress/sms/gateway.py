@@ -17,7 +17,7 @@ from attrs import frozen
 
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome
-from kumotwist.core.receipt import METADATA_ID
+from kumotwist.core.receipt import METADATA_ID, printable
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.judge import Fault, Judge
 from kumotwist.egress.api.parts import parts_of
@@ -28,6 +28,8 @@ from kumotwist.proto.sms.coding import Coding
 from kumotwist.proto.sms.segments import Sms, compose
 from kumotwist.proto.translate.sms import words
 
+#: Characters of a sender, as the send API takes them; the longest that a gateway knows are ids of some 40.
+MAX_SENDER: Final = 64
 _NO_SENDER: Final = "neither the message nor the option 'sender' says who it is from"
 _SEPARATORS: Final = str.maketrans("", "", " -().")
 
@@ -89,7 +91,7 @@ def plan_texts(
             except ValueError as error:
                 steps.append(Refused((target,), judge.outcome(Fault.PERMANENT, f"no number to send to: {error}")))
                 continue
-            text = Text(message.id.hex(), number, own or options.sender, sms, own is not None)
+            text = Text(message.id.hex(), number, _sender(own or options.sender), sms, own is not None)
             steps.append(Call(request(text), (target,), note=text))
     return steps
 
@@ -104,12 +106,19 @@ def _sms(message: Message, targets: tuple[Target, ...], options: SmsOptions, jud
     return compose(said, max_segments=options.max_segments, transliterate_to_gsm=options.transliterate)
 
 
-def taken(judge: Judge, reply: HttpResponse, call: Call, remote_id: str | None, parts: object = None) -> list[Outcome]:
-    """The outcome of a text that was taken; `parts` as the provider counts them, else as we do."""
+def _sender(name: str | None) -> str | None:
+    """What may stand in a header or a query, whoever wrote it."""
+    return None if name is None else printable(name, MAX_SENDER)
+
+
+def taken(
+    judge: Judge, reply: HttpResponse, call: Call, remote_id: str | None, parts: object = None, words: str = ""
+) -> list[Outcome]:
+    """The outcome of a text that was taken; `parts` as the provider counts them, else as we do; `words` are its own."""
     sms = call.note.sms if isinstance(call.note, Text) else None
     count = int(parts) if isinstance(parts, (int, str)) and str(parts).isdecimal() else 0
     note = f"cut to {sms.segments} segments" if sms is not None and sms.is_cut else ""
-    said = "; ".join(one for one in (remote_id or "", note) if one)
+    said = "; ".join(one for one in (words or remote_id or "", note) if one)
     outcome = judge.delivered(reply, remote_id, said, count or (sms.segments if sms is not None else 1))
     return [outcome] * len(call.targets)
 

@@ -106,6 +106,12 @@ def test_our_id_goes_into_the_url_for_reports():
     assert note.callback("https://a.test/r?k=1") == f"https://a.test/r?k=1&kumo_id={message.id.hex()}"
 
 
+def test_a_sender_cannot_break_a_request():
+    """Whatever a header or a policy says: no line break gets into what is sent."""
+    message = make_message("+4930123456@sms", body=text("hi"), meta={"from": {"sms": "SHOP\r\nX-Kannel-To: 1"}})
+    assert plan(message)[0].note.sender == "SHOP X-Kannel-To: 1"
+
+
 def test_numbers_without_their_plus_and_names_as_they_are():
     """For gateways that take digits only."""
     assert [digits(one) for one in ("+49 30 123", "12345", "SHOP", "Shop 24")] == [
