@@ -48,6 +48,8 @@ class ApiCase:
     path: str
     accepted: Said
     remote_id: str | None
+    #: The yes to so many e-mails in one request, where the provider takes several.
+    accepted_together: Callable[[int], Said] | None = None
     #: Refusals of the message, for good.
     permanent: Sequence[Said]
     #: Refusals of our account beyond 401, 402 and 403.
