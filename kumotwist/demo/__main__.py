@@ -1,7 +1,7 @@
 """The demonstration behind `make run`: the daemon, an outside world, and a view of what happens.
 
-Starts the stand-ins (an SMTP sink and an HTTP service that answers as the
-providers' APIs do, both failing a little), the daemon under
+Starts the stand-ins (an SMTP sink, an HTTP service that answers as the
+providers' APIs do, and an operator's SMSC, all failing a little), the daemon under
 `policy/demo/init.lua`, and a bounded stream of messages; shows where they go
 and how they end until Ctrl-C or `--duration`; then lets the queue drain, stops
 everything and prints a summary. Everything is on loopback and in a temporary
@@ -27,13 +27,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from kumotwist.demo.stream import Stream
-from kumotwist.demo.tally import Route, Tally, spooled
+from kumotwist.demo.tally import BY_SMS, Route, Tally, spooled
 
 #: The shipped policy, in the checkout.
 POLICY: Final = Path(__file__).parents[2] / "policy" / "demo" / "init.lua"
@@ -107,11 +108,13 @@ class World:
         self.smtp_port = self.http_port = 0
 
     def start(self) -> None:
-        """Start all three; the daemon last."""
+        """Start all; the daemon last."""
         rules = json.dumps(SINK_RULES)
         relay = self._peer("sink", ["kumotwist.demo.standin_smtp", "--rules", rules])
         api = self._peer("api", ["kumotwist.demo.standin_http", "--share", "0.05"])
+        smsc = self._peer("smsc", ["kumotwist.demo.standin_smsc", "--share", "0.04"])
         env = {
+            "DEMO_SMSC": smsc,
             "DEMO_DIR": str(self.directory),
             "DEMO_RELAY": relay,
             "DEMO_API": f"http://{api}",
@@ -119,6 +122,7 @@ class World:
             "DEMO_HTTP": "127.0.0.1:0",
         }
         arguments = ["kumotwist.service.main", "run", f"--policy={POLICY}", "--shutdown-timeout=10"]
+        arguments.append(f"--state-dir={self.directory / 'state'}")
         if self._workers is not None:
             arguments.append(f"--workers={self._workers}")
         self.daemon = self._child("daemon", arguments, env, "stderr")
@@ -182,11 +186,17 @@ def _run(world: World, rate: float, duration: float | None, console: Console) ->
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         stream.stop()
         ended = time.monotonic()
-        while time.monotonic() - ended < DRAIN and (tally.total.waiting or tally.total.accepted < stream.accepted):
+        while time.monotonic() - ended < DRAIN and not _is_drained(tally, stream):
             _tick(tally, show, "draining the queue")
     status = world.stop()
     tally.update()
     return _sum_up(console, tally, stream, status, spooled(world.directory / "spool" / "kumotwist"))
+
+
+def _is_drained(tally: Tally, stream: Stream) -> bool:
+    """Whether everything has come to its end, receipts included."""
+    total = tally.total
+    return stream.accepted <= total.accepted and not total.waiting and not tally.receipts_missing
 
 
 def _tick(tally: Tally, show: Callable[[str], None], state: str) -> None:
@@ -223,14 +233,17 @@ class _view(ExitStack):  # noqa: N801 (used like a function: `with _view(...) as
 
 
 def _screen(tally: Tally, stream: Stream, state: str) -> Group:
-    title = f"{state}: {stream.accepted_smtp} taken over SMTP, {stream.accepted_http} over HTTP (Ctrl-C to stop)"
+    title = (
+        f"{state}: {stream.accepted_smtp} by SMTP, {stream.accepted_http} injected, "
+        f"{stream.accepted_send} by the send API (Ctrl-C stops)"
+    )
     return Group(_table(tally, title), *(Text(event, no_wrap=True, style="dim") for event in tally.events))
 
 
 def _table(tally: Tally, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("route", no_wrap=True)
-    for name in ("accepted", "share", "delivered", "retried", "bounced", "waiting"):
+    for name in ("accepted", "share", "delivered", "retried", "bounced", "waiting", "receipts"):
         table.add_column(name, justify="right", no_wrap=True)
     total = tally.total
     for route in (*tally.routes.values(), total):
@@ -239,22 +252,32 @@ def _table(tally: Tally, title: str) -> Table:
 
 
 def _row(route: Route, total: Route) -> list[str]:
-    share = f"{100 * route.accepted / total.accepted:.1f} %" if total.accepted else "-"
+    share = f"{100 * route.accepted / total.accepted:.0f} %" if total.accepted else "-"
     numbers = (route.delivered, route.failed_for_now, route.bounced, route.waiting)
-    return [route.name, str(route.accepted), share, *map(str, numbers)]
+    receipts = f"{route.receipts}, {route.receipts_bad} bad" if route.receipts else ""
+    return [route.name, str(route.accepted), share, *map(str, numbers), receipts]
 
 
 def _sum_up(console: Console, tally: Tally, stream: Stream, status: int, queued: int) -> int:
     total = tally.total
     console.print(_table(tally, "What became of the messages, by the daemon's log records"))
     adds_up = stream.accepted == total.accepted == total.delivered + total.bounced + queued
+    parts = f"SMTP {stream.accepted_smtp}, HTTP {stream.accepted_http}, send API {stream.accepted_send}"
     console.print(
-        f"accepted {stream.accepted} (SMTP {stream.accepted_smtp}, HTTP {stream.accepted_http}) "
+        f"accepted {stream.accepted} ({parts}) "
         f"{'=' if adds_up else '!='} delivered {total.delivered} + bounced {total.bounced} "
         f"+ still queued {queued}; refused for the moment {stream.refused}; daemon's exit status {status}",
         soft_wrap=True,
     )
-    return 0 if adds_up and status == 0 else 1
+    texts = tally.routes[BY_SMS]
+    is_told = not tally.receipts_missing
+    console.print(
+        f"texts handed over {texts.delivered} {'=' if is_told else '!='} receipts {texts.receipts}: "
+        f"arrived {texts.receipts - texts.receipts_bad}, did not {texts.receipts_bad}; "
+        f"requests sent twice under one key and counted once {stream.repeated}",
+        soft_wrap=True,
+    )
+    return 0 if adds_up and is_told and status == 0 else 1
 
 
 if __name__ == "__main__":

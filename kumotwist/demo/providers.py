@@ -4,7 +4,7 @@ Pure: headers and body in, status and body out. Shapes and texts follow the
 vendors' published API descriptions; the requests themselves are checked
 against those descriptions by the tests that record them.
 
-Public: `Asked`, `Answered`, `Provider`, `find`, `failure`.
+Public: `Asked`, `Answered`, `Provider`, `find`, `failure`, `bearer`, `json_object`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAILGUN: Final = re.compile(r"/v3/([^/]+)/messages\.mime\Z")
 
 @frozen
 class Asked:
-    """A request; header names in lower case. `domain` stands in the path of Mailgun's only."""
+    """A request; header names in lower case. `domain` is what stands in the path: Mailgun's domain, FCM's project."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -90,7 +90,8 @@ def _param(part: Message, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _bearer(asked: Asked) -> str | None:
+def bearer(asked: Asked) -> str | None:
+    """The credential of `Authorization: Bearer`."""
     scheme, _, key = asked.headers.get("authorization", "").partition(" ")
     return key if scheme == "Bearer" and key else None
 
@@ -109,7 +110,8 @@ def _basic(asked: Asked) -> str | None:
     return key if scheme == "Basic" and user == "api" and key else None
 
 
-def _json(asked: Asked) -> dict[str, Any] | None:
+def json_object(asked: Asked) -> dict[str, Any] | None:
+    """The body, when it is a JSON object."""
     try:
         body = json.loads(asked.body)
     except ValueError:
@@ -127,7 +129,7 @@ def _sendgrid_error(status: int, message: str, field: str | None = None) -> Answ
 def _sendgrid(asked: Asked) -> Answered:
     if not asked.headers.get("content-type", "").startswith("application/json"):
         return _sendgrid_error(415, "Content-Type should be application/json.")
-    body = _json(asked)
+    body = json_object(asked)
     if body is None:
         return _sendgrid_error(400, "Bad Request")
     people = _dicts(body.get("personalizations"))
@@ -174,7 +176,7 @@ def _sparkpost_error(status: int, message: str, code: str, description: str) -> 
 
 
 def _sparkpost(asked: Asked) -> Answered:
-    body = _json(asked)
+    body = json_object(asked)
     if body is None:
         return _sparkpost_error(400, "invalid data format/type", "1300", "Problems parsing request as JSON")
     people = _dicts(body.get("recipients"))
@@ -206,7 +208,7 @@ def _is_address(value: object) -> bool:
 
 SENDGRID: Final = Provider(
     "sendgrid",
-    _bearer,
+    bearer,
     _sendgrid_error(401, "authorization required"),
     _sendgrid,
     {

@@ -1,4 +1,4 @@
-"""A stand-in for other people's e-mail APIs: SendGrid, Mailgun and SparkPost in one process.
+"""A stand-in for other people's APIs: SendGrid, Mailgun, SparkPost and FCM in one process.
 
 Runs beside demonstrations and tests: `python -m kumotwist.demo.standin_http
 [--listen IP:PORT] [--key KEY] [--share 0.05] [--failures 429,503] [--delay S]
@@ -7,6 +7,7 @@ Runs beside demonstrations and tests: `python -m kumotwist.demo.standin_http
 - `POST /v3/mail/send` as SendGrid (`Authorization: Bearer KEY`),
 - `POST /v3/{domain}/messages.mime` as Mailgun (Basic, user `api`),
 - `POST /api/v1/transmissions` as SparkPost (`Authorization: KEY`),
+- `POST /token` and `POST /v1/projects/{project}/messages:send` as Google (a token for any service account, and FCM),
 - `GET /stand-in/count` with `{"requests", "accepted", "failed", "refused"}`.
 
 `--share` of the good requests fail, by turns with the statuses of
@@ -33,6 +34,7 @@ from attrs import define, field
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from kumotwist.demo import google
 from kumotwist.demo.providers import Answered, Asked, Provider, failure, find, form_parts
 from kumotwist.net.clock import Clock
 
@@ -64,7 +66,7 @@ class StandIn:
         if path == "/stand-in/count":
             return Answered(200, dict(self.counts))
         self.counts["requests"] += 1
-        found = find(path)
+        found = find(path) or google.find(path)
         if found is None:
             return Answered(404, {"message": "nothing here"})
         if method != "POST":
@@ -81,7 +83,7 @@ class StandIn:
         is_known = key is not None and self.key in (None, key)
         answered = provider.answer(asked) if is_known else provider.unauthorized
         if not answered.accepted:
-            self.counts["refused"] += 1
+            self.counts["refused"] += answered.status >= HTTPStatus.BAD_REQUEST
             return answered
         if self._is_turn():
             self.counts["failed"] += 1
@@ -171,7 +173,7 @@ class _Site(Site):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until killed."""
-    parser = argparse.ArgumentParser(description="Answers as SendGrid, Mailgun and SparkPost do.")
+    parser = argparse.ArgumentParser(description="Answers as SendGrid, Mailgun, SparkPost and FCM do.")
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--key", help="the one good API key; otherwise all are")
     parser.add_argument("--share", type=float, default=0.0, help="share of good requests that fail")

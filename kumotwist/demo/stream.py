@@ -1,4 +1,4 @@
-"""The demonstration's senders: a bounded stream of messages over SMTP and HTTP.
+"""The demonstration's senders: a bounded stream of messages over SMTP and both HTTP APIs.
 
 Plain threads with the standard library's clients, as other people's programs
 would send. What the daemon refuses for the moment is counted, not repeated.
@@ -15,7 +15,8 @@ import json
 import smtplib
 import threading
 import time
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -24,8 +25,11 @@ _DOMAINS: Final = ("gmail.example", "yahoo.example", "outlook.example", "corp.ex
 _SENDER: Final = "news@shop.example"
 #: Messages over one SMTP connection before it is closed in good order.
 _PER_CONNECTION: Final = 50
-#: Part of the stream that goes in over HTTP.
-_HTTP_SHARE: Final = 0.3
+#: Parts of the stream that go in by HTTP injection and by the send API.
+_INJECT_SHARE: Final = 0.2
+_SEND_SHARE: Final = 0.2
+#: Every so manieth request to the send API is sent once more, as after a lost reply.
+_REPEAT: Final = 10
 
 
 @define(eq=False)
@@ -37,19 +41,22 @@ class Stream:
     rate: float
     accepted_smtp: int = field(default=0, init=False)
     accepted_http: int = field(default=0, init=False)
+    accepted_send: int = field(default=0, init=False)
+    repeated: int = field(default=0, init=False)
     refused: int = field(default=0, init=False)
     _stopping: threading.Event = field(factory=threading.Event, init=False)
     _threads: list[threading.Thread] = field(factory=list, init=False)
     _numbers: itertools.count[int] = field(factory=lambda: itertools.count(1), init=False)
+    _requests: itertools.count[int] = field(factory=lambda: itertools.count(1), init=False)
 
     @property
     def accepted(self) -> int:
         """Messages that the daemon has taken over."""
-        return self.accepted_smtp + self.accepted_http
+        return self.accepted_smtp + self.accepted_http + self.accepted_send
 
     def start(self) -> None:
         """Begin to send."""
-        for run in (self._send_smtp, self._send_http):
+        for run in (self._send_smtp, self._send_injections, self._send_neutral):
             thread = threading.Thread(target=run, name=run.__name__, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -61,7 +68,7 @@ class Stream:
             thread.join(30)
 
     def _send_smtp(self) -> None:
-        beat = _Beat(self.rate * (1 - _HTTP_SHARE), self._stopping)
+        beat = _Beat(self.rate * (1 - _INJECT_SHARE - _SEND_SHARE), self._stopping)
         while not self._stopping.is_set():
             try:
                 with smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=20) as client:
@@ -82,12 +89,19 @@ class Stream:
         else:
             self.accepted_smtp += 1
 
-    def _send_http(self) -> None:
-        beat = _Beat(self.rate * _HTTP_SHARE, self._stopping)
+    def _send_injections(self) -> None:
+        self._post(self.rate * _INJECT_SHARE, self._inject)
+
+    def _send_neutral(self) -> None:
+        self._post(self.rate * _SEND_SHARE, self._send)
+
+    def _post(self, rate: float, one: Callable[[http.client.HTTPConnection, int], None]) -> None:
+        """Send `rate` requests a second over one connection."""
+        beat = _Beat(rate, self._stopping)
         client = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=20)
         while beat.wait():
             try:
-                self._inject(client, next(self._numbers))
+                one(client, next(self._numbers))
             except (OSError, http.client.HTTPException, ValueError):
                 self.refused += 1
                 client.close()
@@ -103,13 +117,34 @@ class Stream:
                 "from": {"email": _SENDER, "name": "The Shop"},
             },
         }
-        client.request("POST", "/api/inject/v1", json.dumps(request), {"Content-Type": "application/json"})
+        reply = self._ask(client, "/api/inject/v1", request, {})
+        self.accepted_http += reply.get("success_count", 0)
+
+    def _send(self, client: http.client.HTTPConnection, number: int) -> None:
+        request = {
+            "to": {"phone": f"+1555{number % 10**7:07d}"},
+            "subject": f"Order {number}",
+            "text": f"The Shop: your order {number} is on its way.",
+        }
+        # A key of its own for each request, so that a repetition counts once.
+        headers = {"Idempotency-Key": f'"order {number}"'}
+        reply = self._ask(client, "/api/send/v1", request, headers)
+        self.accepted_send += reply.get("accepted", 0)
+        if reply and next(self._requests) % _REPEAT == 0:
+            self.repeated += self._ask(client, "/api/send/v1", request, headers) == reply
+
+    def _ask(
+        self, client: http.client.HTTPConnection, path: str, request: object, headers: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The decoded reply; empty when the daemon refused for the moment."""
+        client.request("POST", path, json.dumps(request), {"Content-Type": "application/json", **headers})
         answer = client.getresponse()
         body = answer.read()
-        if answer.status == http.client.OK:
-            self.accepted_http += json.loads(body)["success_count"]
-        else:
+        if answer.status != http.client.OK:
             self.refused += 1
+            return {}
+        reply: dict[str, Any] = json.loads(body)
+        return reply
 
 
 @define(eq=False)

@@ -1,6 +1,6 @@
 """What became of the demonstration's messages, read from the daemon's own log records.
 
-Public: `Tally`, `Route`, `spooled`. Segments are read when the daemon has
+Public: `Tally`, `Route`, `BY_SMS`, `spooled`. Segments are read when the daemon has
 closed them, which is about once a second under the demo policy.
 """
 
@@ -19,8 +19,15 @@ from kumotwist.spool.database import Database
 from kumotwist.spool.shards import SHARDS, shard_path
 from kumotwist.spool.tuning import Memory
 
+#: The way out whose messages have receipts.
+BY_SMS: Final = "via_sms"
 #: Meta `tenant` as the demo policy sets it, and what to call it.
-ROUTES: Final = {"via_sendgrid": "SendGrid API", "via_sparkpost": "SparkPost API", "local": "local relay"}
+ROUTES: Final = {
+    "via_sendgrid": "SendGrid API",
+    "via_sparkpost": "SparkPost API",
+    "local": "local relay",
+    BY_SMS: "SMS by SMPP",
+}
 _ENDS: Final = ("Bounce", "Expiration", "AdminBounce")
 
 
@@ -33,6 +40,9 @@ class Route:
     delivered: int = 0
     failed_for_now: int = 0
     bounced: int = 0
+    #: Receipts that came back, and those among them that say it did not arrive.
+    receipts: int = 0
+    receipts_bad: int = 0
 
     @property
     def waiting(self) -> int:
@@ -58,7 +68,15 @@ class Tally:
             sums.delivered += route.delivered
             sums.failed_for_now += route.failed_for_now
             sums.bounced += route.bounced
+            sums.receipts += route.receipts
+            sums.receipts_bad += route.receipts_bad
         return sums
+
+    @property
+    def receipts_missing(self) -> int:
+        """Texts that were handed over and have no receipt yet."""
+        texts = self.routes[BY_SMS]
+        return texts.delivered - texts.receipts
 
     def update(self) -> None:
         """Read the segments that were closed since last time."""
@@ -82,10 +100,13 @@ class Tally:
             route.failed_for_now += 1
         elif kind in _ENDS:
             route.bounced += 1
+        elif kind == "Receipt":
+            route.receipts += 1
+            route.receipts_bad += record["receipt"]["state"] != "delivered"
         else:
             return
         response = record["response"]
-        text = f"{response['code']} {response['content']}"
+        text = record["receipt"]["state"] if kind == "Receipt" else f"{response['code']} {response['content']}"
         self.events.append(f"{kind:<17}{record['recipient']:<32}{route.name:<15}{text[:60]}")
 
 

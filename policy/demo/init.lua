@@ -1,4 +1,4 @@
---[[ The demonstration: 20 % by SendGrid's API, 10 % by SparkPost's, the rest by SMTP.
+--[[ The demonstration: mail goes 20 % by SendGrid's API, 10 % by SparkPost's, the rest by SMTP; texts go by SMPP.
 
 `make run` starts the daemon with this policy and with stand-ins for the
 outside world, whose addresses come in the environment. The benchmark runs it
@@ -9,6 +9,7 @@ local kumo = require 'kumo'
 local directory = os.getenv 'DEMO_DIR' or '/var/spool/kumotwist/demo'
 local relay = os.getenv 'DEMO_RELAY' or '127.0.0.1:2526' -- our "next hop"
 local api = os.getenv 'DEMO_API' or 'http://127.0.0.1:8001' -- the providers
+local smsc_host, smsc_port = (os.getenv 'DEMO_SMSC' or '127.0.0.1:2775'):match '^(.+):(%d+)$' -- the operator
 local shares = os.getenv 'DEMO_SHARES' or '20,10'
 local to_sendgrid, to_sparkpost = shares:match '^(%d+),(%d+)$'
 to_sendgrid, to_sparkpost = tonumber(to_sendgrid), tonumber(to_sparkpost)
@@ -26,9 +27,15 @@ kumo.on('init', function()
   kumo.start_http_listener { listen = os.getenv 'DEMO_HTTP' or '127.0.0.1:8000' }
 end)
 
---[[ Which way? An X-Tenant header decides; without one, chance by share. ]]
+--[[ Which way? For what is no mail, the kind of address says it. For mail an
+X-Tenant header decides; without one, chance by share. ]]
 
 local function choose_route(msg)
+  local domain = msg:recipient().domain
+  if domain == 'sms' then
+    msg:set_meta('tenant', 'via_' .. domain)
+    return
+  end
   local tenant = msg:get_first_named_header_value 'x-tenant'
   if tenant then
     msg:remove_x_headers { 'x-tenant' }
@@ -59,6 +66,17 @@ kumo.on('get_queue_config', function(domain, tenant, campaign)
     params.protocol = { custom_lua = { constructor = 'make.sendgrid' } }
   elseif tenant == 'via_sparkpost' then
     params.protocol = { custom_lua = { constructor = 'make.sparkpost' } }
+  elseif domain == 'sms' then
+    params.protocol = {
+      smpp = {
+        host = smsc_host,
+        port = tonumber(smsc_port),
+        system_id = 'demo',
+        password = { key_data = 'demo' },
+        sender = 'SHOP',
+        window = 50,
+      },
+    }
   else
     params.protocol = { smtp = { mx_list = { { name = 'relay.example', addr = relay } } } }
   end

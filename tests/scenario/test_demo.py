@@ -18,14 +18,19 @@ def test_the_counts_add_up(tmp_path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(
-        r"accepted (\d+) \(SMTP (\d+), HTTP (\d+)\) = delivered (\d+) \+ bounced (\d+) \+ still queued (\d+)",
+        r"accepted (\d+) \(SMTP (\d+), HTTP (\d+), send API (\d+)\)"
+        r" = delivered (\d+) \+ bounced (\d+) \+ still queued (\d+)",
         done.stdout,
     )
     assert found, done.stdout
-    accepted, smtp, http, delivered, bounced, queued = map(int, found.groups())
-    assert accepted == smtp + http == delivered + bounced + queued
-    assert smtp > 0
-    assert http > 0
+    accepted, smtp, http, sent, delivered, bounced, queued = map(int, found.groups())
+    assert accepted == smtp + http + sent == delivered + bounced + queued
+    assert min(smtp, http, sent) > 0
+    texts = re.search(r"texts handed over (\d+) = receipts (\d+): arrived (\d+), did not (\d+)", done.stdout)
+    assert texts, done.stdout
+    handed_over, receipts, arrived, lost = map(int, texts.groups())
+    assert handed_over == receipts == arrived + lost
+    assert arrived > 0
     assert not list(tmp_path.iterdir()), "it cleans up behind itself"
 
 
