@@ -21,15 +21,16 @@ from kumotwist.egress.push.apns import ApnsOptions
 class World:
     """One channel with what it needs around it, and a way to take its peer away."""
 
-    def __init__(self, channel, request, vanish=None, received=None, meta=None):
+    def __init__(self, channel, request, vanish=None, received=None, tokens=()):
         self.channel = channel
         self.request = request
         self.vanish = vanish
         self.received = received
-        self.meta = meta
+        #: Recipients for channels whose addresses are no mailboxes.
+        self.tokens = tokens
 
     def message(self, *recipients):
-        return make_message(*recipients, meta=self.meta)
+        return make_message(*(self.tokens[: len(recipients) or 1] or recipients))
 
     async def session(self):
         session = self.channel.open(self.request)
@@ -61,8 +62,8 @@ async def apns(_, script=None):
             key=LiteralKey(key), key_id="K", team_id="T", topic="t", base_url=f"https://localhost:{peer.port}"
         )
         channel = make_channels(reactor, roots=ROOTS).channel_for(protocol)
-        meta = {"to": {"device_token": token}}
-        yield World(channel, make_request(), peer.close, lambda: len(peer.requests()), meta)
+        tokens = [f"{token}@phones.test"] * 2
+        yield World(channel, make_request(), peer.close, lambda: len(peer.requests()), tokens)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import msgspec
 from attrs import define, evolve, field, frozen
 
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import option, options
 from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.interfaces import KeyLoader
 from kumotwist.core.json import JsonObject
@@ -27,20 +27,15 @@ from kumotwist.core.stats import Sample
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.jsonapi import json_of, member, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
-from kumotwist.egress.api.options import ApiOptions
 from kumotwist.egress.api.streams import StreamChannel
-from kumotwist.egress.push.notification import (
-    Notification,
-    device_token,
-    expiry_of,
-    fitted,
-    notification_of,
-    wishes,
-)
+from kumotwist.egress.push.notification import expiry_of, fitted, notification_of, wishes
+from kumotwist.egress.push.options import PushOptions
 from kumotwist.egress.services import Services
 from kumotwist.net.clock import Clock
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.sign.jwt import JwtKey
+from kumotwist.proto.translate.destination import device_token
+from kumotwist.proto.translate.push import Notification
 
 PushType: TypeAlias = Literal[
     "alert", "background", "complication", "controls", "fileprovider", "liveactivity", "location", "mdm",
@@ -90,7 +85,7 @@ _OF_TOPIC: Final = frozenset(("BadTopic", "MissingTopic", "TopicDisallowed"))
 
 
 @options
-class ApnsOptions(ApiOptions):
+class ApnsOptions(PushOptions):
     """Delivery by Apple's push service."""
 
     channel: ClassVar[str] = "apns"
@@ -103,14 +98,10 @@ class ApnsOptions(ApiOptions):
         "Where APNs is; `https://api.sandbox.push.apple.com` for development builds.",
         default="https://api.push.apple.com",
     )
-    to_meta: str | None = option("The meta key that holds the device token; none: `to`.", default=None)
     push_type: PushType = option("What kind of notification it is.", default="alert")
     priority: Literal[1, 5, 10] | None = option(
         "10: at once; 5: when it suits the device; 1: without waking it. None: 5 for `background`, else 10.",
         default=None,
-    )
-    ttl: Duration | None = option(
-        "How long Apple keeps it for a device that is away; the message's own expiry, if sooner, holds.", default=None
     )
     sound: str | None = option("The sound that it makes.", default=None)
     badge: int | None = option("The number at the app's icon; 0 removes it.", default=None)
@@ -152,7 +143,7 @@ class Apns:
         steps: list[Call | Refused] = []
         for message, targets in zip(batch, targets_of(batch), strict=True):
             try:
-                steps += self._calls(message, targets)
+                steps += self._steps(message, targets)
             except ValueError as error:
                 steps.append(Refused(targets, self.judge.outcome(Fault.PERMANENT, str(error))))
         return steps
@@ -179,22 +170,31 @@ class Apns:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def _calls(self, message: Message, targets: tuple[Target, ...]) -> list[Call]:
-        token = device_token(message, self.options.to_meta)
-        if not _TOKEN.match(token):
-            raise ValueError("the device token is not one of APNs: 64 to 200 hexadecimal digits")
+    def _steps(self, message: Message, targets: tuple[Target, ...]) -> list[Call | Refused]:
         wanted = wishes(message, _WISHES)
         push_type = _chosen("push_type", wanted.get("push_type", self.options.push_type), get_args(PushType))
         limit = MAX_VOIP_PAYLOAD if push_type == "voip" else MAX_PAYLOAD
-        note = notification_of(message)
+        note = notification_of(message, self.options.text)
         body = fitted(lambda text: self._payload(note, text, wanted, push_type), note.body, limit)
-        url = f"{self.options.base_url.rstrip('/')}/3/device/{token.lower()}"
         headers = self._headers(message, wanted, push_type)
         chose = "topic" if "topic" in wanted else None
-        return [
-            Call(HttpRequest(b"POST", url, (*headers, _apns_id(message, target)), body), (target,), note=chose)
-            for target in targets
-        ]
+        steps: list[Call | Refused] = []
+        for target in targets:
+            try:
+                url = f"{self.options.base_url.rstrip('/')}/3/device/{self._token(message, target)}"
+            except ValueError as error:
+                steps.append(Refused((target,), self.judge.outcome(Fault.PERMANENT, str(error))))
+                continue
+            request = HttpRequest(b"POST", url, (*headers, _apns_id(message, target)), body)
+            steps.append(Call(request, (target,), note=chose))
+        return steps
+
+    def _token(self, message: Message, target: Target) -> str:
+        chosen, recipient = self.options, message.recipients[target[1]]
+        token = device_token(message, recipient, to_meta=chosen.to_meta, to_header=chosen.to_header)
+        if not _TOKEN.match(token):
+            raise ValueError("the device token is not one of APNs: 64 to 200 hexadecimal digits")
+        return token.lower()
 
     def _headers(self, message: Message, wanted: Mapping[str, object], push_type: str) -> list[tuple[bytes, bytes]]:
         chosen = self.options

@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 
 from kumotwist.config.keysource import FileKey, LiteralKey
 from kumotwist.config.option import Duration
+from kumotwist.config.translate import PushTextOptions
 from kumotwist.core.errors import ConfigError, ConnectFailed, SecretUnavailable, SessionEnded
 from kumotwist.core.outcome import SOURCE_REST, Peer, Scope, Verdict
 from kumotwist.core.schedule import Schedule
@@ -132,24 +133,27 @@ def test_the_messages_expiry_is_apples_too():
 def test_the_payload_never_passes_its_limit():
     """4,096 octets, 5,120 for voip: the text is cut with a mark, data stays whole."""
     text = "Ünïcödé wörds, ".encode() * 1000
-    message = push(body=b"Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + text, data={"k": "v" * 100})
+    message = push(body=b"Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + text, data={"k": "v" * 2000})
     for kind, limit in (("alert", 4096), ("voip", 5120)):
         message.meta["push"] = {"push_type": kind}
-        step = planned(message)
+        step = planned(message, text=PushTextOptions(max_body=4096))
         assert limit - 60 < len(step.request.body) <= limit
         payload = json.loads(step.request.body)
         assert payload["aps"]["alert"]["body"].endswith("…")
-        assert payload["k"] == "v" * 100
+        assert payload["k"] == "v" * 2000
 
 
 def test_each_recipient_has_an_id_of_its_own():
     """Apple's ids name one notification."""
-    message = push(recipients=("a@push", "b@push"))
-    steps = dialect().plan([message], 0.0)
+    message = push(recipients=(f"{TOKEN}@phones.example", f"{'CD' * 32}@phones.example", "nobody@phones.example"))
+    *steps, nobody = dialect().plan([message], 0.0)
+    assert isinstance(nobody, Refused)
+    assert [step.request.url.rpartition("/")[2] for step in steps] == [TOKEN, "cd" * 32]
     ids = [dict(step.request.headers)[b"apns-id"] for step in steps]
     assert len(set(ids)) == 2
     assert [step.targets for step in steps] == [((0, 0),), ((0, 1),)]
-    assert ids == [dict(step.request.headers)[b"apns-id"] for step in dialect().plan([message], 0.0)]
+    again = dialect().plan([message], 0.0)[:2]
+    assert ids == [dict(step.request.headers)[b"apns-id"] for step in again]
 
 
 @pytest.mark.parametrize(
@@ -157,13 +161,14 @@ def test_each_recipient_has_an_id_of_its_own():
     [
         (push(token="zz" * 32), "not one of APNs"),
         (push(token="ab"), "not one of APNs"),
-        (push(token=TOKEN + "\r\nx: y"), "no device token"),
+        (push(token=TOKEN + "\r\nx: y"), "not one of APNs"),
         (push(data={"k": "v" * 5000}), "more than the 4096"),
         (push(push={"collapse_id": "x" * 65}), "collapse_id has more than 64 octets"),
         (push(push={"priority": 7}), "priority must be one of 1, 5, 10"),
         (push(push={"push_type": "shout"}), "push_type must be one of alert"),
         (push(push={"loud": True}), "cannot be chosen"),
         (make_message("ab@push", body=BODY), "no device token"),
+        (push(body=b"Content-Type: application/pkcs7-mime\r\n\r\nx"), "no readable text"),
     ],
 )
 def test_what_cannot_be_a_notification_is_bounced_with_the_reason(message, says):
