@@ -43,6 +43,9 @@ class ApiCase:
     """One provider. `check` fails for a request that its documents do not allow or that lacks our id."""
 
     name: str
+    #: The key that the suite gives, and the one that takes its place.
+    secret: str = SECRET
+    rotated: str = "key-anew"
     #: The options for a `base_url` and an API key; where `has_tokens`, also for the URL of the authority.
     options: Callable[..., object]
     path: str
