@@ -12,7 +12,22 @@ from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceCon
 from kumotwist.config.library import HttpClientConfig, MemoizeConfig
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig, TraceHeaders
 from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProtocol, QueueConfig, SmtpProtocol
-from kumotwist.config.receipts import ReceiptsConfig
+from kumotwist.config.receipts import (
+    BirdReceipts,
+    MailgunReceipts,
+    PlivoReceipts,
+    ReceiptProof,
+    ReceiptsConfig,
+    ReceiptSources,
+    ResendReceipts,
+    SendgridReceipts,
+    SinchReceipts,
+    SnsReceipts,
+    TelnyxReceipts,
+    TwilioReceipts,
+    VonageMessagesReceipts,
+    VonageReceipts,
+)
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
 from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
 from kumotwist.config.spool import SpoolConfig
@@ -41,6 +56,19 @@ CATALOG: Final[dict[str, type]] = {
 
 NESTED: Final[dict[str, type]] = {
     "trace_headers": TraceHeaders,
+    "receipts": ReceiptSources,
+    "receipts.CHANNEL.ACCOUNT": ReceiptProof,
+    "receipts.sendgrid.ACCOUNT": SendgridReceipts,
+    "receipts.mailgun.ACCOUNT": MailgunReceipts,
+    "receipts.resend.ACCOUNT": ResendReceipts,
+    "receipts.ses.ACCOUNT": SnsReceipts,
+    "receipts.twilio.ACCOUNT": TwilioReceipts,
+    "receipts.vonage.ACCOUNT": VonageReceipts,
+    "receipts.vonage_messages.ACCOUNT": VonageMessagesReceipts,
+    "receipts.bird.ACCOUNT": BirdReceipts,
+    "receipts.plivo.ACCOUNT": PlivoReceipts,
+    "receipts.sinch.ACCOUNT": SinchReceipts,
+    "receipts.telnyx.ACCOUNT": TelnyxReceipts,
     "protocol.smtp": SmtpProtocol,
     "protocol.custom_lua": CustomLuaProtocol,
     "protocol.maildir_path": MaildirProtocol,

@@ -13,6 +13,7 @@ from attrs import Attribute
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import LOOPBACK, Cidrs, Duration, option, options
+from kumotwist.config.receipts import ReceiptSources
 from kumotwist.core.json import Json
 
 LineEndings: TypeAlias = Literal["Deny", "Allow", "Fix"]
@@ -92,6 +93,10 @@ class HttpListenerConfig:
         "Country of phone numbers without `+`, as `US`; none: such numbers are refused.",
         default=None,
         validator=_region,
+    )
+    receipts: ReceiptSources = option(
+        "Whose receipts to take, at `/receipts/CHANNEL/ACCOUNT`: `{ twilio = { main = { auth_token = … } } }`.",
+        factory=ReceiptSources,
     )
 
 

@@ -126,8 +126,9 @@ class ReceiptEvent:
     metadata back, and by `remote_id`, the provider's name; "" when absent.
     `event_id` names the event itself: the same one twice is one event.
     `event_time` is in Unix seconds, None when the provider does not say.
-    `parts` is how many parts of an SMS this one event speaks for, when the
-    provider says. `facts` are plain values of the provider's that are worth
+    `parts` is in how many parts the provider sent an SMS, when it says, and
+    `part` (from 1) which of them the event is about, when all go by one
+    `remote_id`. `facts` are plain values of the provider's that are worth
     keeping.
     """
 
@@ -141,5 +142,6 @@ class ReceiptEvent:
     recipient: str = field(default="", converter=_recipient)
     event_id: str = field(default="", converter=_id)
     event_time: float | None = None
+    part: int | None = None
     parts: int | None = None
     facts: JsonObject = field(factory=dict, converter=_bounded)

@@ -29,7 +29,7 @@ from kumotwist.net.clock import Clock
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.inflate import inflate
 from kumotwist.net.operation import BODY_REFUSALS, NOT_NOW, Operation, json_answer, text_answer
-from kumotwist.net.router import HttpError, HttpRequest, Reply, Route, Router, json_reply
+from kumotwist.net.router import Handler, HttpError, HttpRequest, Reply, Route, Router, json_reply
 from kumotwist.records.acct import NO_ACCT_LOG
 
 #: Seconds after which a client that heard 503 should try again. Ours: the gate looks every three seconds.
@@ -95,6 +95,17 @@ class Listener:
     async def handle(self, request: HttpRequest) -> Reply:
         """Serve one request. Raises HttpError."""
         request.hostname = self.hostname
+        handler = await self._admitted(request)
+        if request.body:
+            received = len(request.body)
+            request.body = inflate(request.body, request.headers("content-encoding"), self.body_limit)
+            request.hold(len(request.body) - received)
+        return await handler(request)
+
+    async def _admitted(self, request: HttpRequest) -> Handler:
+        """The handler of a request that may be made. Raises HttpError."""
+        if not self.router.is_guarded(request.path):
+            return self.router.find(request.method, request.path)
         request.auth = await self.authenticator.authenticate(request)
         try:
             handler = self.router.find(request.method, request.path)
@@ -104,11 +115,7 @@ class Listener:
                 await self.authorizer.authorize(request)
             raise
         await self.authorizer.authorize(request)
-        if request.body:
-            received = len(request.body)
-            request.body = inflate(request.body, request.headers("content-encoding"), self.body_limit)
-            request.hold(len(request.body) - received)
-        return await handler(request)
+        return handler
 
 
 def origin_of(request: HttpRequest) -> Origin:

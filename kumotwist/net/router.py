@@ -85,12 +85,16 @@ Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Reply]]
 
 @frozen
 class Route:
-    """A handler for one method of one path, and what `/api/openapi.json` says of it."""
+    """A handler for one method of one path, and what `/api/openapi.json` says of it.
+
+    One that is not `is_guarded` judges for itself who may ask.
+    """
 
     method: str
     path: str
     handler: Handler
     operation: Operation | None = None
+    is_guarded: bool = True
 
 
 class Router:
@@ -99,11 +103,18 @@ class Router:
     def __init__(self, routes: Iterable[Route]) -> None:
         """Raises ValueError when two routes are for the same."""
         self._paths: dict[str, dict[str, Handler]] = {}
+        self._unguarded: set[str] = set()
         for route in routes:
             methods = self._paths.setdefault(route.path, {})
             if route.method in methods:
                 raise ValueError(f"two handlers for {route.method} {route.path}")
             methods[route.method] = route.handler
+            if not route.is_guarded:
+                self._unguarded.add(route.path)
+
+    def is_guarded(self, path: str) -> bool:
+        """Whether it is for the listener to judge who may ask for `path`."""
+        return path not in self._unguarded
 
     def find(self, method: str, path: str) -> Handler:
         """The handler. Raises HttpError 404 or 405."""

@@ -47,6 +47,7 @@ _COUNTERS: Final = {
     "total_handovers": "how many messages were handed over with an id that receipts can refer to",
     "total_handovers_lost": "how many of them could not be noted in the ledger",
     "total_receipts_received": "how many receipts have come in",
+    "total_receipts_refused": "how many calls with receipts were not taken, by reason",
     "total_receipts_repeated": "how many receipts have come in that were there before",
     "total_receipts": "how many Receipt records have been written",
     "total_messages_received": "total number of messages ever received",

@@ -66,7 +66,7 @@ class RecordLog:
     ) -> RecordLog:
         """Set up logs and hooks; `inject` and `load_body` are first called with the first record.
 
-        `note_handover` is called with each record that has a provider's id.
+        `note_handover` is called with each Delivery record.
 
         Raises ConfigError: two hooks of one name, an unusable directory, a bad
         template or record type.
@@ -89,7 +89,7 @@ class RecordLog:
     async def record(self, record: Record) -> None:
         """Count, log and offer one record; waits for full logs and for hooks that store messages."""
         self._totals.count(record)
-        if record.remote_id is not None:
+        if record.type is RecordType.DELIVERY:
             self._note_handover(record)
         kind = record.type
         journals, hooks = self._journals[kind], self._hooks[kind]

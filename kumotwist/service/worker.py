@@ -36,10 +36,12 @@ from kumotwist.intake.generator import GeneratorChannel, InternalQueues
 from kumotwist.intake.http import build_site, inject_route
 from kumotwist.intake.httptls import with_tls
 from kumotwist.intake.inject import Injection
+from kumotwist.intake.receipts import ReceiptIntake
 from kumotwist.intake.send import Sending
 from kumotwist.intake.send_route import send_route
 from kumotwist.intake.sms import SmsIntake
 from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.intake.sns import SnsGate, fetcher
 from kumotwist.lua.declare import Declarations
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy, PolicyServices
@@ -172,9 +174,8 @@ class Worker:
 
         # The way out.
         sms = SmsIntake(policy, recorder, lambda: gate, ids, reactor)
-        channels = Channels(
-            resolver, keys, policy, reactor, reactor, hostname, HttpTransports(reactor), receipts=desk, sms=sms
-        )
+        transports = HttpTransports(reactor)
+        channels = Channels(resolver, keys, policy, reactor, reactor, hostname, transports, receipts=desk, sms=sms)
         self._close_last("the channels", channels.close)
 
         def channel_for(protocol: Protocol) -> Channel:
@@ -208,12 +209,19 @@ class Worker:
             )
             for number, config in enumerate(declared.esmtp_listeners)
         ]
+        receipts = ReceiptIntake(desk, keys, SnsGate(fetcher(transports)), reactor)
         http = [
             build_site(
                 config,
                 policy,
                 reactor,
-                with_document((*routes, send_route(sending, requests, config.default_region))),
+                with_document(
+                    (
+                        *routes,
+                        send_route(sending, requests, config.default_region),
+                        *receipts.routes(config.receipts, config.use_tls),
+                    )
+                ),
                 auditor=auditor,
             )
             for config in declared.http_listeners
@@ -227,7 +235,7 @@ class Worker:
 
         # All is made: go.
         vitals = Vitals()
-        self._metrics = Metrics((policy, opened, recorder, desk, queue, channels, gate, vitals, *smtp, *http))
+        self._metrics = Metrics((policy, opened, recorder, desk, receipts, queue, channels, gate, vitals, *smtp, *http))
         self._bump_epoch = policy.bump_epoch
         desk.start()
         queue.start()

@@ -32,7 +32,8 @@ def forms(channel: str, remote_id: str) -> tuple[str, ...]:
     """The canonical forms under which the message may have been handed over, the likeliest first."""
     separator = _PREFIXED.get(channel)
     if separator is None or separator not in remote_id:
-        return (canonical(remote_id),)
+        # Some events name the message in two ways.
+        return tuple([canonical(one) for one in remote_id.split()])
     parts = remote_id.strip().split(separator)
     # SendGrid's older ids have two dots of their own, and some four are appended.
     return tuple([canonical(separator.join(parts[:count])) for count in range(min(len(parts), 8), 0, -1)])

@@ -37,7 +37,7 @@ from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.records.receipts.handovers import Handovers
 from kumotwist.records.receipts.matching import Match, Verdict, find, judge
-from kumotwist.records.receipts.tables import add_events, decode_event, finish, prune, waiting
+from kumotwist.records.receipts.tables import add_events, decode_event, finish, is_first, prune, waiting
 from kumotwist.records.receipts.telling import record_of
 
 log: Final = Logger()
@@ -91,20 +91,32 @@ class ReceiptDesk:
 
     async def receive(self, events: Sequence[ReceiptEvent]) -> None:
         """Note `events`; see `ReceiptSink`."""
+        await self.receive_once(events, "", 0.0)
+
+    async def receive_once(self, events: Sequence[ReceiptEvent], token: str, until: float) -> bool:
+        """As `receive`; False, and nothing is noted, when `token` was shown before and its time `until` is not over.
+
+        What could not be noted has not been shown. An empty token is no token.
+        """
         # What they refer to may be handed over a moment ago.
         self.handovers.flush()
         now, most = self._clock.seconds(), self._config.max_parked
 
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: sqlite3.Connection) -> int | None:
             if connection.execute("SELECT 1 FROM receipt WHERE due IS NOT NULL LIMIT 1 OFFSET ?", (most,)).fetchone():
                 raise Overload(f"{most} receipts wait already")
+            if token and not is_first(connection, token, now, until):
+                return None
             return add_events(connection, events, now)
 
         added = await self._file.write(work)
+        if added is None:
+            return False
         self._received += added
         self._repeated += len(events) - added
         if added:
             self._poke()
+        return True
 
     async def close(self) -> None:
         """Write what is at hand; what is left is due for another worker or after the next start."""

@@ -1,4 +1,4 @@
-"""Hand-overs as they happen: what every Delivery record with a provider's id adds to the ledger.
+"""Hand-overs as they happen: what every Delivery record of a channel with receipts adds to the ledger.
 
 It stands on the way of every message that goes out through an API or an SMS
 centre, so a record costs some microseconds here: its facts are packed and put
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.json import JsonObject
-from kumotwist.core.records import Record, RecordType
+from kumotwist.core.records import Record
 from kumotwist.core.stats import Sample
 from kumotwist.net.clock import Clock, DelayedCall
 from kumotwist.net.sqlite import SqliteFile
@@ -57,13 +57,14 @@ class Handovers:
 
     def note(self, record: Record) -> None:
         """Note the hand-over that `record` tells of, if it is one that a receipt can refer to. Never raises."""
-        message, remote_id = record.message, record.remote_id
-        if record.type is not RecordType.DELIVERY or message is None or not remote_id:
+        message, peer = record.message, record.peer
+        channel = peer.channel if peer is not None else None
+        if message is None or (channel is None and not record.remote_id):
             return
-        peer = record.peer
-        channel = (peer.channel if peer is not None else None) or record.delivery_protocol or ""
+        channel = channel or record.delivery_protocol or ""
         account = (peer.account if peer is not None else None) or ""
-        remote_ids = tuple(remote_id.split()) if " " in remote_id else (remote_id,)
+        # A provider without ids of its own (Kannel) gives ours back.
+        remote_ids = tuple((record.remote_id or message.id.hex()).split())
         try:
             facts = _facts(record)
         except (TypeError, ValueError, OverflowError) as error:

@@ -90,20 +90,39 @@ def judge(connection: sqlite3.Connection, match: Match, event: ReceiptEvent, num
 
     Asked again about the same receipt, it says the same.
     """
-    if match.parts == 1 or not event.state.is_final:
+    if not event.state.is_final:
         return Verdict.WRITE
-    connection.execute(
-        "UPDATE handover SET state = coalesce(state, ?) WHERE number = ?", (event.state.value, match.part)
-    )
-    if event.state is ReceiptState.DELIVERED:
-        states = connection.execute(
-            "SELECT state FROM handover WHERE number = ? OR leader = ?", (match.leader, match.leader)
-        ).fetchall()
-        if any(state != ReceiptState.DELIVERED.value for (state,) in states):
-            return Verdict.HOLD_BACK
+    if match.parts > 1:
+        states = _note_row(connection, match, event)
+    elif event.part is not None and (event.parts or 1) > 1:
+        states = _note_part(connection, match, event.part, event)
+    else:
+        return Verdict.WRITE
+    if event.state is ReceiptState.DELIVERED and any(state != ReceiptState.DELIVERED.value for state in states):
+        return Verdict.HOLD_BACK
     connection.execute("UPDATE handover SET told_by = coalesce(told_by, ?) WHERE number = ?", (number, match.leader))
     told_by = connection.execute("SELECT told_by FROM handover WHERE number = ?", (match.leader,)).fetchone()[0]
     return Verdict.WRITE if told_by == number else Verdict.HOLD_BACK
+
+
+def _note_row(connection: sqlite3.Connection, match: Match, event: ReceiptEvent) -> list[str | None]:
+    """Note the end of a part that has an id and so a row of its own; the ends of all parts, the first of each."""
+    connection.execute(
+        "UPDATE handover SET state = coalesce(state, ?) WHERE number = ?", (event.state.value, match.part)
+    )
+    rows = connection.execute("SELECT state FROM handover WHERE number = ? OR leader = ?", (match.leader, match.leader))
+    return [state for (state,) in rows]
+
+
+def _note_part(connection: sqlite3.Connection, match: Match, part: int, event: ReceiptEvent) -> list[str | None]:
+    """The same where all parts go by one id: the row has all their ends, as `1=delivered 2=failed`."""
+    (noted,) = connection.execute("SELECT state FROM handover WHERE number = ?", (match.leader,)).fetchone()
+    states = dict(one.split("=") for one in (noted or "").split())
+    states.setdefault(str(part), event.state.value)
+    # No SMS has more than 255 parts (3GPP TS 23.040 s9.2.3.24.1), so neither has this text.
+    written = " ".join([f"{number}={state}" for number, state in states.items()][:255])
+    connection.execute("UPDATE handover SET state = ? WHERE number = ?", (written, match.leader))
+    return [states.get(str(number)) for number in range(1, min(event.parts or 1, 255) + 1)]
 
 
 def _by_message(connection: sqlite3.Connection, event: ReceiptEvent, keys: Sequence[str]) -> Match | None:

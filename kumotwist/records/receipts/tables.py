@@ -3,12 +3,13 @@
 `handover`: one row for each id that a provider gave a message; the first of a
 message's parts has the facts about it, the others point to it (`leader`).
 `receipt`: one row for each event that came in; `due` is when it is to be
-looked at, and NULL when it is done with.
+looked at, and NULL when it is done with. `receipt_seen`: what signed calls
+have shown that may be shown but once.
 
 Everything here runs on the thread of the state file, inside a transaction.
 
 Public: `SCHEMA`, `Facts`, `Handover`, `add_handovers`, `add_events`,
-`decode_event`, `finish`, `prune`, `waiting`.
+`decode_event`, `is_first`, `finish`, `prune`, `waiting`.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ SCHEMA: Final = (
     "CREATE INDEX IF NOT EXISTS receipt_due ON receipt (due) WHERE due IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS receipt_waiting ON receipt (key) WHERE due IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS receipt_message ON receipt (spool_id) WHERE spool_id IS NOT NULL",
+    "CREATE TABLE IF NOT EXISTS receipt_seen (token BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS receipt_seen_until ON receipt_seen (until)",
 )
 _PRUNE: Final = (
     """DELETE FROM handover WHERE number IN (SELECT number FROM handover ORDER BY number LIMIT :at_once)
@@ -100,6 +103,7 @@ class _Event(msgspec.Struct, array_like=True, frozen=True):
     recipient: str
     event_id: str
     event_time: float | None
+    part: int | None
     parts: int | None
     facts: dict[str, Any]
 
@@ -166,7 +170,7 @@ def add_events(connection: sqlite3.Connection, events: Iterable[ReceiptEvent], n
     rows = [
         (
             _event_key(event),
-            key_of(event.channel, canonical(event.remote_id)) if event.remote_id else "",
+            key_of(event.channel, canonical(event.remote_id.split()[0])) if event.remote_id else "",
             event.spool_id,
             now,
             now,
@@ -177,6 +181,13 @@ def add_events(connection: sqlite3.Connection, events: Iterable[ReceiptEvent], n
     return connection.executemany(
         "INSERT OR IGNORE INTO receipt (event_key, key, spool_id, noted, due, event) VALUES (?, ?, ?, ?, ?, ?)", rows
     ).rowcount
+
+
+def is_first(connection: sqlite3.Connection, token: str, now: float, until: float) -> bool:
+    """Whether `token` is shown for the first time; it is remembered for as long as its call would be taken."""
+    connection.execute("DELETE FROM receipt_seen WHERE until < ?", (now,))
+    digest = hashlib.blake2b(token.encode("utf-8", "replace"), digest_size=16).digest()
+    return connection.execute("INSERT OR IGNORE INTO receipt_seen VALUES (?, ?)", (digest, until)).rowcount == 1
 
 
 def _encode_event(event: ReceiptEvent) -> bytes:
@@ -192,6 +203,7 @@ def _encode_event(event: ReceiptEvent) -> bytes:
             event.recipient,
             event.event_id,
             event.event_time,
+            event.part,
             event.parts,
             event.facts,
         )
@@ -212,6 +224,7 @@ def decode_event(packed: bytes) -> ReceiptEvent:
         recipient=row.recipient,
         event_id=row.event_id,
         event_time=row.event_time,
+        part=row.part,
         parts=row.parts,
         facts=row.facts,
     )

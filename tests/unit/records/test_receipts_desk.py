@@ -59,8 +59,8 @@ class Desk:
             site=f"s->{channel}@{channel}",
             peer=Peer("api", "127.0.0.1:443", channel, channel=channel, account=account),
             delivery_protocol=channel,
-            remote_id=remote_id,
-            parts=len(remote_id.split()),
+            remote_id=remote_id or None,
+            parts=len(remote_id.split()) or 1,
         )
         self.desk.handovers.note(record)
         return message.id
@@ -235,6 +235,19 @@ async def test_a_long_sms_has_failed_with_its_first_part(path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_parts_that_share_one_id(path):
+    """A provider that reports each part under the id of the first is understood by the part's number."""
+    house = await Desk(path).open()
+    spool_id = house.hand_over("P1")
+    parts = [evolve(DELIVERED, remote_id="P1", part=number, parts=3, event_id=str(number)) for number in (1, 2, 3)]
+    await house.receive(parts[2], parts[0], evolve(parts[0], event_id="again"))
+    assert not house.records
+    await house.receive(parts[1])
+    assert house.told() == [(spool_id, "delivered")]
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_ids_in_hex_here_and_in_decimal_there(path):
     """An SMS centre that changes the base is understood when the recipient agrees, or after a moment."""
     house = await Desk(path).open()
@@ -326,12 +339,22 @@ async def test_too_many_that_nobody_knows(path):
 async def test_only_hand_overs_with_an_id_are_noted(path):
     """Ordinary mail costs the ledger nothing."""
     house = await Desk(path).open()
-    house.desk.handovers.note(Record(type=RecordType.DELIVERY, event_time=0.0, response=Response(250, "ok")))
-    house.desk.handovers.note(
-        Record(type=RecordType.BOUNCE, event_time=0.0, response=Response(550, "x"), remote_id="1")
-    )
+    message = Message(NEW_ID(), EnvelopeAddress("", ""), (), {}, b"")
+    record = Record(type=RecordType.DELIVERY, event_time=0.0, response=Response(250, "ok"), message=message)
+    house.desk.handovers.note(record)
     await house.flush()
     assert {one.name: one.value for one in house.desk.samples()}["total_handovers"] == 0
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_provider_without_ids(path):
+    """Kannel names no message, and gives our id back: that is enough."""
+    house = await Desk(path).open()
+    spool_id = house.hand_over("", channel="kannel")
+    await house.receive(evolve(DELIVERED, channel="kannel", remote_id="", spool_id=spool_id))
+    assert house.told() == [(spool_id, "delivered")]
+    assert house.records[0].queue
     await house.close()
 
 
