@@ -5,7 +5,7 @@ checked against policy's queues, written to disk in one go, recorded as
 received, and handed to the queue manager. Only after `save` returned may a
 client hear 250 or 200.
 
-Public: `Admission`, with `accept` for all of it, its stages `resolve`, `save`
+Public: `Report`, and `Admission`, with `accept` for all of it, its stages `resolve`, `save`
 (and back, `forget`) and `enter` for a caller with something to do between
 them, and `inject` (the `Injector` of `core.interfaces`). What can go wrong: `Overload` when too much waits for
 the disk, `SpoolUnhealthy`, `SpoolFull`, `PolicyError`, `ResolveError`.
@@ -13,20 +13,23 @@ the disk, `SpoolUnhealthy`, `SpoolFull`, `PolicyError`, `ResolveError`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from kumotwist.core.errors import Overload, PolicyError, SpoolFull, SpoolUnhealthy
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import MessageStore, QueueManager, Recorder, Room
+from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response, internal
 from kumotwist.net.clock import Clock
+from kumotwist.proto.dsn import DeliveryReport
 
 log: Final = Logger()
 
@@ -37,6 +40,17 @@ NULL_QUEUE: Final = "null"
 MAX_UNSAVED: Final = 256 * 1024 * 1024
 
 _RECEIVED: Final = Response(250, "")
+
+
+@frozen(kw_only=True)
+class Report:
+    """What a received message reports: a complaint (as `proto.arf` gives it), or that mail of ours came back."""
+
+    feedback: JsonObject | None = None
+    bounce: DeliveryReport | None = None
+
+
+_NO_REPORTS: Final[Mapping[SpoolId, Report]] = {}
 
 
 @define(eq=False)
@@ -103,16 +117,26 @@ class Admission:
             self.room.written(size)
 
     async def enter(
-        self, messages: Sequence[Message], names: Sequence[str], peer: Peer | None, session_id: str | None
+        self,
+        messages: Sequence[Message],
+        names: Sequence[str],
+        peer: Peer | None,
+        session_id: str | None,
+        reports: Mapping[SpoolId, Report] = _NO_REPORTS,
     ) -> Sequence[Message]:
         """Record stored `messages` as received and queue them; those that were queued.
 
-        Not to be cancelled: the messages are ours by now.
+        `reports` are those in the messages that are to be logged. Not to be
+        cancelled: the messages are ours by now.
         """
         entered: list[Message] = []
         failure: Exception | None = None
         for message, name in zip(messages, names, strict=True):
-            await self.recorder.record(self._record(RecordType.RECEPTION, message, name, _RECEIVED, peer, session_id))
+            received = self._record(RecordType.RECEPTION, message, name, _RECEIVED, peer, session_id)
+            if reports and message.id in reports:
+                await self._record_report(received, reports[message.id])
+            else:
+                await self.recorder.record(received)
             if name == NULL_QUEUE:
                 message.release_body()
             try:
@@ -130,6 +154,32 @@ class Admission:
         if failure is not None and not entered:
             raise failure
         return entered
+
+    async def _record_report(self, received: Record, report: Report) -> None:
+        """The Reception record, or Feedback in its place, and an OOB record for each recipient that failed."""
+        if report.feedback is not None:
+            received.type, received.feedback_report = RecordType.FEEDBACK, report.feedback
+        await self.recorder.record(received)
+        bounce = report.bounce
+        if bounce is None:
+            return
+        addr = received.peer.addr if received.peer is not None else "0.0.0.0"  # as KumoMTA says it
+        for failed in bounce.failed:
+            await self.recorder.record(
+                Record(
+                    type=RecordType.OOB,
+                    event_time=failed.last_attempt if failed.last_attempt is not None else received.event_time,
+                    response=failed.response,
+                    message=received.message,
+                    # The report went to the sender of the message that it is about.
+                    sender=received.recipients[0],
+                    recipients=(failed.recipient,),
+                    queue=received.queue,
+                    peer=Peer(bounce.reporting_mta, addr, ""),
+                    reception_protocol=received.reception_protocol,
+                    session_id=received.session_id,
+                )
+            )
 
     async def inject(self, message: Message) -> None:
         """Store and queue a message of the house's own, without a Reception record.

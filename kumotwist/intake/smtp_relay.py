@@ -22,16 +22,14 @@ from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.interfaces import SmtpPolicy
 from kumotwist.core.message import Message
+from kumotwist.intake.admission import Report
+from kumotwist.proto import arf, dsn
 
 #: Listener domains that a session remembers: KumoMTA's number.
 MAX_DOMAINS: Final = 16
-#: Octets at the start of a message in which the report type is looked for. Ours.
+#: Octets at the start of a message in which a report's content type is looked for. Ours.
 _HEADER_REACH: Final = 65536
-_REPORT: Final = re.compile(
-    rb"^content-type:[ \t]*(?:\r?\n[ \t]+)?multipart/report\b"
-    rb"(?:[^\r\n]|\r?\n[ \t])*?report-type=\"?(delivery-status|feedback-report)\b",
-    re.IGNORECASE | re.MULTILINE,
-)
+_REPORT: Final = re.compile(rb"^content-type:[ \t]*(?:\r?\n[ \t]+)?multipart/report\b", re.IGNORECASE | re.MULTILINE)
 
 
 class Fate(enum.Enum):
@@ -65,16 +63,19 @@ class Relay:
         domain = await self._domain(recipient.domain)
         return domain is not None and (_logs(domain.log_arf) or _logs(domain.log_oob))
 
-    async def fate(self, message: Message) -> Fate:
-        """What becomes of `message`, by its first recipient. Raises PolicyError."""
+    async def judge(self, message: Message) -> tuple[Fate, Report | None]:
+        """What becomes of `message`, by its first recipient, and the report in it that is to be logged.
+
+        Raises PolicyError.
+        """
         if self.needs_no_policy:
-            return Fate.RELAY
+            return Fate.RELAY, None
         recipient = message.recipients[0]
         is_relayed = await self._is_relayed(message.sender, recipient)
-        disposition = await self._report_disposition(recipient, message.body or b"")
-        if disposition == "LogThenDrop" or (disposition != "Ignore" and not is_relayed):
-            return Fate.RECORD
-        return Fate.RELAY if is_relayed else Fate.DROP
+        disposition, report = await self._report(recipient, message.body or b"")
+        if disposition == "LogThenDrop" or (report is not None and not is_relayed):
+            return Fate.RECORD, report
+        return Fate.RELAY if is_relayed else Fate.DROP, report
 
     async def _is_relayed(self, sender: EnvelopeAddress, recipient: EnvelopeAddress) -> bool:
         if self.is_relay_host:
@@ -85,14 +86,15 @@ class Relay:
         target = await self._domain(recipient.domain)
         return target is not None and target.relay_to
 
-    async def _report_disposition(self, recipient: EnvelopeAddress, body: bytes) -> ReportDisposition:
+    async def _report(self, recipient: EnvelopeAddress, body: bytes) -> tuple[ReportDisposition, Report | None]:
         domain = await self._domain(recipient.domain)
-        if domain is None or not (_logs(domain.log_arf) or _logs(domain.log_oob)):
-            return "Ignore"
-        kind = _report_kind(body)
-        if kind is None:
-            return "Ignore"
-        return _disposition(domain.log_arf if kind == b"feedback-report" else domain.log_oob)
+        if domain is None or not _may_be_report(body):
+            return "Ignore", None
+        if _logs(domain.log_arf) and (complaint := arf.parse(body)) is not None:
+            return _disposition(domain.log_arf), Report(feedback=complaint)
+        if _logs(domain.log_oob) and (bounce := dsn.parse(body)) is not None:
+            return _disposition(domain.log_oob), Report(bounce=bounce)
+        return "Ignore", None
 
     async def _domain(self, name: str) -> ListenerDomain | None:
         name = name.lower()
@@ -116,8 +118,7 @@ def _logs(value: bool | ReportDisposition) -> bool:
     return _disposition(value) != "Ignore"
 
 
-def _report_kind(body: bytes) -> bytes | None:
-    """The report type of a `multipart/report` (RFC 6522), else None."""
+def _may_be_report(body: bytes) -> bool:
+    """Whether it is worth taking apart: whether its header block speaks of a `multipart/report` (RFC 6522)."""
     end = body.find(b"\r\n\r\n", 0, _HEADER_REACH)
-    match = _REPORT.search(body, 0, end if end >= 0 else min(len(body), _HEADER_REACH))
-    return match[1].lower() if match else None
+    return _REPORT.search(body, 0, end if end >= 0 else min(len(body), _HEADER_REACH)) is not None

@@ -12,7 +12,8 @@ no, for the whole transaction), `PolicyError`, and what `Admission` raises.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from attrs import define, field
 
@@ -20,15 +21,17 @@ from kumotwist.config.listener import BatchHandling, SmtpListenerConfig
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import PolicyError, Rejection
-from kumotwist.core.ids import IdGenerator
+from kumotwist.core.ids import IdGenerator, SpoolId
 from kumotwist.core.interfaces import SmtpPolicy
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
-from kumotwist.intake.admission import NULL_QUEUE, Admission
+from kumotwist.intake.admission import NULL_QUEUE, Admission, Report
 from kumotwist.intake.smtp_relay import Fate, Relay
 from kumotwist.proto.mime import trace
 from kumotwist.proto.smtp.client_body import needs_stuffing
 from kumotwist.proto.smtp.events import EndOfData
+
+_NO_REPORTS: Final[Mapping[SpoolId, Report]] = {}
 
 
 class Stage(enum.Enum):
@@ -101,8 +104,9 @@ class Transaction:
     async def _admit(self, messages: Sequence[Message], wants_received: bool) -> tuple[int, str]:
         kept: Sequence[Message] = messages
         recorded: Sequence[Message] = ()
+        reports: Mapping[SpoolId, Report] = _NO_REPORTS
         if not self.relay.needs_no_policy:
-            kept, recorded = await self._relayed(messages)
+            kept, recorded, reports = await self._relayed(messages)
         self.stage = Stage.RESOLVE
         names = await self.admission.resolve(kept)
         if recorded:
@@ -117,17 +121,19 @@ class Transaction:
         self.stage = Stage.SPOOL
         await self.admission.save(messages, names)
         self.stage = Stage.INSERT
-        entered = await self.admission.enter(messages, names, self.peer, self.session_id)
+        entered = await self.admission.enter(messages, names, self.peer, self.session_id, reports)
         return _accepted(messages, entered)
 
-    async def _relayed(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
-        """The messages to queue and those to record only. Raises Rejection when there are none."""
-        fates = [(one, await self.relay.fate(one)) for one in messages]
-        kept = [one for one, fate in fates if fate is Fate.RELAY]
-        recorded = [one for one, fate in fates if fate is Fate.RECORD]
+    async def _relayed(
+        self, messages: Sequence[Message]
+    ) -> tuple[Sequence[Message], Sequence[Message], Mapping[SpoolId, Report]]:
+        """The messages to queue, those to record only, and the reports in them. Raises Rejection without any."""
+        judged = [(one, *await self.relay.judge(one)) for one in messages]
+        kept = [one for one, fate, _ in judged if fate is Fate.RELAY]
+        recorded = [one for one, fate, _ in judged if fate is Fate.RECORD]
         if not kept and not recorded:
             raise Rejection(550, "5.7.1 relaying not permitted")
-        return kept, recorded
+        return kept, recorded, {one.id: report for one, _, report in judged if report is not None}
 
     async def _batches(self, message: Message) -> Sequence[Message]:
         """One message per group of recipients; a single group goes on in `message` itself."""

@@ -56,7 +56,7 @@ class Totals:
             # Without a ready queue it was no attempt: a queue that is suspended, say.
             if "@" in record.site:
                 self._count_attempt(record, outcome[0])
-        elif kind is RecordType.RECEPTION:
+        elif kind is RecordType.RECEPTION or kind is RecordType.FEEDBACK:
             listener = _LISTENERS.get(reception_protocol(record) or "ESMTP")
             if listener is not None:
                 self._received[listener] = self._received.get(listener, 0) + 1

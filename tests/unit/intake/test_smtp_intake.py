@@ -10,6 +10,7 @@ import subprocess
 import pytest
 import trustme
 from pytest_twisted import ensureDeferred
+from support.reports import BOUNCE, COMPLAINT
 from support.smtp_intake import smtp_house, turns
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -331,17 +332,15 @@ async def test_listener_domains(domains, recipient, code):
         assert len(asked) == len(set(asked)), "answers are kept per session"
 
 
-REPORT = b'Content-Type: multipart/report;\r\n boundary=x; report-type="delivery-status"\r\n\r\nbounced\r\n'
-
-
 @pytest.mark.parametrize(
     ("domain", "body", "code", "queued", "recorded"),
     [
         (ListenerDomain(log_oob=True), b"Subject: x\r\n\r\nno report\r\n", "550", 0, 0),
-        (ListenerDomain(log_oob=True), REPORT, "250", 0, 1),
-        (ListenerDomain(log_oob=True, relay_to=True), REPORT, "250", 1, 1),
-        (ListenerDomain(log_oob="LogThenDrop", relay_to=True), REPORT, "250", 0, 1),
-        (ListenerDomain(log_arf="LogThenDrop", relay_to=True), REPORT, "250", 1, 1),
+        (ListenerDomain(log_oob=True), b"Content-Type: multipart/report\r\n\r\nno report\r\n", "550", 0, 0),
+        (ListenerDomain(log_oob=True), BOUNCE, "250", 0, 1),
+        (ListenerDomain(log_oob=True, relay_to=True), BOUNCE, "250", 1, 1),
+        (ListenerDomain(log_oob="LogThenDrop", relay_to=True), BOUNCE, "250", 0, 1),
+        (ListenerDomain(log_arf="LogThenDrop", relay_to=True), BOUNCE, "250", 1, 1),
     ],
 )
 @ensureDeferred
@@ -353,6 +352,41 @@ async def test_reports(domain, body, code, queued, recorded):
         assert reply[:3] == code
         assert len(house.messages) == queued
         assert len(house.recorder.of(RecordType.RECEPTION)) == recorded
+
+
+@ensureDeferred
+async def test_a_bounce_has_a_record_for_each_recipient_that_failed():
+    """OOB records as KumoMTA has them, behind the Reception record of the report itself."""
+    domain = ListenerDomain(log_oob=True)
+    async with smtp_house({"get_listener_domain": lambda *_: domain}, relay_hosts=NOBODY) as house:
+        assert (await (await house.client()).transaction(BOUNCE))[:3] == "250"
+        received, unknown, full = house.recorder.records
+        assert [one.type.value for one in house.recorder.records] == ["Reception", "OOB", "OOB"]
+        assert (unknown.sender, unknown.recipients) == (received.recipients[0], ("alias@example.org",))
+        assert unknown.response.code == 550
+        assert str(unknown.response.enhanced) == "5.1.1"
+        assert (unknown.event_time, unknown.size) == (1795462177.0, 0)
+        assert (unknown.peer.name, unknown.peer.addr) == ("mx.example.net", received.peer.addr)
+        assert unknown.message is received.message
+        assert unknown.session_id == received.session_id
+        assert (full.recipients, full.response.content) == (("full@example.net",), "")
+        assert full.event_time == received.event_time
+
+
+@ensureDeferred
+async def test_a_complaint_stands_in_the_place_of_its_reception():
+    """Feedback records as KumoMTA has them; an ignored complaint is a Reception like any other."""
+    domain = ListenerDomain(log_arf="LogThenDrop")
+    async with smtp_house({"get_listener_domain": lambda *_: domain}, relay_hosts=NOBODY) as house:
+        assert (await (await house.client()).transaction(COMPLAINT))[:3] == "250"
+        (record,) = house.recorder.records
+        assert record.type is RecordType.FEEDBACK
+        assert record.feedback_report["feedback_type"] == "abuse"
+        assert record.feedback_report["supplemental_trace"] == {"recipient": "test@example.com"}
+    domain = ListenerDomain(relay_to=True)
+    async with smtp_house({"get_listener_domain": lambda *_: domain}, relay_hosts=NOBODY) as house:
+        await (await house.client()).transaction(COMPLAINT)
+        assert [one.type.value for one in house.recorder.records] == ["Reception"]
 
 
 @ensureDeferred

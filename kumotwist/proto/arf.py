@@ -1,0 +1,114 @@
+"""Abuse reports (ARF, RFC 5965): mail that says that somebody called mail spam.
+
+Public: `parse`, whose result has KumoMTA's fields in KumoMTA's order. Nothing
+goes wrong: what is no such report is None.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import re
+from typing import Final
+
+import msgspec
+
+from kumotwist.core.json import Json, JsonObject
+from kumotwist.proto.mime.headers import block_end, fields
+from kumotwist.proto.mime.tree import TooComplex
+from kumotwist.proto.mime.tree import parse as parse_tree
+from kumotwist.proto.reportfields import REPORT, Block, blocks, returned
+
+_PART: Final = "message/feedback-report"
+_KIND: Final = "feedback-report"
+_REQUIRED: Final = ("feedback-type", "user-agent", "version")
+_KNOWN: Final = frozenset(
+    (
+        *_REQUIRED,
+        *("arrival-date", "received-date", "incidents", "original-envelope-id", "original-mail-from", "reporting-mta"),
+        *("source-ip", "authentication-results", "original-rcpt-to", "reported-domain", "reported-uri"),
+    )
+)
+_SPACE: Final = re.compile(rb"\s+")
+#: What begins our own trace header (`proto.mime.trace`): `{"_@_":"\\_/"`.
+_MARK: Final = "_@_"
+_MARK_VALUE: Final = "\\_/"
+
+
+def parse(message: bytes) -> JsonObject | None:
+    """The complaint in a message, if it is one."""
+    try:
+        report = parse_tree(message)
+    except TooComplex:
+        return None
+    if report.kind != REPORT or report.type.get("report-type").lower() != _KIND:
+        return None
+    part = next((one for one in report.children if one.kind == _PART), None)
+    if part is None:
+        return None
+    block = Block({})
+    for one in blocks(part):
+        block.values.update(one.values)
+    if any(not block.first(name) for name in _REQUIRED):
+        return None
+    original = returned(report)
+    return {**_facts(block), **_original(original)}
+
+
+def _facts(block: Block) -> JsonObject:
+    incidents = block.first("incidents")
+    kind, name = block.typed("reporting-mta")
+    extensions: JsonObject = {name: list[Json](values) for name, values in block.values.items() if name not in _KNOWN}
+    return {
+        "feedback_type": block.first("feedback-type"),
+        "user_agent": block.first("user-agent"),
+        "version": block.first("version"),
+        "arrival_date": _date(block),
+        "incidents": int(incidents) if incidents.isdecimal() and len(incidents) < 10 else None,
+        "original_envelope_id": block.first("original-envelope-id") or None,
+        "original_mail_from": _bare(block.first("original-mail-from")) or None,
+        "reporting_mta": {"mta_type": kind, "name": name} if name else None,
+        "source_ip": block.first("source-ip") or None,
+        "authentication_results": _all(block, "authentication-results"),
+        # KumoMTA's spelling.
+        "original_rcpto_to": [_bare(str(one)) for one in _all(block, "original-rcpt-to")],
+        "reported_domain": _all(block, "reported-domain"),
+        "reported_uri": _all(block, "reported-uri"),
+        "extensions": extensions,
+    }
+
+
+def _original(original: bytes | None) -> JsonObject:
+    text = original.replace(b"\r\n", b"\n").decode("utf-8", "replace") if original is not None else None
+    return {"original_message": text, "supplemental_trace": _trace(original) if original is not None else None}
+
+
+def _trace(original: bytes) -> Json:
+    """What our own trace header says, whatever its name: that of our message, if it is ours."""
+    for name, value in fields(original[: block_end(original)]):
+        if name[:2].lower() != b"x-":
+            continue
+        try:
+            found = msgspec.json.decode(base64.b64decode(_SPACE.sub(b"", value), validate=True))
+        except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
+            continue
+        if isinstance(found, dict) and found.get(_MARK) == _MARK_VALUE:
+            return {key: inner for key, inner in found.items() if key != _MARK}
+    return None
+
+
+def _date(block: Block) -> str | None:
+    for name in ("arrival-date", "received-date"):
+        when = block.moment(name)
+        if when is not None:
+            return dt.datetime.fromtimestamp(when, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None
+
+
+def _all(block: Block, name: str) -> list[Json]:
+    return list[Json](block.values.get(name, []))
+
+
+def _bare(address: str) -> str:
+    return address.strip().removeprefix("<").removesuffix(">")
