@@ -15,7 +15,7 @@ from attrs import frozen
 from kumotwist.core.address import EnvelopeAddress, parse_address
 from kumotwist.lua.binding import facade, sequence
 from kumotwist.lua.convert import HostClass
-from kumotwist.proto.mime.headers import Mailbox, mailboxes
+from kumotwist.proto.mime.addresses import Mailbox, mailboxes
 
 ENVELOPE_ADDRESS: Final = HostClass(
     "address",
@@ -79,10 +79,10 @@ class HeaderAddress:
 class AddressHeader:
     """The addresses of one header; `user` and the like are for a header that holds exactly one."""
 
-    def __init__(self, header: str, value: str) -> None:
-        """Raises ValueError when `value` is not a list of addresses."""
+    def __init__(self, header: str, raw: bytes) -> None:
+        """Raises ValueError when `raw`, as it stands in the message, is not a list of addresses."""
         self._header = header
-        self._mailboxes = mailboxes(value)
+        self._mailboxes = mailboxes(raw)
 
     def _single(self) -> Mailbox:
         if len(self._mailboxes) != 1:

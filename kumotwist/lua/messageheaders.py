@@ -43,8 +43,8 @@ def get_all_headers(_: Message, body: bytes) -> list[list[str]]:
 def get_address_header(_: Message, body: bytes, name: object) -> AddressHeader | None:
     """The addresses in a header, or nil when there is none."""
     header = text(name, "name")
-    value = headers.first_value(body, header)
-    return None if value is None else AddressHeader(header, value)
+    raw = headers.first_raw(body, header)
+    return None if raw is None else AddressHeader(header, raw)
 
 
 def from_header(message: Message, body: bytes) -> AddressHeader | None:

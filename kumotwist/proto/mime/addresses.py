@@ -4,7 +4,8 @@ The list is cut apart first and RFC 2047 words are decoded afterwards: an
 encoded name may hold a comma. Reads what is sent in practice; groups are
 flattened, comments become the name when there is no other.
 
-Public: `read`, `Address`. Nothing goes wrong: what is no address is counted and left out.
+Public: `read`, `Address`, which counts what is no address and leaves it out; `mailboxes`,
+`Mailbox`, which raises ValueError for it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from kumotwist.proto.mime.headers import decode
 
 #: Octets read of one header: some two thousand addresses, twice what any provider's API takes.
 MAX_VALUE: Final = 131_072
+
+#: Octets of a wrong value that an error shows.
+_SHOWN: Final = 200
 
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|\((?:[^()\\]|\\.)*\)|<[^<>]*>?|[,;:()]|[^",;:()<>]+|>', re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -45,6 +49,30 @@ def read(raw: bytes) -> tuple[tuple[Address, ...], int]:
         else:
             found.append(address)
     return tuple(found), unreadable + (len(raw) > MAX_VALUE)
+
+
+@frozen
+class Mailbox:
+    """One address in its parts; `name` is the decoded display name or None."""
+
+    name: str | None
+    user: str
+    domain: str
+
+    @property
+    def email(self) -> str:
+        """`user@domain`."""
+        return f"{self.user}@{self.domain}"
+
+
+def mailboxes(raw: bytes) -> list[Mailbox]:
+    """The addresses in the raw value of an address header. Raises ValueError when there is none or one is not one."""
+    found, unreadable = read(raw)
+    if unreadable or not found:
+        shown = decode(raw[:_SHOWN])
+        raise ValueError(f"not an address list: {shown!r}" if unreadable else f"no address in {shown!r}")
+    parts = [(one.name or None, *one.email.rpartition("@")) for one in found]
+    return [Mailbox(name, user, domain) for name, user, _, domain in parts]
 
 
 def _entries(raw: bytes) -> list[list[bytes]]:

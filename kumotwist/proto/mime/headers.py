@@ -6,8 +6,8 @@ object. Values come out as RFC 2047 and UTF-8 say; what cannot be decoded comes
 out as Latin-1 rather than not at all.
 
 Works on CRLF and on bare LF line ends, and on messages without a body. Public:
-`block_end`, `fields`, `first_value`, `all_values`, `all_headers`, `remove`,
-`prepend`, `append`, `mailboxes`, `Mailbox`. What can go wrong: ValueError for a name or
+`block_end`, `fields`, `first_value`, `first_raw`, `all_values`, `all_headers`,
+`remove`, `prepend`, `append`, `decode`. What can go wrong: ValueError for a name or
 value that cannot stand in a header.
 """
 
@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from email.utils import getaddresses
 from typing import Final
-
-from attrs import frozen
 
 from kumotwist.proto.mime.encode import check_header_name, unstructured
 from kumotwist.proto.mime.words import decode_words
@@ -48,17 +45,23 @@ def block_end(message: bytes) -> int:
 
 def first_value(message: bytes, name: str) -> str | None:
     """The decoded value of the first header called `name` in any case, or None."""
+    raw = first_raw(message, name)
+    return None if raw is None else decode(raw)
+
+
+def first_raw(message: bytes, name: str) -> bytes | None:
+    """As `first_value`, but as it stands in the message, folded and encoded."""
     wanted = name.lower().encode()
     block = message[: block_end(message)]
     lowered = block.lower()
     if (b" :" in lowered or b"\t:" in lowered) and _SPACED_NAME.search(lowered):
-        return next((decode(value) for field, value in fields(block) if field.lower() == wanted), None)
+        return next((value for field, value in fields(block) if field.lower() == wanted), None)
     label = wanted + b":"
     at = 0 if lowered.startswith(label) else lowered.find(b"\n" + label) + 1
     if at == 0 and not lowered.startswith(label):
         return None
     match = _FIELD.match(block, at)
-    return decode(match[2]) if match else None
+    return match[2] if match else None
 
 
 def all_values(message: bytes, name: str) -> list[str]:
@@ -131,33 +134,3 @@ def _line(name: str, value: str, encode: bool) -> bytes:
     if _BREAK.search(raw) or b"\r" in raw.replace(b"\r\n", b""):
         raise ValueError(f"the value for header {name!r} holds a line break that is no folding, or NUL")
     return b"%b: %b\r\n" % (check_header_name(name).encode(), raw)
-
-
-@frozen
-class Mailbox:
-    """One address of an address header; `name` is the decoded display name or None."""
-
-    name: str | None
-    user: str
-    domain: str
-
-    @property
-    def email(self) -> str:
-        """`user@domain`."""
-        return f"{self.user}@{self.domain}" if self.domain else self.user
-
-
-def mailboxes(value: str) -> list[Mailbox]:
-    """The addresses in the value of an address header, groups flattened.
-
-    Raises ValueError when there is none or one is not an address.
-    """
-    found = []
-    for name, email in getaddresses([value]):
-        user, at, domain = email.rpartition("@")
-        if not at or not user or not domain:
-            raise ValueError(f"not an address list: {value!r}")
-        found.append(Mailbox(decode_words(name) if name else None, user, domain))
-    if not found:
-        raise ValueError(f"no address in {value!r}")
-    return found
