@@ -1,7 +1,7 @@
 """The demonstration behind `make run`: the daemon, an outside world, and a view of what happens.
 
 Starts the stand-ins (an SMTP sink, an HTTP service that answers as the
-providers' APIs do, and an operator's SMSC, all failing a little), the daemon under
+providers' and Google's APIs do, and an operator's SMSC, all failing a little), the daemon under
 `policy/demo/init.lua`, and a bounded stream of messages; shows where they go
 and how they end until Ctrl-C or `--duration`; then lets the queue drain, stops
 everything and prints a summary. Everything is on loopback and in a temporary
@@ -33,6 +33,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from kumotwist.demo.google import service_account
 from kumotwist.demo.stream import Stream
 from kumotwist.demo.tally import BY_SMS, Route, Tally, spooled
 
@@ -115,6 +116,7 @@ class World:
         smsc = self._peer("smsc", ["kumotwist.demo.standin_smsc", "--share", "0.04"])
         env = {
             "DEMO_SMSC": smsc,
+            "DEMO_FCM_ACCOUNT": str(service_account(self.directory, f"http://{api}/token")),
             "DEMO_DIR": str(self.directory),
             "DEMO_RELAY": relay,
             "DEMO_API": f"http://{api}",
@@ -254,8 +256,9 @@ def _table(tally: Tally, title: str) -> Table:
 def _row(route: Route, total: Route) -> list[str]:
     share = f"{100 * route.accepted / total.accepted:.0f} %" if total.accepted else "-"
     numbers = (route.delivered, route.failed_for_now, route.bounced, route.waiting)
-    receipts = f"{route.receipts}, {route.receipts_bad} bad" if route.receipts else ""
-    return [route.name, str(route.accepted), share, *map(str, numbers), receipts]
+    receipts = [f"{route.receipts}, {route.receipts_bad} bad"] if route.receipts else []
+    receipts += [f"{route.dead} gone"] if route.dead and route is not total else []
+    return [route.name, str(route.accepted), share, *map(str, numbers), ", ".join(receipts)]
 
 
 def _sum_up(console: Console, tally: Tally, stream: Stream, status: int, queued: int) -> int:
@@ -274,6 +277,7 @@ def _sum_up(console: Console, tally: Tally, stream: Stream, status: int, queued:
     console.print(
         f"texts handed over {texts.delivered} {'=' if is_told else '!='} receipts {texts.receipts}: "
         f"arrived {texts.receipts - texts.receipts_bad}, did not {texts.receipts_bad}; "
+        f"device tokens reported gone {total.dead}; "
         f"requests sent twice under one key and counted once {stream.repeated}",
         soft_wrap=True,
     )

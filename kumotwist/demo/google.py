@@ -1,18 +1,23 @@
 """What Google answers to a sender of notifications: access tokens, and FCM's HTTP v1 API.
 
-Pure, as `providers`. Signatures of service accounts are not checked: any of
+Pure, as `providers`, but for the key file that it can make. Signatures of service accounts are not checked: any of
 them gets an access token.
 
-Public: `find`, `GONE`.
+Public: `find`, `GONE`, `service_account`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from kumotwist.demo.providers import Answered, Asked, Provider, bearer, json_object
 
@@ -28,6 +33,23 @@ def find(path: str) -> tuple[Provider, str] | None:
         return TOKENS, ""
     match = _FCM.match(path)
     return (FCM, match[1]) if match else None
+
+
+def service_account(directory: Path, token_url: str) -> Path:
+    """A file as Google gives it to who may send for a project, with a key made now."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {
+        "type": "service_account",
+        "project_id": "shop",
+        "private_key_id": uuid.uuid4().hex,
+        "private_key": pem,
+        "client_email": "push@shop.iam.gserviceaccount.com",
+        "token_uri": token_url,
+    }
+    path = directory / "service-account.json"
+    path.write_text(json.dumps(account), encoding="utf-8")
+    return path
 
 
 def _assertion(asked: Asked) -> str | None:

@@ -20,14 +20,19 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from kumotwist.demo.google import GONE
+
 #: Recipients' domains; each makes a scheduled queue per route.
 _DOMAINS: Final = ("gmail.example", "yahoo.example", "outlook.example", "corp.example")
 _SENDER: Final = "news@shop.example"
 #: Messages over one SMTP connection before it is closed in good order.
 _PER_CONNECTION: Final = 50
-#: Parts of the stream that go in by HTTP injection and by the send API.
+#: Parts of the stream that go in by HTTP injection and by the send API, whose requests make one message of each kind.
 _INJECT_SHARE: Final = 0.2
-_SEND_SHARE: Final = 0.2
+_SEND_SHARE: Final = 0.3
+_KINDS: Final = 2
+#: Of so many numbers five have a phone that the application was removed from.
+_GONE_EVERY: Final = 100
 #: Every so manieth request to the send API is sent once more, as after a lost reply.
 _REPEAT: Final = 10
 
@@ -93,7 +98,7 @@ class Stream:
         self._post(self.rate * _INJECT_SHARE, self._inject)
 
     def _send_neutral(self) -> None:
-        self._post(self.rate * _SEND_SHARE, self._send)
+        self._post(self.rate * _SEND_SHARE / _KINDS, self._send)
 
     def _post(self, rate: float, one: Callable[[http.client.HTTPConnection, int], None]) -> None:
         """Send `rate` requests a second over one connection."""
@@ -122,7 +127,7 @@ class Stream:
 
     def _send(self, client: http.client.HTTPConnection, number: int) -> None:
         request = {
-            "to": {"phone": f"+1555{number % 10**7:07d}"},
+            "to": [{"phone": f"+1555{number % 10**7:07d}"}, {"device_token": _token(number), "platform": "fcm"}],
             "subject": f"Order {number}",
             "text": f"The Shop: your order {number} is on its way.",
         }
@@ -164,6 +169,11 @@ class _Beat:
 
 def _recipient(number: int) -> str:
     return f"customer{number}@{_DOMAINS[number % len(_DOMAINS)]}"
+
+
+def _token(number: int) -> str:
+    """The application's address on somebody's phone; some have removed it."""
+    return f"demo:{number:08d}{GONE if number % _GONE_EVERY < 5 else ''}"
 
 
 def _message(number: int) -> str:

@@ -27,6 +27,7 @@ ROUTES: Final = {
     "via_sparkpost": "SparkPost API",
     "local": "local relay",
     BY_SMS: "SMS by SMPP",
+    "via_push": "push by FCM",
 }
 _ENDS: Final = ("Bounce", "Expiration", "AdminBounce")
 
@@ -43,6 +44,8 @@ class Route:
     #: Receipts that came back, and those among them that say it did not arrive.
     receipts: int = 0
     receipts_bad: int = 0
+    #: Addresses that no longer exist, which an application should forget.
+    dead: int = 0
 
     @property
     def waiting(self) -> int:
@@ -70,6 +73,7 @@ class Tally:
             sums.bounced += route.bounced
             sums.receipts += route.receipts
             sums.receipts_bad += route.receipts_bad
+            sums.dead += route.dead
         return sums
 
     @property
@@ -100,6 +104,8 @@ class Tally:
             route.failed_for_now += 1
         elif kind in _ENDS:
             route.bounced += 1
+        elif kind == "DeadAddress":
+            route.dead += 1
         elif kind == "Receipt":
             route.receipts += 1
             route.receipts_bad += record["receipt"]["state"] != "delivered"

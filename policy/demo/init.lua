@@ -1,4 +1,5 @@
---[[ The demonstration: mail goes 20 % by SendGrid's API, 10 % by SparkPost's, the rest by SMTP; texts go by SMPP.
+--[[ The demonstration: mail goes 20 % by SendGrid's API, 10 % by SparkPost's, the rest by SMTP; texts go by
+SMPP, notifications by FCM.
 
 `make run` starts the daemon with this policy and with stand-ins for the
 outside world, whose addresses come in the environment. The benchmark runs it
@@ -10,6 +11,7 @@ local directory = os.getenv 'DEMO_DIR' or '/var/spool/kumotwist/demo'
 local relay = os.getenv 'DEMO_RELAY' or '127.0.0.1:2526' -- our "next hop"
 local api = os.getenv 'DEMO_API' or 'http://127.0.0.1:8001' -- the providers
 local smsc_host, smsc_port = (os.getenv 'DEMO_SMSC' or '127.0.0.1:2775'):match '^(.+):(%d+)$' -- the operator
+local service_account = os.getenv 'DEMO_FCM_ACCOUNT' or directory .. '/service-account.json'
 local shares = os.getenv 'DEMO_SHARES' or '20,10'
 local to_sendgrid, to_sparkpost = shares:match '^(%d+),(%d+)$'
 to_sendgrid, to_sparkpost = tonumber(to_sendgrid), tonumber(to_sparkpost)
@@ -32,7 +34,7 @@ X-Tenant header decides; without one, chance by share. ]]
 
 local function choose_route(msg)
   local domain = msg:recipient().domain
-  if domain == 'sms' then
+  if domain == 'sms' or domain == 'push' then
     msg:set_meta('tenant', 'via_' .. domain)
     return
   end
@@ -77,6 +79,8 @@ kumo.on('get_queue_config', function(domain, tenant, campaign)
         window = 50,
       },
     }
+  elseif domain == 'push' then
+    params.protocol = { fcm = { service_account = service_account, base_url = api } }
   else
     params.protocol = { smtp = { mx_list = { { name = 'relay.example', addr = relay } } } }
   end
