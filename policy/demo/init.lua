@@ -29,15 +29,10 @@ kumo.on('init', function()
   kumo.start_http_listener { listen = os.getenv 'DEMO_HTTP' or '127.0.0.1:8000' }
 end)
 
---[[ Which way? For what is no mail, the kind of address says it. For mail an
-X-Tenant header decides; without one, chance by share. ]]
+--[[ Which way? For mail an X-Tenant header decides; without one, chance by
+share. For the rest, which comes by the send API, the kind of address says it. ]]
 
 local function choose_route(msg)
-  local domain = msg:recipient().domain
-  if domain == 'sms' or domain == 'push' then
-    msg:set_meta('tenant', 'via_' .. domain)
-    return
-  end
   local tenant = msg:get_first_named_header_value 'x-tenant'
   if tenant then
     msg:remove_x_headers { 'x-tenant' }
@@ -55,7 +50,14 @@ local function choose_route(msg)
 end
 
 kumo.on('smtp_server_message_received', choose_route)
-kumo.on('http_message_generated', choose_route)
+kumo.on('http_message_generated', function(msg)
+  local domain = msg:recipient().domain
+  if domain == 'sms' or domain == 'push' then
+    msg:set_meta('tenant', 'via_' .. domain)
+  else
+    choose_route(msg)
+  end
+end)
 
 kumo.on('get_queue_config', function(domain, tenant, campaign)
   local params = {

@@ -6,15 +6,18 @@ import base64
 import hashlib
 import hmac
 import json
+import sys
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from support import openbao
-from support.daemon import Daemon, Sink, eventually, mail
+from support.daemon import Daemon, Process, Sink, eventually, mail
 from support.provider_stand_in import Providers, check
 from support.webhook import WebPeer
+
+from kumotwist.demo.google import GONE, service_account
 
 EXAMPLES = Path(__file__).parents[2] / "policy" / "examples"
 LUA_CJSON = Path("/usr/lib/x86_64-linux-gnu/lua/5.4/cjson.so")
@@ -244,3 +247,50 @@ def test_lua_c_module(tmp_path: Path) -> None:
     assert delivery["queue"] == "shop@example.org"
     assert delivery["meta"] == {"tenant": "shop", "x_tags": '["order","receipt"]'}
     assert "X-Params" not in json.dumps(message)
+
+
+def test_every_kind(tmp_path: Path) -> None:
+    """One call reaches a mailbox, a phone and a device; the text's receipt comes back, and a removed app is told."""
+    (tmp_path / "password").write_text("secret")
+    smsc = Process([sys.executable, "-m", "kumotwist.demo.standin_smsc", "--delay", "0.1"], "stdout")
+    with Providers(tmp_path) as providers, Sink(tmp_path) as sink:
+        account = service_account(tmp_path, f"{providers.url}/token")
+        settings = {
+            "SMSC": smsc.wait_for_line(r"^listening on ", 60).split()[-1],
+            "SMPP_PASSWORD_FILE": str(tmp_path / "password"),
+            "FCM_ACCOUNT": str(account),
+            "FCM_URL": providers.url,
+            "RELAY": f"[127.0.0.1]:{sink.port}",
+        }
+        request = {
+            "to": [
+                {"email": "ann@example.org"},
+                {"phone": "(555) 123-4567"},
+                {"device_token": "good", "platform": "fcm"},
+                {"device_token": f"bad{GONE}", "platform": "fcm"},
+                {"device_token": "other", "platform": "apns"},
+            ],
+            "from": {"email": "shop@example.com", "sms": "SHOP"},
+            "subject": "Your parcel",
+            "text": "It arrives tomorrow.",
+            "data": {"order": 7},
+        }
+        with example("every_kind", tmp_path, **settings) as daemon:
+            url = f"http://127.0.0.1:{daemon.port('http')}/api/send/v1"
+            asked = urllib.request.Request(url, json.dumps(request).encode(), {"Content-Type": "application/json"})
+            with urllib.request.urlopen(asked, timeout=30) as response:
+                recipients = json.load(response)["recipients"]
+            daemon.wait_for_records("Delivery", 3)
+            (receipt,) = daemon.wait_for_records("Receipt", 1)
+            (dead,) = daemon.wait_for_records("DeadAddress", 1)
+            (relayed,) = sink.wait_for(1)
+            (good, _) = sorted(providers.wait_for(2, "fcm"), key=lambda entry: entry["status"])
+    smsc.popen.kill()
+    smsc.wait(60)
+    assert recipients[4]["error"] == "550 there is no way to reach push from here"
+    assert "Subject: Your parcel" in relayed["data"]
+    assert (receipt["id"], receipt["receipt"]["state"]) == (recipients[1]["id"], "delivered")
+    assert receipt["recipient"] == "+15551234567@sms"
+    assert dead["id"] == recipients[3]["id"]
+    assert good["json"]["message"]["notification"] == {"title": "Your parcel", "body": "It arrives tomorrow."}
+    assert good["json"]["message"]["data"] == {"order": "7"}
