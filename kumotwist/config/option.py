@@ -47,17 +47,22 @@ def option(
     secret: bool = False,
     no_effect: str | None = None,
     validator: Callable[[Any, Any, Any], None] | None = None,
+    is_hashed: bool = True,
 ) -> Any:
     """Declare one option; without default or factory it is required.
 
     `unit` names what a number counts (`octets`, `messages`); durations say it
     by their type. A `secret` option never shows its value in repr or errors.
     `no_effect` says why an option of KumoMTA's is accepted but changes nothing.
+    `is_hashed` is off for tables, which have no hash; they still count in comparisons.
     """
     metadata = {DOC_KEY: Doc(doc, unit, since, secret, no_effect)}
+    how: dict[str, Any] = {"metadata": metadata, "repr": not secret, "validator": validator}
+    if not is_hashed:
+        how["hash"] = False
     if factory is not None:
-        return attrs.field(factory=factory, metadata=metadata, repr=not secret, validator=validator)
-    return attrs.field(default=default, metadata=metadata, repr=not secret, validator=validator)
+        return attrs.field(factory=factory, **how)
+    return attrs.field(default=default, **how)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))

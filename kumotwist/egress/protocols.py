@@ -51,6 +51,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "twilio": "kumotwist.egress.sms.twilio:TwilioKind",
     "vonage": "kumotwist.egress.sms.vonage:VonageKind",
     "vonage_messages": "kumotwist.egress.sms.vonage_messages:VonageMessagesKind",
+    "webhook": "kumotwist.egress.webhook:WebhookKind",
 }
 #: Group of the entry points that announce more of them: the entry's name is the protocol's.
 ENTRY_POINTS: Final = "kumotwist.egress"

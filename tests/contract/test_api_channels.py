@@ -47,6 +47,7 @@ PROVIDERS = (
     "twilio",
     "vonage",
     "vonage_messages",
+    "webhook",
 )
 
 CASES = [import_module(f"support.apicases.{name}").CASE for name in PROVIDERS]

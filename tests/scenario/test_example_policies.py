@@ -10,8 +10,10 @@ import sys
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from standardwebhooks import Webhook
 from support import openbao
 from support.daemon import Daemon, Process, Sink, eventually, mail
 from support.provider_stand_in import Providers, check
@@ -214,6 +216,41 @@ def test_webhook_feed(tmp_path: Path) -> None:
                 client.sendmail("s@example.com", [f"u{number}@example.org"], mail(f"m{number}"))
             client.sendmail("s@example.com", ["bad@example.org"], mail("bounced"))
         seen = eventually(lambda: _records(peer, secret) if len(_records(peer, secret)) >= 6 else None, "six records")
+    ends = {record["headers"]["Subject"]: record["type"] for record in seen.values()}
+    assert ends == {**{f"m{number}": "Delivery" for number in range(5)}, "bounced": "Bounce"}
+
+
+def test_record_feed(tmp_path: Path) -> None:
+    """The channel `webhook` carries log records: signed batches, after a 503 as well, for who knows either secret."""
+    rules = [{"at": "rcpt", "match": "bad@", "reply": "550 5.1.1 no such user"}]
+    answers = [(503, "down"), *[(200, "thanks")] * 20]
+    (tmp_path / "old").write_text("feed-0ld\n")
+    with (
+        Sink(tmp_path, rules) as sink,
+        WebPeer(answers) as peer,
+        example(
+            "record_feed",
+            tmp_path,
+            FEED_URL=f"http://127.0.0.1:{peer.port}/mail-events",
+            FEED_KEY_FILE=key_file(tmp_path, "feed-s3cret\n"),
+            FEED_OLD_KEY_FILE=str(tmp_path / "old"),
+            FEED_LATENCY="200ms",
+            RELAY=f"[127.0.0.1]:{sink.port}",
+        ) as daemon,
+    ):
+        with daemon.smtp() as client:
+            for number in range(5):
+                client.sendmail("s@example.com", [f"u{number}@example.org"], mail(f"m{number}"))
+            client.sendmail("s@example.com", ["bad@example.org"], mail("bounced"))
+
+        def six() -> dict[str, dict[str, Any]] | None:
+            seen = {record["id"]: record for request in peer.requests for record in json.loads(request.body)}
+            return seen if len(seen) >= 6 else None
+
+        seen = eventually(six, "six records")
+        for request in peer.requests:
+            for secret in (b"feed-s3cret", b"feed-0ld"):
+                Webhook(secret).verify(request.body, dict(request.headers.items()))
     ends = {record["headers"]["Subject"]: record["type"] for record in seen.values()}
     assert ends == {**{f"m{number}": "Delivery" for number in range(5)}, "bounced": "Bounce"}
 

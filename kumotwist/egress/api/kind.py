@@ -19,7 +19,7 @@ from kumotwist.egress.api.credentials import Credentials, KeyCredentials
 from kumotwist.egress.api.dialect import Dialect
 from kumotwist.egress.api.judge import Judge, Rule
 from kumotwist.egress.api.oauth import Grant, OAuthCredentials, Token
-from kumotwist.egress.api.options import ApiOptions
+from kumotwist.egress.api.options import ApiOptions, CallOptions
 from kumotwist.egress.api.session import UNAUTHORIZED, ApiChannel, peer_of
 from kumotwist.egress.services import Services
 from kumotwist.net.flight import SingleFlight
@@ -56,7 +56,7 @@ class ApiKind(ABC):
         flight: SingleFlight[str, Token] = SingleFlight(self.services.tasks.spawn, "access token")
         return OAuthCredentials(client, keys, grant, self.services.clock.seconds, flight)
 
-    def judge(self, peer: Peer, rules: Sequence[Rule], options: ApiOptions) -> Judge:
+    def judge(self, peer: Peer, rules: Sequence[Rule], options: CallOptions) -> Judge:
         """What judges its replies, by the provider's own rules first."""
         return Judge(peer, rules, options.rest, self.services.clock.seconds)
 
@@ -78,7 +78,10 @@ class ApiKind(ABC):
             raise ConfigError(f"protocol.{name}: option 'base_url' is {error}") from None
         if urlsplit(protocol.base_url).query:
             raise ConfigError(f"protocol.{name}: option 'base_url' must not have a query")
-        peer = peer_of(name, protocol)
+        return self.built(protocol, peer_of(name, protocol))
+
+    def built(self, protocol: Any, peer: Peer) -> ApiChannel:
+        """The channel for options that are in order, and who answers it. Raises ConfigError."""
         dialect = self.dialect(protocol, peer)
         settings = HttpSettings(
             timeout=protocol.timeout,
@@ -86,7 +89,7 @@ class ApiKind(ABC):
             max_redirects=self.max_redirects,
         )
         return ApiChannel(
-            name,
+            self.options.channel,
             protocol,
             dialect,
             self.credentials(protocol, dialect),

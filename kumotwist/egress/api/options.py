@@ -1,7 +1,8 @@
 """The options that every channel over an HTTP API has.
 
-Public: `ApiOptions`. A provider's options class derives from it, names its own
-credentials, and gives `base_url` the provider's address as default.
+Public: `ApiOptions`, `CallOptions`. A provider's options class derives from the first,
+names its own credentials, and gives `base_url` the provider's address as default;
+from the second where it is a secret or a message that says where to call.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from kumotwist.config.queue import OnUnknown
 
 
 @options
-class ApiOptions:
-    """Where the provider is and how patient we are with it."""
+class CallOptions:
+    """How patient we are with who is called."""
 
-    base_url: str = option("Where its API is: a region's, a proxy's, a test's.")
     account: str = option("What we call the account in records and in the URLs for receipts.", default="main")
     timeout: Duration = option("Bound on one request.", default=Duration(60.0))
     on_unknown: OnUnknown = option(
@@ -25,3 +25,10 @@ class ApiOptions:
         "How long all its messages wait after it refused our account (401, 402, 403), unless it says.",
         default=Duration(300.0),
     )
+
+
+@options
+class ApiOptions(CallOptions):
+    """The same, and where the provider is."""
+
+    base_url: str = option("Where its API is: a region's, a proxy's, a test's.")

@@ -25,7 +25,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, Unreadable
-from kumotwist.egress.api.options import ApiOptions
+from kumotwist.egress.api.options import ApiOptions, CallOptions
 from kumotwist.egress.api.unanswered import Unanswered
 from kumotwist.net.http import HttpClient, HttpError, HttpResponse
 
@@ -40,7 +40,7 @@ class ApiChannel:
     """Implements `core.interfaces.Channel` for one account of a provider; `name` is the protocol's."""
 
     name: str
-    options: ApiOptions
+    options: CallOptions
     dialect: Dialect
     credentials: Credentials
     client: HttpClient
@@ -48,6 +48,9 @@ class ApiChannel:
     now: Callable[[], float]
     #: Statuses after which credentials are read anew and the request is sent once more.
     unauthorized: frozenset[int] = UNAUTHORIZED
+    #: Messages that a batch waits for, and for how long in seconds.
+    min_batch: int = 1
+    batch_latency: float = 0.0
 
     delivers_at_once: bool = False
 
@@ -68,9 +71,6 @@ class ApiChannel:
 class ApiSession:
     """Implements `core.interfaces.Session`; connects once, a new session starts afresh."""
 
-    min_batch: int = 1
-    batch_latency: float = 0.0
-
     def __init__(self, channel: ApiChannel) -> None:
         self._channel = channel
         self._unanswered = Unanswered(channel.name, channel.options, channel.peer)
@@ -81,6 +81,16 @@ class ApiSession:
     def max_batch(self) -> int:
         """As many messages as the provider takes in one request."""
         return self._channel.dialect.max_batch
+
+    @property
+    def min_batch(self) -> int:
+        """As the channel says."""
+        return self._channel.min_batch
+
+    @property
+    def batch_latency(self) -> float:
+        """As the channel says."""
+        return self._channel.batch_latency
 
     async def connect(self) -> None:
         """Make sure of the credentials. Raises ConnectFailed, SessionEnded the second time."""

@@ -13,7 +13,7 @@ from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
 from kumotwist.core.receipt import MAX_TEXT, printable
 from kumotwist.core.response import INTERNAL_PREFIX, Response
-from kumotwist.egress.api.options import ApiOptions
+from kumotwist.egress.api.options import CallOptions
 from kumotwist.net.http import HttpError
 
 #: Seconds to rest when a secret cannot be had just now. Ours: Vault comes back sooner than an account does.
@@ -25,7 +25,7 @@ class Unanswered:
     """Outcomes in our own words, for one account of the channel `name`."""
 
     name: str
-    options: ApiOptions
+    options: CallOptions
     peer: Peer
 
     def without_secret(self, error: SecretUnavailable) -> Outcome:

@@ -1,0 +1,257 @@
+"""Webhooks: messages or what is known of them, posted to a URL, signed as Standard Webhooks has it.
+
+A request has `webhook-id` (the message's id, or that of all messages of a
+batch), `webhook-timestamp` and, with secrets, `webhook-signature`. The
+receiver knows a call that is repeated by its id, so repeating does no harm.
+
+Where the URL comes from the message, whoever made the message chose it: its
+refusals concern that message alone, never the others.
+
+Public: `WebhookKind`, `WebhookOptions`, `Webhook`. What can go wrong: ConfigError
+for options that contradict each other or are no URL or header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import ClassVar, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from attrs import evolve, field, frozen
+
+from kumotwist.config.keysource import KeySource
+from kumotwist.config.option import Duration, option, options
+from kumotwist.core.errors import ConfigError
+from kumotwist.core.json import Json
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Peer, Scope
+from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
+from kumotwist.egress.api.jsonapi import text_of, with_header
+from kumotwist.egress.api.judge import Fault, Judge, Rule
+from kumotwist.egress.api.kind import ApiKind
+from kumotwist.egress.api.neutral import as_object
+from kumotwist.egress.api.options import CallOptions
+from kumotwist.egress.api.parts import parts_of
+from kumotwist.egress.api.session import ApiChannel
+from kumotwist.net.http import HttpRequest, HttpResponse, clean_header, clean_url
+from kumotwist.net.httpform import url_encoded
+from kumotwist.proto.sign.webhooks import signature
+
+RULES: Final = (
+    Rule(Fault.DEAD, (410,), meaning="nobody wants it any more"),
+    Rule(Fault.PERMANENT, (400, 413, 415, 422), meaning="the receiver cannot read it, nor will it later"),
+    Rule(Fault.TRANSIENT, (301, 302, 303, 307, 308), meaning="redirects are not followed"),
+    Rule(Fault.TRANSIENT, (404, 405, 406, 409), meaning="the receiver is not set up, or not yet"),
+)
+_TYPES: Final = {"json": b"application/json", "form": b"application/x-www-form-urlencoded", "raw": b"message/rfc822"}
+#: Characters of a URL that a message brings. Ours: the longest that servers commonly take.
+MAX_URL: Final = 8192
+
+
+@options
+class WebhookOptions(CallOptions):
+    """Delivery by calling a URL."""
+
+    channel: ClassVar[str] = "webhook"
+
+    url: str | None = option("Where to post to.", default=None)
+    url_meta: str | None = option("Meta key that has the URL instead; each message is then a call.", default=None)
+    content: Literal["message", "raw", "meta", "value"] = option(
+        "`message`: all of it; `raw`: its MIME; `meta`: the keys that `meta` names; `value`: what the first one has.",
+        default="message",
+    )
+    meta: tuple[str, ...] = option("Meta keys that are sent along.", default=())
+    attachments: bool = option("Send files with their content, not only their names and sizes.", default=False)
+    format: Literal["json", "form"] = option("How it is written.", default="json")
+    secrets: tuple[KeySource, ...] = option(
+        "What signs it: the new secret first, then the old one until all receivers know the new.",
+        default=(),
+        secret=True,
+    )
+    authorization: KeySource | None = option(
+        "The value of an Authorization header, such as `Bearer ...`.", default=None, secret=True
+    )
+    headers: Mapping[str, str] = option("Further headers of the request.", factory=dict, is_hashed=False)
+    batch_size: int = option("Messages in one call; above 1 it is always an array.", default=1, unit="messages")
+    min_batch_size: int = option("Wait for this many, up to `max_batch_latency`.", default=1, unit="messages")
+    max_batch_latency: Duration = option("How long to wait for `min_batch_size`.", default=Duration(0.0))
+    allow_private_addresses: bool = option("Let it reach addresses that are not on the public Internet.", default=False)
+
+
+@frozen(eq=False)
+class Webhook:
+    """Implements `egress.api.dialect.Dialect`."""
+
+    options: WebhookOptions
+    judge: Judge
+    max_batch: int = field(init=False)
+
+    @max_batch.default
+    def _batch_size(self) -> int:
+        return self.options.batch_size
+
+    @property
+    def secrets(self) -> Mapping[str, KeySource]:
+        """The signing secrets by their place, and the Authorization header."""
+        found = {f"secret {number}": one for number, one in enumerate(self.options.secrets, 1)}
+        chosen = self.options.authorization
+        return found if chosen is None else {**found, "authorization": chosen}
+
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+        """One request for the batch, less what cannot be sent so."""
+        steps: list[Call | Refused] = []
+        values: list[tuple[Message, tuple[Target, ...], object]] = []
+        for message, targets in zip(batch, targets_of(batch), strict=True):
+            value = self._content(message, targets)
+            if isinstance(value, Refused):
+                steps.append(value)
+            else:
+                values.append((message, targets, value))
+        if not values:
+            return steps
+        if self.options.batch_size > 1:
+            together = tuple(target for _, targets, _ in values for target in targets)
+            return [*steps, self._call([one for one, _, _ in values], together, [value for _, _, value in values])]
+        return [*steps, *(self._call([message], targets, value) for message, targets, value in values)]
+
+    def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:
+        """Stamped, and signed with each secret."""
+        request = with_header(request, b"webhook-timestamp", str(int(now)))
+        keys = [secrets[f"secret {number}"] for number in range(1, len(self.options.secrets) + 1)]
+        if keys:
+            signed = signature(keys, _id_of(request), int(now), request.body or b"")
+            request = with_header(request, b"webhook-signature", signed)
+        if "authorization" in secrets:
+            request = with_header(request, b"Authorization", secrets["authorization"])
+        return request
+
+    def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
+        """Any 2xx is a yes."""
+        text = text_of(reply)
+        if 200 <= reply.code < 300:
+            outcome = self.judge.delivered(reply, None, text)
+        else:
+            to = reply.header("location") if 300 <= reply.code < 400 else None
+            said = f"redirects to {_host(to)} are not followed" if to is not None else text
+            outcome = self.judge.refused(reply, said)
+        if self.options.url is None:
+            outcome = evolve(outcome, peer=_at(self.judge.peer, call.request.url), scope=Scope.MESSAGE)
+        return [outcome] * len(call.targets)
+
+    def _content(self, message: Message, targets: tuple[Target, ...]) -> object:
+        """What to send of a message: octets when raw, else JSON; or why it cannot be."""
+        chosen = self.options
+        if chosen.url is None:
+            try:
+                _url_of(message, chosen)
+            except ValueError as error:
+                return Refused(targets, self.judge.outcome(Fault.PERMANENT, f"no URL to call: {error}"))
+        if chosen.content == "raw":
+            return message.body or b""
+        if chosen.content == "meta":
+            return {key: message.meta[key] for key in chosen.meta if key in message.meta}
+        if chosen.content == "value":
+            if chosen.meta[0] in message.meta:
+                return message.meta[chosen.meta[0]]
+            return Refused(targets, self.judge.outcome(Fault.PERMANENT, f"there is no meta {chosen.meta[0]!r}"))
+        parts = parts_of(message, targets, self.judge, for_reading=True)
+        if isinstance(parts, Refused):
+            return parts
+        return as_object(message, parts, chosen.meta, chosen.attachments)
+
+    def _call(self, messages: Sequence[Message], targets: tuple[Target, ...], value: object) -> Call:
+        chosen = self.options
+        kind = "raw" if chosen.content == "raw" else chosen.format
+        ids = [one.id.hex() for one in messages]
+        # The id of a batch is that of its members: another batch, even one that begins alike, is another call.
+        name = ids[0] if chosen.batch_size == 1 else f"batch_{sha256(''.join(ids).encode()).hexdigest()[:32]}"
+        headers = [(b"Content-Type", _TYPES[kind]), (b"webhook-id", name.encode())]
+        headers += [(key.encode(), text.encode()) for key, text in chosen.headers.items()]
+        url = clean_url(chosen.url) if chosen.url is not None else _url_of(messages[0], chosen)
+        return Call(HttpRequest(b"POST", url, tuple(headers), _written(kind, value)), targets, is_idempotent=True)
+
+
+def _written(kind: str, value: object) -> bytes:
+    """The body. Forms have a field for each member; what is no text stands there as JSON."""
+    if isinstance(value, bytes):
+        return value
+    if kind == "json":
+        return msgspec.json.encode(value)
+    members: Mapping[str, Json] = value if isinstance(value, dict) else {"value": value}  # type: ignore[dict-item]
+    return url_encoded(
+        [(key, one if isinstance(one, str) else msgspec.json.encode(one).decode()) for key, one in members.items()]
+    )
+
+
+def _url_of(message: Message, options: WebhookOptions) -> str:
+    """Where the message wants to go. Raises ValueError."""
+    value = message.meta.get(options.url_meta or "")
+    if not isinstance(value, str) or len(value) > MAX_URL:
+        raise ValueError(f"there is none in meta {options.url_meta!r}")
+    return clean_url(value)
+
+
+def _id_of(request: HttpRequest) -> str:
+    return next(value for name, value in request.headers if name == b"webhook-id").decode()
+
+
+def _host(url: str) -> str:
+    """Scheme and host: paths and queries of webhooks are secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another path"
+
+
+def _at(peer: Peer, url: str) -> Peer:
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return evolve(peer, name=host, addr=host)
+
+
+class WebhookKind(ApiKind):
+    """Makes webhook channels."""
+
+    options = WebhookOptions
+
+    def reaches_private(self, options: WebhookOptions) -> bool:
+        """Only when the policy says so; whatever DNS or a redirect says."""
+        return options.allow_private_addresses
+
+    def make(self, protocol: WebhookOptions) -> ApiChannel:
+        """The channel for one URL, or for the URLs that messages bring. Raises ConfigError."""
+        problem = _problem(protocol)
+        if problem is not None:
+            raise ConfigError(f"protocol.webhook: {problem}")
+        host = urlsplit(protocol.url).netloc.rpartition("@")[2] if protocol.url is not None else "webhook"
+        channel = self.built(protocol, Peer(host, host, "HTTP", channel="webhook", account=protocol.account))
+        return evolve(
+            channel,
+            min_batch=min(protocol.min_batch_size, protocol.batch_size),
+            batch_latency=protocol.max_batch_latency,
+        )
+
+    def dialect(self, options: WebhookOptions, peer: Peer) -> Webhook:
+        """For these options."""
+        return Webhook(options, self.judge(peer, RULES, options))
+
+
+def _problem(options: WebhookOptions) -> str | None:
+    """What is wrong with the options together; None when nothing is."""
+    if (options.url is None) == (options.url_meta is None):
+        return "give either 'url' or 'url_meta'"
+    if options.content == "value" and not options.meta:
+        return "content 'value' wants the key in 'meta'"
+    if options.batch_size < 1:
+        return "option 'batch_size' must be at least 1"
+    if options.batch_size > 1 and (
+        options.url_meta is not None or options.content == "raw" or options.format == "form"
+    ):
+        return "a batch is a JSON array for one 'url'"
+    try:
+        if options.url is not None:
+            clean_url(options.url)
+        for name, value in options.headers.items():
+            clean_header(name.encode(), value.encode())
+    except ValueError as error:
+        return str(error)
+    return None
