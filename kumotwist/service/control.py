@@ -2,11 +2,11 @@
 
 The worker asks for listening sockets, for its share of machine-wide limits
 and for everybody's metrics; it tells when it is ready. The supervisor asks
-for metrics and passes on control (a new policy epoch). Both ends hold the
+for metrics, passes questions on to everybody and so does control (a new policy epoch). Both ends hold the
 pair from before the worker starts, so there is no name to find and nobody
 else to let in; that the pair breaks means that the other process has died.
 
-Public: `WorkerEnd`, `SupervisorEnd`, `Supervising` and the commands.
+Public: `Answer`, `WorkerEnd`, `SupervisorEnd`, `Supervising` and the commands.
 A call that cannot be answered fails with `ConnectionLost` or `ConnectionDone`.
 """
 
@@ -16,11 +16,11 @@ A call that cannot be answered fails with `ConnectionLost` or `ConnectionDone`.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -34,6 +34,8 @@ log: Final = Logger()
 
 #: Octets of one AMP value; the format's own limit is 65535.
 _PIECE: Final = 60000
+#: Answers a question about a topic with octets that the asker understands.
+Answer = Callable[[str, bytes], Awaitable[bytes]]
 _UNREACHABLE: Final = (ConnectionLost, ConnectionDone)
 
 
@@ -55,6 +57,10 @@ class LargeBytes(amp.Argument):
 
 class NoNumbers(Exception):
     """A worker's metrics cannot be read: a defect of ours, told in its log. The others' are shown."""
+
+
+class NoAnswer(Exception):
+    """A worker cannot answer a question now; it has told why in its log."""
 
 
 class Listen(amp.Command):
@@ -115,6 +121,21 @@ class Snapshot(amp.Command):
     errors = {NoNumbers: b"NUMBERS"}
 
 
+class AskAll(amp.Command):
+    """Worker: put a question to every worker; the answers, as a msgpack list of byte strings."""
+
+    arguments = [(b"topic", amp.Unicode()), (b"question", LargeBytes())]
+    response = [(b"answers", LargeBytes())]
+
+
+class Ask(amp.Command):
+    """Supervisor: here is a question."""
+
+    arguments = [(b"topic", amp.Unicode()), (b"question", LargeBytes())]
+    response = [(b"answer", LargeBytes())]
+    errors = {NoAnswer: b"ANSWER"}
+
+
 class BumpEpoch(amp.Command):
     """Either way: the policy is to be read anew."""
 
@@ -139,6 +160,8 @@ class Supervising(Protocol):
 
     async def collect(self) -> list[bytes]: ...
 
+    async def ask(self, topic: str, question: bytes) -> list[bytes]: ...
+
     def bump_epoch(self) -> None: ...
 
 
@@ -158,6 +181,15 @@ class SupervisorEnd(amp.AMP):
             return None
         snapshot: bytes = answer["snapshot"]
         return snapshot
+
+    async def ask(self, topic: str, question: bytes) -> bytes | None:
+        """The worker's answer; None when it is gone or cannot say."""
+        try:
+            answer = await self.callRemote(Ask, topic=topic, question=question)
+        except (*_UNREACHABLE, NoAnswer):
+            return None
+        answered: bytes = answer["answer"]
+        return answered
 
     def bump_epoch(self) -> None:
         """Have the worker read the policy anew."""
@@ -198,6 +230,13 @@ class SupervisorEnd(amp.AMP):
     async def _collected(self) -> dict[str, object]:
         return {"snapshots": msgspec.msgpack.encode(await self.supervisor.collect())}
 
+    @AskAll.responder
+    def _ask_all(self, topic: str, question: bytes) -> Deferred[dict[str, object]]:
+        return Deferred.fromCoroutine(self._asked(topic, question))
+
+    async def _asked(self, topic: str, question: bytes) -> dict[str, object]:
+        return {"answers": msgspec.msgpack.encode(await self.supervisor.ask(topic, question))}
+
     @BumpEpoch.responder
     def _bump(self) -> dict[str, object]:
         self.supervisor.bump_epoch()
@@ -208,10 +247,15 @@ class WorkerEnd(amp.AMP):
     """A worker's end of the pair: a `LimitsDesk` and the rest that it may ask."""
 
     def __init__(
-        self, snapshot: Callable[[], bytes], bump_epoch: Callable[[], object], orphaned: Callable[[], object]
+        self,
+        snapshot: Callable[[], bytes],
+        bump_epoch: Callable[[], object],
+        orphaned: Callable[[], object],
+        answer: Answer,
     ) -> None:
         """`orphaned` is called when the supervisor is gone."""
         super().__init__()
+        self._answer_now = answer
         self._snapshot_now = snapshot
         self._bump_now = bump_epoch
         self._orphaned = orphaned
@@ -266,6 +310,11 @@ class WorkerEnd(amp.AMP):
         answer = await self.callRemote(Collect)
         return msgspec.msgpack.decode(answer["snapshots"], type=list[bytes])
 
+    async def ask(self, topic: str, question: bytes) -> list[bytes]:
+        """What all workers answer that can, ourselves among them."""
+        answer = await self.callRemote(AskAll, topic=topic, question=question)
+        return msgspec.msgpack.decode(answer["answers"], type=list[bytes])
+
     def spread_epoch(self) -> None:
         """Have all workers read the policy anew."""
         self._tell(BumpEpoch)
@@ -278,6 +327,19 @@ class WorkerEnd(amp.AMP):
             # Undeclared, it would cost the connection, and that our life.
             log.failure("the numbers cannot be read")
             raise NoNumbers(str(error)) from error
+
+    @Ask.responder
+    def _ask(self, topic: str, question: bytes) -> Deferred[dict[str, object]]:
+        return Deferred.fromCoroutine(self._answered(topic, question))
+
+    async def _answered(self, topic: str, question: bytes) -> dict[str, object]:
+        try:
+            return {"answer": await self._answer_now(topic, question)}
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.failure("a question about {topic} cannot be answered", topic=topic)
+            raise NoAnswer(str(error)) from error
 
     @BumpEpoch.responder
     def _bump(self) -> dict[str, object]:

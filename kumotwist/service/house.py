@@ -19,7 +19,7 @@ from kumotwist.core.interfaces import Limits
 from kumotwist.net.clock import Clock
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.service import lifecycle, listeners
-from kumotwist.service.control import WorkerEnd
+from kumotwist.service.control import Answer, WorkerEnd
 from kumotwist.service.limits import LeasedLimits
 
 
@@ -57,6 +57,10 @@ class House(Protocol):
         """The metric snapshots of all workers, ours among them."""
         ...
 
+    async def ask(self, topic: str, question: bytes) -> list[bytes]:
+        """The answers of all workers that have one, ours among them."""
+        ...
+
     def spread_epoch(self) -> None:
         """Have every worker read the policy anew."""
         ...
@@ -74,6 +78,7 @@ class Alone:
     user: str | None
     snapshot: Callable[[], bytes]
     bump_epoch: Callable[[], object]
+    answer: Answer
     limits: Limits = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -107,6 +112,10 @@ class Alone:
     async def collect(self) -> list[bytes]:
         """Our own."""
         return [self.snapshot()]
+
+    async def ask(self, topic: str, question: bytes) -> list[bytes]:
+        """Our own."""
+        return [await self.answer(topic, question)]
 
     def spread_epoch(self) -> None:
         """Ours alone."""
@@ -147,6 +156,10 @@ class Supervised:
     async def collect(self) -> list[bytes]:
         """Everybody's, by way of the supervisor."""
         return await self.end.collect()
+
+    async def ask(self, topic: str, question: bytes) -> list[bytes]:
+        """Everybody's, by way of the supervisor."""
+        return await self.end.ask(topic, question)
 
     def spread_epoch(self) -> None:
         """To all, by way of the supervisor."""

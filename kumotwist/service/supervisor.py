@@ -141,6 +141,12 @@ class Supervisor(Service):
         snapshots = await gatherResults([Deferred.fromCoroutine(end.snapshot()) for end in ends])
         return [snapshot for snapshot in snapshots if snapshot is not None]
 
+    async def ask(self, topic: str, question: bytes) -> list[bytes]:
+        """What all workers answer that can."""
+        ends = [worker.end for worker in self.workers if worker.end is not None]
+        answers = await gatherResults([Deferred.fromCoroutine(end.ask(topic, question)) for end in ends])
+        return [answer for answer in answers if answer is not None]
+
     def bump_epoch(self) -> None:
         """Have every worker read the policy anew."""
         for worker in self.workers:

@@ -57,7 +57,7 @@ def _part(settings: Settings, observer: diagnostics.TextObserver) -> Service:
         return Supervisor(settings, clock)
 
     def house(service: WorkerService) -> Alone:
-        return Alone(clock, settings.user, service.snapshot, service.bump_epoch)
+        return Alone(clock, settings.user, service.snapshot, service.bump_epoch, service.answer)
 
     return WorkerService(settings, house, clock, observer.set_filter)
 

@@ -16,18 +16,20 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from kumotwist.admin import liveness, metrics
+from kumotwist.admin import liveness, message, metrics
 from kumotwist.admin.openapi import with_document
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig
 from kumotwist.core.errors import ConfigError, SpoolUnhealthy
-from kumotwist.core.ids import IdGenerator
-from kumotwist.core.interfaces import Channel, Room
+from kumotwist.core.ids import IdGenerator, SpoolId
+from kumotwist.core.interfaces import Channel, MessageStore, Room
+from kumotwist.core.json import JsonObject
 from kumotwist.egress.registry import Channels
 from kumotwist.intake import idempotency
 from kumotwist.intake.admission import Admission
@@ -45,6 +47,7 @@ from kumotwist.intake.sns import SnsGate, fetcher
 from kumotwist.lua.declare import Declarations
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.net.blocking import BlockingThreads
 from kumotwist.net.clock import sleep
 from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
@@ -60,6 +63,7 @@ from kumotwist.records.nodeid import node_id
 from kumotwist.records.receipts import tables as receipt_tables
 from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
+from kumotwist.records.search import LogSearch
 from kumotwist.secrets.store import KeyStore
 from kumotwist.service import lifecycle, listeners
 from kumotwist.service.diskspace import Disk, DiskSpace, MinFree
@@ -73,6 +77,11 @@ from kumotwist.spool.shards import SpoolInUse, shards_of
 
 log: Final = Logger()
 
+#: A question that all workers are asked: what they have of a message.
+MESSAGE: Final = "message"
+#: Searches of the logs at a time, and how many may wait. Ours: they are for people.
+SEARCHES: Final = 1
+MAX_SEARCHES: Final = 16
 #: The file in the state directory that workers share.
 STATE_FILE: Final = "state.sqlite"
 #: Seconds between two returns of unused shares of machine-wide limits.
@@ -95,6 +104,7 @@ class Worker:
         self._closing: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self._metrics = Metrics(())
         self._bump_epoch: Callable[[], object] = lambda: None
+        self._answers: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
 
     async def start(self) -> None:
         """Build everything; returns when messages are taken. Longer than we like, but one page."""
@@ -192,7 +202,20 @@ class Worker:
         requests = idempotency.Keys(state, shards[0], reactor)
         await requests.settle(shards, opened)
         sending = Sending(policy, admission, gate, ids, reactor, hostname)
-        routes = (inject_route(injection), *liveness.routes(gate), *metrics.routes(self._text, self._json))
+        search = BlockingThreads(reactor, "kumo-search", SEARCHES, MAX_SEARCHES)
+        self._close_last("searches of the logs", search.close)
+        self._answers[MESSAGE] = lambda spool_id: _described(opened, SpoolId(spool_id))
+        sources = message.Sources(
+            live=self._living,
+            records=LogSearch.of(declared.local_logs, search).records_of,
+            ledger=desk.story_of,
+        )
+        routes = (
+            inject_route(injection),
+            *liveness.routes(gate),
+            *metrics.routes(self._text, self._json),
+            *message.routes(sources),
+        )
         smtp = [
             SmtpFactory(
                 config,
@@ -276,6 +299,11 @@ class Worker:
         """Read the policy anew."""
         self._bump_epoch()
 
+    async def answer(self, topic: str, question: bytes) -> bytes:
+        """Answer a question that is put to all workers; nothing while we start."""
+        answer = self._answers.get(topic)
+        return await answer(question) if answer is not None else b""
+
     # -- steps --------------------------------------------------------------------------------------
 
     async def _open_store(self, directory: Path, room: Room) -> RocksStore:
@@ -332,11 +360,21 @@ class Worker:
         """Have `close` called at the stop, after all that is made later."""
         self._closing.append((what, close))
 
+    async def _living(self, spool_id: SpoolId) -> list[JsonObject]:
+        """What the workers have of a message."""
+        answers = await self._house.ask(MESSAGE, spool_id)
+        return [found for answer in answers if answer for found in msgspec.json.decode(answer)]
+
     async def _text(self) -> bytes:
         return merge(await self._house.collect()).text()
 
     async def _json(self) -> bytes:
         return merge(await self._house.collect()).json()
+
+
+async def _described(store: MessageStore, spool_id: SpoolId) -> bytes:
+    """What our spool has of a message, as a JSON list."""
+    return msgspec.json.encode([message.describe(one) for one in await store.load((spool_id,)) if one is not None])
 
 
 async def _stop_port(port: Any) -> None:

@@ -44,7 +44,7 @@ def run(index: int, settings: Settings, reactor: Any, set_log_filter: Callable[[
     from kumotwist.service.workerservice import WorkerService
 
     def house(service: WorkerService) -> Supervised:
-        end = WorkerEnd(service.snapshot, service.bump_epoch, service.stop)
+        end = WorkerEnd(service.snapshot, service.bump_epoch, service.stop, service.answer)
         reactor.adoptStreamConnection(CONTROL_FD, socket.AF_UNIX, Factory.forProtocol(lambda: end))
         os.close(CONTROL_FD)
         return Supervised(index, settings.workers, end, reactor)

@@ -65,6 +65,10 @@ class WorkerService(Service):
         """The worker's numbers."""
         return self._worker.snapshot()
 
+    async def answer(self, topic: str, question: bytes) -> bytes:
+        """Answer a question that is put to all workers."""
+        return await self._worker.answer(topic, question)
+
     def bump_epoch(self) -> None:
         """Read the policy anew."""
         self._worker.bump_epoch()

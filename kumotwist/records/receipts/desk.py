@@ -29,6 +29,8 @@ from twisted.logger import Logger
 
 from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.core.errors import KumotwistError, Overload
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.json import Json
 from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record
 from kumotwist.core.stats import Sample
@@ -37,6 +39,7 @@ from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.records.receipts.handovers import Handovers
 from kumotwist.records.receipts.matching import Match, Verdict, find, judge
+from kumotwist.records.receipts.story import story_of
 from kumotwist.records.receipts.tables import add_events, decode_event, finish, is_first, prune, waiting
 from kumotwist.records.receipts.telling import record_of
 
@@ -127,6 +130,11 @@ class ReceiptDesk:
         await self.idle()
         await self.handovers.close()
         await self._tasks.close()
+
+    async def story_of(self, spool_id: SpoolId) -> tuple[list[Json], list[Json]]:
+        """The hand-overs of a message and its receipts. Raises StateUnavailable, Overload."""
+        self.handovers.flush()
+        return await self._file.read(partial(story_of, spool_id=spool_id))
 
     async def idle(self) -> None:
         """Return when the records of all receipts are written that are due now."""

@@ -51,6 +51,10 @@ class House:
         snapshot = await self.end.snapshot()
         return [snapshot, b"other"]
 
+    async def ask(self, topic: str, question: bytes) -> list[bytes]:
+        answer = await self.end.ask(topic, question)
+        return [] if answer is None else [answer, b"other"]
+
     def bump_epoch(self) -> None:
         self.bumps += 1
         self.end.bump_epoch()
@@ -62,7 +66,13 @@ def pair():
     told, gone = [], Deferred()
     house = House()
     ends = socket.socketpair(socket.AF_UNIX)
-    worker = WorkerEnd(lambda: b"\x00snap" * 50000, lambda: told.append("epoch"), lambda: gone.callback(None))
+
+    async def answer(topic: str, question: bytes) -> bytes:
+        if topic != "length":
+            raise KeyError(topic)
+        return b"%d" % len(question)
+
+    worker = WorkerEnd(lambda: b"\x00snap" * 50000, lambda: told.append("epoch"), lambda: gone.callback(None), answer)
     house.end = SupervisorEnd(house, 7)
     for sock, end in zip(ends, (house.end, worker), strict=True):
         sock.setblocking(False)
@@ -114,6 +124,15 @@ async def test_a_slot_that_nobody_waits_for_any_more_goes_back(pair) -> None:
     await asked
     await worker.ready()
     assert await worker.acquire("site", 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_question_to_everybody(pair, failures) -> None:
+    """Each worker answers, questions of any length; one that cannot is left out and says so in its log."""
+    _, worker, _ = pair
+    assert await worker.ask("length", b"x" * 200_000) == [b"200000", b"other"]
+    assert await worker.ask("unknown", b"") == []
+    failures.expect("a question about unknown")
 
 
 @pytest_twisted.ensureDeferred
