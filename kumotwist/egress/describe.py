@@ -53,8 +53,14 @@ def _block(page: str, name: str, text: str) -> str:
 
 def _errors(rules: Sequence[Rule]) -> str:
     rows = ["| status | code or text | meaning | what happens |", "|---|---|---|---|"]
-    rows += [_row(rule) for rule in (*rules, *COMMON)]
+    rows += [_row(rule) for rule in (*rules, *(one for one in COMMON if not _is_covered(one, rules)))]
     return "\n".join((*rows, *_REST, ""))
+
+
+def _is_covered(rule: Rule, rules: Sequence[Rule]) -> bool:
+    """Whether `rules`, which go before it, leave nothing for `rule`."""
+    whole = [one.statuses for one in rules if one.code is None and one.says is None]
+    return all(any(status in statuses for statuses in whole) for status in rule.statuses)
 
 
 def _losses() -> str:

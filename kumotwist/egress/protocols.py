@@ -29,6 +29,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "null": "kumotwist.egress.null:NullKind",
     "gmail": "kumotwist.egress.esp.gmail:GmailKind",
     "graph": "kumotwist.egress.esp.graph:GraphKind",
+    "webpush": "kumotwist.egress.push.webpush:WebPushKind",
     "fcm": "kumotwist.egress.push.fcm:FcmKind",
     "apns": "kumotwist.egress.push.apns:ApnsKind",
     "mailgun": "kumotwist.egress.esp.mailgun:MailgunKind",

@@ -117,12 +117,16 @@ class HttpResponse:
 
 @frozen
 class HttpRequest:
-    """One request: `headers` are names and values as octets, `body` is sent with its length."""
+    """One request: `headers` are names and values as octets, `body` is sent with its length.
+
+    With `has_secret_path`, who knows the path may do what we do: errors name the host only.
+    """
 
     method: bytes
     url: str
     headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytes | None = field(default=None, repr=False)
+    has_secret_path: bool = field(default=False, kw_only=True)
 
 
 @define(eq=False)
@@ -288,7 +292,7 @@ def _redirected(request: HttpRequest, code: int, location: str) -> HttpRequest:
     if code not in (307, 308) and method != b"HEAD":
         method, body = b"GET", None
         headers = [pair for pair in headers if not pair[0].lower().startswith(b"content-")]
-    return HttpRequest(method, url, headers, body)
+    return HttpRequest(method, url, headers, body, has_secret_path=request.has_secret_path)
 
 
 def basic_auth(user: str, password: str) -> bytes:
@@ -308,7 +312,10 @@ def _split_credentials(url: str) -> tuple[bytes, bytes | None]:
 
 
 def _target(request: HttpRequest) -> str:
-    return f"{request.method.decode()} {_without_secrets(request.url)}"
+    url = _without_secrets(request.url)
+    if request.has_secret_path:
+        url = urlsplit(url)._replace(path="").geturl()
+    return f"{request.method.decode()} {url}"
 
 
 def _without_secrets(url: str) -> str:

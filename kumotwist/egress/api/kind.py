@@ -23,7 +23,7 @@ from kumotwist.egress.api.options import ApiOptions, CallOptions
 from kumotwist.egress.api.session import UNAUTHORIZED, ApiChannel, peer_of
 from kumotwist.egress.services import Services
 from kumotwist.net.flight import SingleFlight
-from kumotwist.net.http import HttpSettings, clean_url
+from kumotwist.net.http import MAX_RESPONSE, HttpSettings, clean_url
 
 
 class ApiKind(ABC):
@@ -34,6 +34,8 @@ class ApiKind(ABC):
     allow_private: bool = True
     #: Redirects that are followed; an API has no reason to send its clients elsewhere.
     max_redirects: int = 0
+    #: Octets of a reply that are read.
+    max_response: int = MAX_RESPONSE
     #: Statuses that may come of a credential that was replaced; where a URL is the secret, 404 is one.
     unauthorized: frozenset[int] = UNAUTHORIZED
 
@@ -87,6 +89,7 @@ class ApiKind(ABC):
             timeout=protocol.timeout,
             allow_private=self.reaches_private(protocol),
             max_redirects=self.max_redirects,
+            max_response=self.max_response,
         )
         return ApiChannel(
             self.options.channel,
