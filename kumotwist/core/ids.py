@@ -18,7 +18,6 @@ SpoolId = NewType("SpoolId", bytes)
 #: 100 ns intervals between the Gregorian reform and the Unix epoch, RFC 9562 s5.1.
 _GREGORIAN_OFFSET: Final = 0x01B21DD213814000
 _TICKS_PER_SECOND: Final = 10_000_000
-_TIME_MASKS: Final = (0xFFFFFFFF, 0xFFFF, 0x0FFF)
 
 
 def to_hex(spool_id: SpoolId) -> str:
@@ -39,10 +38,9 @@ def from_hex(text: str) -> SpoolId:
 
 def created_at(spool_id: SpoolId) -> float:
     """Unix seconds at which `spool_id` was made."""
-    low = int.from_bytes(spool_id[0:4], "big")
-    mid = int.from_bytes(spool_id[4:6], "big")
-    high = int.from_bytes(spool_id[6:8], "big") & _TIME_MASKS[2]
-    return ((high << 48 | mid << 32 | low) - _GREGORIAN_OFFSET) / _TICKS_PER_SECOND
+    stamp = int.from_bytes(spool_id[:8], "big")
+    ticks = (stamp & 0x0FFF) << 48 | (stamp >> 16 & 0xFFFF) << 32 | stamp >> 32
+    return (ticks - _GREGORIAN_OFFSET) / _TICKS_PER_SECOND
 
 
 class IdGenerator:

@@ -23,6 +23,10 @@ from kumotwist.core.response import Response
 class RecordType(enum.Enum):
     """The types that a record may have; the value is what readers see."""
 
+    # Each type is one object. `Enum`'s own hash is a Python function, and a record is looked up by its type
+    # four times.
+    __hash__ = object.__hash__
+
     RECEPTION = "Reception"
     DELIVERY = "Delivery"
     BOUNCE = "Bounce"

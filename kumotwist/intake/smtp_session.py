@@ -291,8 +291,11 @@ class SmtpProtocol(protocol.Protocol):
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         if self._writes_at_once:
-            sent = self._wire.writeSomeData(data)
-            if not isinstance(sent, int):
+            try:
+                sent = self._wire.socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
                 # The reactor finds out by itself that the peer is gone.
                 return
             if sent == len(data):

@@ -10,12 +10,18 @@ from typing import Protocol
 from OpenSSL import SSL
 
 
+class Socket(Protocol):
+    """The socket itself; does not block."""
+
+    def send(self, data: bytes) -> int: ...
+
+
 class Wire(Protocol):
     """A connected transport; `twisted.internet.tcp.Server` in the common case."""
 
-    def write(self, data: bytes) -> None: ...
+    socket: Socket
 
-    def writeSomeData(self, data: bytes) -> int | Exception: ...
+    def write(self, data: bytes) -> None: ...
 
     def getPeer(self) -> object: ...
 

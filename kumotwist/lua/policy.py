@@ -91,13 +91,13 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
         self._is_reloading = False
         self._wants_reload = False
         self._is_validating = is_validating
-        self._program = Program(self._program_settings(self.declarations))
+        self.program = Program(self._program_settings(self.declarations))
 
     @classmethod
     async def load(cls, path: Path, services: PolicyServices, is_validating: bool = False) -> Policy:
         """Read the policy file. Raises PolicyError with file and line."""
         policy = cls(path, services, is_validating)
-        await policy._program.run_main(path)
+        await policy.program.run_main(path)
         policy._loads += 1
         return policy
 
@@ -137,11 +137,6 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
     # -- the program in force -----------------------------------------------------------------------
 
     @property
-    def program(self) -> Program:
-        """The program in force."""
-        return self._program
-
-    @property
     def epoch(self) -> int:
         """Grows each time that the policy was loaded anew."""
         return self._epoch
@@ -166,7 +161,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
 
     async def run_event(self, name: str, arguments: Sequence[object] = ()) -> object:
         """Run a handler that must exist; its first result. Raises PolicyError, Rejection."""
-        results = await self._program.run_required(name, *arguments)
+        results = await self.program.run_required(name, *arguments)
         return results[0] if results else None
 
     async def run_key_event(self, name: str, arguments: Sequence[object] = ()) -> bytes:
@@ -176,11 +171,11 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
             return value.encode()
         if isinstance(value, bytes):
             return value
-        raise PolicyError(f"{self._program.source_of(name)}: '{name}' must return a string")
+        raise PolicyError(f"{self.program.source_of(name)}: '{name}' must return a string")
 
     async def connect(self, constructor: str, name: QueueName) -> LuaConnection:
         """Run a `custom_lua` constructor. Raises PolicyError or Rejection."""
-        program = self._program
+        program = self.program
         kept = await program.run_and_keep(constructor, name.domain, name.tenant, name.campaign)
         return Connection(program.bridge, constructor, kept)
 
@@ -240,7 +235,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
             return
         ignored.is_closed = True
         self._loads += 1
-        self._program = program
+        self.program = program
         self._epoch += 1
         log.info("the policy was loaded anew, epoch {epoch}", epoch=self._epoch)
 
@@ -248,7 +243,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
 
     def samples(self) -> Iterable[Sample]:
         """Numbers about Lua, under KumoMTA's names where it has them."""
-        bridge = self._program.bridge
+        bridge = self.program.bridge
         yield Sample("lua_load_count", self._loads)
         yield Sample("lua_count", bridge.running + bridge.engine.spare)
         yield Sample("lua_spare_count", bridge.engine.spare)

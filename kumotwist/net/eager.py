@@ -25,12 +25,15 @@ def write_now(transport: Writable, data: bytes) -> None:
     """Like `transport.write(data)`, in order and as reliable; at once where the transport is a plain socket."""
     # TLS layers and wrappers are not tcp.Connections, or carry TLS on top of one.
     if isinstance(transport, tcp.Connection) and not transport.TLS and _is_drained(transport):
-        sent = transport.writeSomeData(data)
-        # Not an int: the connection is lost; writing again lets the transport find out in its own way.
-        if isinstance(sent, int):
-            if sent == len(data):
-                return
-            data = data[sent:]
+        try:
+            # What `writeSomeData` does, but for a memoryview and two calls around it.
+            sent = transport.socket.send(data)
+        except OSError:
+            # No room, or the connection is lost: writing lets the transport find out in its own way.
+            sent = 0
+        if sent == len(data):
+            return
+        data = data[sent:]
     transport.write(data)
 
 

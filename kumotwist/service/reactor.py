@@ -10,6 +10,7 @@ Public: `LeanReactor`, `install`.
 
 from __future__ import annotations
 
+from select import EPOLLIN
 from typing import Any, Final
 
 from twisted.internet.epollreactor import EPollReactor
@@ -24,6 +25,7 @@ class LeanReactor(EPollReactor):
 
     _poller: Any
     _selectables: dict[int, Any]
+    _disconnectSelectable: Any  # noqa: N815 (Twisted's name)
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and serve them; as the base class does but for the log context."""
@@ -35,9 +37,16 @@ class LeanReactor(EPollReactor):
             if selectable is None:
                 continue
             try:
-                serve(selectable, fd, event)
-            except Exception:
+                if event == EPOLLIN:
+                    # Nearly all are this one, so they go without the questions that the others ask.
+                    why = selectable.doRead()
+                    if why:
+                        self._disconnectSelectable(selectable, why, True)
+                else:
+                    serve(selectable, fd, event)
+            except Exception as error:
                 log.failure("an event of {selectable} failed", selectable=selectable)
+                self._disconnectSelectable(selectable, error, True)
 
     doIteration = doPoll  # noqa: N815 (Twisted's name)
 

@@ -24,10 +24,8 @@ _MAKERS: Final[Mapping[type, str]] = {cls: name for name, cls in CATALOG.items()
 class Hooks:
     """Base of the event groups."""
 
-    @property
-    def program(self) -> Program:
-        """The program in force."""
-        raise NotImplementedError
+    #: The program in force.
+    program: Program
 
     def handles(self, event: str) -> bool:
         """Whether policy has a handler for the event."""
