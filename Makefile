@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Peers for tests that come by npm; without it those tests say what they miss.
+PEERS := tests/support/npm/node_modules
+
 .PHONY: run test lint bench docs clean
 
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -11,10 +14,14 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
+$(PEERS): tests/support/npm/package.json
+	if command -v npm >/dev/null; then \
+	    npm install --prefix tests/support/npm --ignore-scripts --no-audit --no-fund --silent && touch $@; fi
+
 run: $(VENV)/installed
 	$(BIN)/python -m kumotwist.demo $(if $(DURATION),--duration $(DURATION))
 
-test: lint
+test: lint $(PEERS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/installed
@@ -25,6 +32,8 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python tests/bench/relay.py
+	$(BIN)/python tests/bench/smpp.py
+	$(BIN)/python tests/bench/smpp.py --receipts
 
 docs: $(VENV)/installed
 	$(BIN)/python -m kumotwist.config.describe docs/reference/options.md

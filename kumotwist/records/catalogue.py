@@ -82,6 +82,8 @@ _GAUGES: Final = {
     "scheduled_by_tenant_campaign": "number of messages in the scheduled queues of a tenant and campaign",
     "scheduled_count": "number of messages in the scheduled queue",
     "scheduled_count_total": "total number of messages across all scheduled queues",
+    "smpp_bound": "binds to the SMSC over which messages go out, by account",
+    "smpp_outstanding": "submitted messages without an answer, by account",
     "scheduled_queue_count": "number of scheduled queues",
 }
 _SHARED: Final = {

@@ -1,4 +1,4 @@
-"""What every channel promises, run on each of them: SMTP and LMTP over a socket, APNs, custom_lua, maildir, null."""
+"""What every channel promises, run on each: SMTP and LMTP over a socket, APNs, SMPP, custom_lua, maildir, null."""
 
 from contextlib import asynccontextmanager
 
@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.fakes_egress import FakeLua, make_channels, make_message, make_request
 from support.http2peer import ROOTS, http2_peer, needs_node
+from support.scripted_smsc import SILENCE, ScriptedSmsc
 from support.scripted_smtp import STALL, ScriptedSmtp
 from twisted.internet import defer, reactor
 
@@ -16,6 +17,7 @@ from kumotwist.config.queue import CustomLuaProtocol, MaildirProtocol, NullProto
 from kumotwist.core.errors import ConnectFailed, PolicyError, SessionEnded
 from kumotwist.core.outcome import Scope, Verdict
 from kumotwist.egress.push.apns import ApnsOptions
+from kumotwist.egress.sms.smpp.options import SmppProtocol
 
 
 class World:
@@ -67,6 +69,16 @@ async def apns(_, script=None):
 
 
 @asynccontextmanager
+async def smpp(_, script=None):
+    channels = make_channels(reactor)
+    async with ScriptedSmsc((lambda _: SILENCE) if script else None).start(reactor) as smsc:
+        protocol = SmppProtocol(host="127.0.0.1", port=smsc.port, system_id="me", password=LiteralKey(b"secret"))
+        channel, tokens = channels.channel_for(protocol), [f"+1555000000{number}@sms" for number in range(2)]
+        yield World(channel, make_request(), smsc.drop_all, lambda: len(smsc.submitted), tokens)
+        await channels.close()
+
+
+@asynccontextmanager
 async def lua(_, script=None):
     stalled = defer.Deferred()
     connector = FakeLua(*([stalled] if script else []))
@@ -91,8 +103,8 @@ async def null(_, script=None):
 
 
 APNS = pytest.param(apns, marks=needs_node)
-ALL = pytest.mark.parametrize("world", [smtp, lmtp, APNS, lua, maildir, null])
-CONNECTED = pytest.mark.parametrize("world", [smtp, lmtp, APNS, lua])
+ALL = pytest.mark.parametrize("world", [smtp, lmtp, APNS, smpp, lua, maildir, null])
+CONNECTED = pytest.mark.parametrize("world", [smtp, lmtp, APNS, smpp, lua])
 
 
 @ALL

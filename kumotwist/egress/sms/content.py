@@ -1,27 +1,44 @@
 """What of a message a text message needs besides its words: the number and the sender.
 
-Public: `number_of`, `sender_of`. What can go wrong: ValueError when
+Public: `number_of`, `sender_of`, `WhomOptions`. What can go wrong: ValueError when
 there is no number that could be dialled, naming what was found.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.message import Message
 from kumotwist.egress.api.jsonapi import member
-from kumotwist.egress.sms.options import SmsOptions
 from kumotwist.proto.mime import headers
 from kumotwist.proto.translate import destination
 
 
-def number_of(message: Message, recipient: EnvelopeAddress, options: SmsOptions) -> str:
+class WhomOptions(Protocol):
+    """The options that say where to look."""
+
+    @property
+    def sender_header(self) -> str | None: ...
+
+    @property
+    def to_meta(self) -> str | None: ...
+
+    @property
+    def to_header(self) -> str | None: ...
+
+    @property
+    def default_region(self) -> str | None: ...
+
+
+def number_of(message: Message, recipient: EnvelopeAddress, options: WhomOptions) -> str:
     """The recipient's number in E.164: of the options' meta key or header, meta `to.phone`, else the local part."""
     return destination.phone(
         message, recipient, region=options.default_region, to_meta=options.to_meta, to_header=options.to_header
     )
 
 
-def sender_of(message: Message, options: SmsOptions) -> str | None:
+def sender_of(message: Message, options: WhomOptions) -> str | None:
     """Who the message says that it is from: by the options' header, else meta `from.sms`."""
     found = _header(message, options.sender_header) or member(message.meta.get("from"), "sms")
     return (str(found).strip() or None) if found else None

@@ -1,6 +1,6 @@
 """The options that all gateways for text messages have.
 
-Public: `SmsOptions`, `CallbackOptions`, `validity`. A gateway's options class
+Public: `SmsOptions`, `CallbackOptions`, `validity`, `check_region`, `check_segments`. A gateway's options class
 derives from one of them. What can go wrong: ValueError for a region without numbers or a limit out of range, which
 the policy's author sees.
 """
@@ -18,12 +18,14 @@ from kumotwist.proto.phone import is_region
 from kumotwist.proto.sms.segments import MAX_SEGMENTS
 
 
-def _region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
+def check_region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
+    """A validator: a country that has numbers."""
     if value is not None and not is_region(value):
         raise ValueError(f"option '{attribute.name}' must be a country with phone numbers like 'US', got {value!r}")
 
 
-def _segments(_: object, attribute: Attribute[int], value: int) -> None:
+def check_segments(_: object, attribute: Attribute[int], value: int) -> None:
+    """A validator: as many as a text can have."""
     if not 1 <= value <= MAX_SEGMENTS:
         raise ValueError(f"option '{attribute.name}' must be from 1 to {MAX_SEGMENTS}, got {value}")
 
@@ -39,13 +41,16 @@ class SmsOptions(ApiOptions):
     to_meta: str | None = option("Meta key that has the number; goes before all else.", default=None)
     to_header: str | None = option("Header that has the number; goes before meta `to.phone`.", default=None)
     default_region: str | None = option(
-        "Country of numbers without `+`, as `US`; none: such numbers are refused.", default=None, validator=_region
+        "Country of numbers without `+`, as `US`; none: such numbers are refused.", default=None, validator=check_region
     )
     text: SmsWordsOptions = option(
         "Which words of the message are sent, as a table; `docs/translation.md`.", factory=SmsWordsOptions
     )
     max_segments: int = option(
-        "Parts that a text may take; what is longer is cut at a word.", default=10, unit="segments", validator=_segments
+        "Parts that a text may take; what is longer is cut at a word.",
+        default=10,
+        unit="segments",
+        validator=check_segments,
     )
     transliterate: bool = option(
         "Write look-alikes for characters that would make a text twice as dear.", default=False

@@ -193,20 +193,22 @@ class Account:
             self._give_up(Unsent(status_name(answer.status), self.options.rest))
 
     def _throttled(self, transfer: Transfer, piece: Piece, status: int) -> None:
+        """Wait a moment with everything; or have the source rest, when that has been done for long enough."""
         now = self._clock.seconds()
         has_patience = self._backoff.total < self.options.throttle_patience
-        if now >= self._paused_until:
-            pause = self._backoff.pause()
-            self._paused_until = now + pause
-            if not has_patience:
-                self._give_up(Unsent(status_name(status), pause))
-        if not has_patience:
-            transfer.report(piece, Unsent(status_name(status), max(self._paused_until - now, 0.001)))
-        elif not transfer.is_abandoned:
+        is_first = now >= self._paused_until
+        if is_first:
+            self._paused_until = now + self._backoff.pause()
+            self._resume_later()
+        if has_patience:
             if not self._transfers or self._transfers[0] is not transfer:
                 self._transfers.appendleft(transfer)
             transfer.again(piece)
-        self._resume_later()
+            return
+        unsent = Unsent(status_name(status), max(self._paused_until - now, 0.001))
+        if is_first:
+            self._give_up(unsent)
+        transfer.report(piece, unsent)
 
     def _resume_later(self) -> None:
         if self._resume is None or not self._resume.active():

@@ -67,7 +67,8 @@ def receipt_event(receipt: SmscReceipt, account: str, id_format: str) -> Receipt
         text=receipt.text or receipt.state.name,
         remote_id=plain_id(receipt.message_id, id_format == "HexReceipt"),
         recipient=receipt.recipient,
-        event_id=f"{receipt.message_id} {receipt.state.name} {receipt.recipient}",
+        # SMSCs begin to count anew: the same words at another time are another receipt.
+        event_id=f"{receipt.message_id} {receipt.state.name} {receipt.recipient} {receipt.done_at or ''}".strip(),
         event_time=receipt.done_at,
         facts=facts,
     )

@@ -14,8 +14,8 @@ from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import OnUnknown
 from kumotwist.config.table import Table
-from kumotwist.proto.phone import is_region
-from kumotwist.proto.sms.segments import MAX_SEGMENTS
+from kumotwist.config.translate import SmsWordsOptions
+from kumotwist.egress.sms.options import check_region, check_segments
 
 #: Ours: SMSCs grant some ten to a few hundred.
 MAX_WINDOW: Final = 10_000
@@ -27,16 +27,6 @@ DefaultAlphabet: TypeAlias = Literal["Gsm", "Latin1"]
 Registered: TypeAlias = Literal["Always", "OnFailure", "Never"]
 IdFormat: TypeAlias = Literal["AsIs", "HexResponse", "HexReceipt"]
 StatusClass: TypeAlias = Literal["transient", "permanent", "throttled", "account"]
-
-
-def _region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
-    if value is not None and not is_region(value):
-        raise ValueError(f"option '{attribute.name}' must be a country with phone numbers like 'US', got {value!r}")
-
-
-def _segments(_: object, attribute: Attribute[int], value: int) -> None:
-    if not 1 <= value <= MAX_SEGMENTS:
-        raise ValueError(f"option '{attribute.name}' must be from 1 to {MAX_SEGMENTS}, got {value}")
 
 
 def _priority(_: object, attribute: Attribute[int], value: int) -> None:
@@ -93,7 +83,10 @@ class SmppProtocol:
     to_meta: str | None = option("Meta key that has the number; goes before all else.", default=None)
     to_header: str | None = option("Header that has the number; goes before meta `to.phone`.", default=None)
     default_region: str | None = option(
-        "Country of numbers without `+`, as `US`; none: such numbers are refused.", default=None, validator=_region
+        "Country of numbers without `+`, as `US`; none: such numbers are refused.", default=None, validator=check_region
+    )
+    text: SmsWordsOptions = option(
+        "Which words of the message are sent, as a table; `docs/translation.md`.", factory=SmsWordsOptions
     )
     service_type: str = option("service_type, as the provider has it.", default="")
     default_alphabet: DefaultAlphabet = option("What data coding 0 means to the SMSC.", default="Gsm")
@@ -106,7 +99,10 @@ class SmppProtocol:
         default="Udh",
     )
     max_segments: int = option(
-        "Parts that a text may take; what is longer is cut at a word.", default=10, unit="segments", validator=_segments
+        "Parts that a text may take; what is longer is cut at a word.",
+        default=10,
+        unit="segments",
+        validator=check_segments,
     )
     cut: bool = option("Whether longer texts are cut; else they are refused.", default=True)
     flash: bool = option("Show the text at once and do not keep it (class 0).", default=False)

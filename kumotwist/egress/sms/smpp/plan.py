@@ -1,9 +1,7 @@
 """From a message to what is submitted: for each recipient the parts of its text, or why there are none.
 
-Pure: reads the message, changes nothing. Where the number comes from, in this
-order: the option `to_meta`, the option `to_header`, meta `to.phone`, the local
-part of the recipient. The sender: the option `sender_header`, meta `from.sms`,
-the option `sender`. The text is that of the message's body.
+Pure: reads the message, changes nothing. Number and sender are found as for all
+channels of text messages (`egress.sms.content`).
 
 Public: `Planner`, `Unit`, `Unfit`. What cannot be sent is an `Unfit` with the
 reason, for a permanent failure of that recipient.
@@ -20,9 +18,9 @@ from attrs import evolve, frozen
 
 from kumotwist.core.errors import LocalProtocolError
 from kumotwist.core.message import Message
+from kumotwist.egress.sms.content import number_of, sender_of
+from kumotwist.egress.sms.smpp.content import words_of
 from kumotwist.egress.sms.smpp.options import SmppProtocol
-from kumotwist.proto import phone
-from kumotwist.proto.mime import headers
 from kumotwist.proto.smpp import addressing
 from kumotwist.proto.smpp.commands import HAS_UDH, Tag
 from kumotwist.proto.smpp.fields import Tlv
@@ -63,6 +61,7 @@ class Planner:
     def __init__(self, options: SmppProtocol, reference: Callable[[], int]) -> None:
         self._options = options
         self._reference = reference
+        self._looks_at_envelope_only = options.to_meta is None and options.to_header is None
         first = Coding.GSM if options.default_alphabet == "Gsm" else Coding.GSM_AS_LATIN1
         latin1 = (Coding.LATIN1,) if options.allow_latin1 else ()
         self._codings = (first, *latin1, Coding.UCS2)
@@ -74,10 +73,10 @@ class Planner:
             service_type=options.service_type,
         )
 
-    def plan(self, message: Message, text: str, now: float) -> Sequence[Unit | Unfit]:
+    def plan(self, message: Message, now: float) -> Sequence[Unit | Unfit]:
         """One for each recipient, by position."""
         options = self._options
-        sms = self._composed(text)
+        sms = self._composed(message.body or b"")
         if isinstance(sms, Unfit):
             return [sms] * len(message.recipients)
         source = self._source(message)
@@ -90,10 +89,14 @@ class Planner:
 
     # -- the text -----------------------------------------------------------------------------------
 
-    def _composed(self, text: str) -> Sms | Unfit:
+    def _composed(self, body: bytes) -> Sms | Unfit:
         options = self._options
+        try:
+            text = words_of(body, options.text)
+        except ValueError as problem:
+            return Unfit(str(problem))
         if not text:
-            return Unfit("it has no text")
+            return Unfit("the message has no words that a text could say")
         limit = options.max_segments
         sms = compose(
             text,
@@ -136,23 +139,17 @@ class Planner:
 
     def _destination(self, message: Message, position: int) -> Address:
         """Raises ValueError when there is no number, or none that can be dialled."""
-        options = self._options
-        written = _named(message, options.to_meta, options.to_header)
-        to = message.meta.get("to")
-        if written is None and isinstance(to, dict) and isinstance(phone_number := to.get("phone"), str):
-            written = phone_number
-        if written is None or len(message.recipients) > 1:
-            written = message.recipients[position].user
-        guessed = addressing.guess(_international(written, options.default_region))
-        return _with(guessed, options.dest_ton, options.dest_npi)
+        options, recipient = self._options, message.recipients[position]
+        if self._looks_at_envelope_only and "to" not in message.meta and _E164.match(recipient.user):
+            # In the right form already; whether somebody has it is the SMSC's to say.
+            number = recipient.user
+        else:
+            number = number_of(message, recipient, options)
+        return _with(addressing.guess(number), options.dest_ton, options.dest_npi)
 
     def _source(self, message: Message) -> Address | Unfit:
         options = self._options
-        written = _named(message, None, options.sender_header)
-        sender = message.meta.get("from")
-        if written is None and isinstance(sender, dict) and isinstance(name := sender.get("sms"), str):
-            written = name
-        guessed = addressing.guess((written or options.sender).strip())
+        guessed = addressing.guess(sender_of(message, options) or options.sender or "")
         try:
             encode_short_message(ShortMessage(source=guessed))
         except LocalProtocolError as problem:
@@ -166,21 +163,6 @@ class Planner:
         if self._options.max_validity is not None:
             left = min(left, self._options.max_validity)
         return addressing.validity(left)
-
-
-def _named(message: Message, meta: str | None, header: str | None) -> str | None:
-    """The text in the meta key or else the header that the operator named, None where there is none."""
-    if meta is not None and isinstance(value := message.meta.get(meta), str) and value:
-        return value
-    if header is None or message.body is None:
-        return None
-    value = headers.first_value(message.body, header)
-    return value.strip() or None if value is not None else None
-
-
-def _international(written: str, region: str | None) -> str:
-    """`+` and digits. Raises ValueError. A number that is in that form already is the SMSC's to judge."""
-    return written if _E164.match(written) else phone.e164(written, region)
 
 
 def _with(address: Address, ton: int | None, npi: int | None) -> Address:

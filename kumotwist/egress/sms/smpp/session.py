@@ -19,14 +19,12 @@ from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.receipt import MAX_TEXT, printable
 from kumotwist.core.response import INTERNAL_PREFIX, Response
 from kumotwist.egress.sms.smpp.account import Account
-from kumotwist.egress.sms.smpp.content import words_of
 from kumotwist.egress.sms.smpp.keeper import NoBind
 from kumotwist.egress.sms.smpp.link import Link
 from kumotwist.egress.sms.smpp.outcomes import Judge
 from kumotwist.egress.sms.smpp.plan import Planner, Unfit, Unit
 from kumotwist.egress.sms.smpp.transfer import Transfer
 from kumotwist.net.clock import Clock
-from kumotwist.proto.mime.losses import NotRepresentable
 
 #: Messages in a batch at most. Ours: a batch is settled when its last answer is there.
 MAX_BATCH: Final = 100
@@ -73,7 +71,7 @@ class SmppSession:
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
         """Submit all parts for all recipients, and wait for their answers. Cancelling it ends the session."""
         now = self._clock.seconds()
-        plans = [self._plan(message, now) for message in batch]
+        plans = [self._planner.plan(message, now) for message in batch]
         units = [unit for plan in plans for unit in plan if isinstance(unit, Unit)]
         transfer = Transfer(units, now)
         self._account.send(transfer)
@@ -101,9 +99,3 @@ class SmppSession:
         if self._has_entered:
             self._has_entered = False
             self._account.leave()
-
-    def _plan(self, message: Message, now: float) -> Sequence[Unit | Unfit]:
-        words = words_of(message.body or b"")
-        if isinstance(words, NotRepresentable):
-            return [Unfit(f"it cannot be said in a text message: {words.reason}")] * len(message.recipients)
-        return self._planner.plan(message, words, now)

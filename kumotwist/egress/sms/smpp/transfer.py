@@ -92,8 +92,9 @@ class Transfer:
 
     def again(self, piece: Piece) -> None:
         """Put a piece that was not taken back to the front."""
-        piece.throttled += 1
-        self._pending.appendleft(piece)
+        if not self.is_abandoned:
+            piece.throttled += 1
+            self._pending.appendleft(piece)
 
     def report(self, piece: Piece, result: Result) -> None:
         """Say what came of a piece that was given out."""
