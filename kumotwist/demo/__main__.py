@@ -239,11 +239,12 @@ def _screen(tally: Tally, stream: Stream, state: str) -> Group:
         f"{state}: {stream.accepted_smtp} by SMTP, {stream.accepted_http} injected, "
         f"{stream.accepted_send} by the send API (Ctrl-C stops)"
     )
-    return Group(_table(tally, title), *(Text(event, no_wrap=True, style="dim") for event in tally.events))
+    events = [Text(event, no_wrap=True, style="dim") for event in tally.events]
+    return Group(Text(title, no_wrap=True, style="italic"), _table(tally), *events)
 
 
-def _table(tally: Tally, title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+def _table(tally: Tally) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=0)
     table.add_column("route", no_wrap=True)
     for name in ("accepted", "share", "delivered", "retried", "bounced", "waiting", "receipts"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -263,7 +264,8 @@ def _row(route: Route, total: Route) -> list[str]:
 
 def _sum_up(console: Console, tally: Tally, stream: Stream, status: int, queued: int) -> int:
     total = tally.total
-    console.print(_table(tally, "What became of the messages, by the daemon's log records"))
+    console.print("What became of the messages, by the daemon's log records:", style="italic")
+    console.print(_table(tally))
     adds_up = stream.accepted == total.accepted == total.delivered + total.bounced + queued
     parts = f"SMTP {stream.accepted_smtp}, HTTP {stream.accepted_http}, send API {stream.accepted_send}"
     console.print(
