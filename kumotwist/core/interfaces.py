@@ -61,6 +61,10 @@ class MessageStore(Protocol):
         """Forget a message; reaches the disk with the next sync. Unknown ids are ignored."""
         ...
 
+    def set_aside(self, message: Message, why: str) -> str | None:
+        """Keep a message that is given up as files for the operator; where, or None when that failed or is not done."""
+        ...
+
     async def load(self, spool_ids: Sequence[SpoolId]) -> Sequence[Message | None]:
         """The messages with their bodies, None where there is none, in the order asked for."""
         ...
@@ -398,6 +402,18 @@ class Channel(Protocol):
 
     def open(self, request: OpenRequest) -> Session:
         """A session that is not yet connected."""
+        ...
+
+
+class Witness(Protocol):
+    """Remembers, beyond the end of the process, what policy has in hand."""
+
+    def begin(self, event: str, messages: Sequence[Message]) -> None:
+        """Policy is about to run for `messages`, which the spool has."""
+        ...
+
+    def end(self) -> None:
+        """It has returned."""
         ...
 
 

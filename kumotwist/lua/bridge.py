@@ -11,13 +11,16 @@ Lua traceback goes to the log once, here, and is never part of the error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from kumotwist.core.errors import PolicyError, PolicyTimeout, Rejection
+from kumotwist.core.interfaces import Witness
+from kumotwist.core.message import Message
 from kumotwist.lua.convert import HostClass
 from kumotwist.lua.engine import Engine, Entry, Outcome, Settings
 
@@ -59,12 +62,27 @@ class KeptFunction(Kept):
         return tuple(await self._bridge.call(self, *arguments))
 
 
+class NoWitness:
+    """Nobody remembers: for policies that handle no mail."""
+
+    def begin(self, event: str, messages: Sequence[Message]) -> None:
+        """Nothing is noted."""
+
+    def end(self) -> None:
+        """Nothing is noted."""
+
+
+NO_WITNESS: Final = NoWitness()
+
+
 class Bridge:
     """Runs handlers in one runtime."""
 
-    def __init__(self, settings: Settings, classes: Mapping[type, HostClass]) -> None:
+    def __init__(self, settings: Settings, classes: Mapping[type, HostClass], witness: Witness = NO_WITNESS) -> None:
+        """`witness` is told which messages of the spool a handler has in hand while it runs."""
         self.engine = Engine(settings, classes, self._function)
         self.running = 0
+        self._witness = witness
 
     def _function(self, engine: Engine, number: int) -> KeptFunction:
         return KeptFunction(engine, number, self)
@@ -78,6 +96,10 @@ class Bridge:
         engine = self.engine
         if engine.is_inside:
             await engine.turn()
+        engine.event = event
+        first = arguments[0] if arguments else None
+        if first.__class__ is Message and not first.is_body_dirty:
+            return await self._settle(event, *self._watched(event, arguments, partial(engine.enter, entry, *arguments)))
         outcome = engine.enter(entry, *arguments)
         if outcome == DONE:
             return []
@@ -86,7 +108,8 @@ class Bridge:
     async def fire(self, event: str, *arguments: object) -> list[object]:
         """Run the handlers of `event` with arguments of any kind; the values that they returned."""
         await self.engine.turn()
-        return await self._settle(event, self.engine.fire(event, False, arguments))
+        enter = partial(self.engine.fire, event, False, arguments)
+        return await self._settle(event, *self._watched(event, arguments, enter))
 
     async def fire_and_keep(self, event: str, *arguments: object) -> Kept:
         """The same for a handler that must return a table, which stays in Lua."""
@@ -106,14 +129,29 @@ class Bridge:
     async def call_method(self, kept: Kept, event: str, name: str, *arguments: object) -> list[object]:
         """Call a method of a table that we hold; an error when it has none of that name."""
         await self.engine.turn()
-        return await self._settle(event, self.engine.call_method(event, kept.number, name, arguments))
+        enter = partial(self.engine.call_method, event, kept.number, name, arguments)
+        return await self._settle(event, *self._watched(event, arguments, enter))
 
     async def call_optional_method(self, kept: Kept, event: str, name: str) -> None:
         """The same without arguments, and nothing happens when there is no such method."""
         await self.engine.turn()
         await self._settle(event, self.engine.call_method(event, kept.number, name, (), is_optional=True))
 
-    async def _settle(self, event: str, outcome: Outcome) -> list[object]:
+    def _watched(
+        self, event: str, arguments: Sequence[object], enter: Callable[[], Outcome]
+    ) -> tuple[Outcome, Sequence[Message]]:
+        """The outcome of `enter()`, and the messages of the spool that it has in hand: should it never return."""
+        self.engine.event = event
+        messages = _in_hand(arguments)
+        if not messages:
+            return enter(), ()
+        self._witness.begin(event, messages)
+        try:
+            return enter(), messages
+        finally:
+            self._witness.end()
+
+    async def _settle(self, event: str, outcome: Outcome, messages: Sequence[Message] = ()) -> list[object]:
         self.running += 1
         try:
             while True:
@@ -121,11 +159,11 @@ class Bridge:
                     return []
                 if outcome[0] != WAITING:
                     return self._ended(event, outcome)
-                outcome = await self._proceed(outcome[1])
+                outcome = await self._proceed(outcome[1], event, messages)
         finally:
             self.running -= 1
 
-    async def _proceed(self, operation: int) -> Outcome:
+    async def _proceed(self, operation: int, event: str, messages: Sequence[Message]) -> Outcome:
         """Await an operation and resume its handler; gives up the handler when we are cancelled."""
         engine = self.engine
         waiting = engine.crossing.take(operation)
@@ -137,7 +175,7 @@ class Bridge:
         except Exception as error:
             tokens = engine.crossing.refusal(error)
         await engine.turn()
-        return engine.resume(operation, tokens)
+        return self._watched(event, messages, partial(engine.resume, operation, tokens))[0]
 
     def _ended(self, event: str, outcome: tuple[object, ...]) -> list[object]:
         status = outcome[0]
@@ -148,6 +186,16 @@ class Bridge:
         text, trace = (_text(part) for part in outcome[1:3])
         log.error("policy failed in {event}: {text}\n{trace}", event=event, text=text, trace=trace)
         raise (PolicyTimeout if status == TIMEOUT else PolicyError)(text)
+
+
+def _in_hand(arguments: Sequence[object]) -> Sequence[Message]:
+    """The messages among the arguments of a handler that the spool has: one, some, or a list of them."""
+    return [
+        one
+        for argument in arguments
+        for one in (argument if isinstance(argument, list) else (argument,))
+        if isinstance(one, Message) and not one.is_body_dirty
+    ]
 
 
 def _text(octets: object) -> str:

@@ -46,6 +46,9 @@ SOURCE: Final = b"=[kumotwist]"
 MEMORY_RESERVE: Final = 32 << 20
 DEFAULT_MEMORY: Final = 512 << 20
 DEFAULT_CPU_BUDGET: Final = 2.0
+#: Seconds in one go after which policy is said to hold everything up. Ours: a client notices, and no computing of a
+#: handler takes half of that.
+SLOW: Final = 0.5
 
 #: What an entry point returns: a status alone, or a tuple that begins with one (threads.lua).
 Outcome: TypeAlias = "int | tuple[Any, ...]"
@@ -135,6 +138,8 @@ class Engine:
         self._used: Callable[[], int] = self._runtime.get_memory_used
         self._soft_limit = max(settings.memory - MEMORY_RESERVE, settings.memory // 2)
         self._is_inside = False
+        #: What runs, or ran last; set by whoever enters.
+        self.event = "main"
         self._turns: list[Deferred[None]] = []
         self._released: list[int] = []
         self.crossing = Crossing(
@@ -230,6 +235,7 @@ class Engine:
         if self._released:
             self._let_go()
         self._is_inside = True
+        started = time.monotonic()
         try:
             return entry(*arguments)
         except self._memory_error:
@@ -238,8 +244,18 @@ class Engine:
             raise PolicyError(str(error)) from None
         finally:
             self._is_inside = False
+            if time.monotonic() - started > SLOW:
+                self._report_slow(time.monotonic() - started)
             if self._turns:
                 self._next_turns()
+
+    def _report_slow(self, seconds: float) -> None:
+        log.warn(
+            "{event} held everything up for {seconds:.1f} s: no mail moved meanwhile. os.execute, io.popen, reading of "
+            "pipes and long computing do that; functions of kumo that wait do not",
+            event=self.event,
+            seconds=seconds,
+        )
 
     def _let_go(self) -> None:
         released, self._released = self._released[:200], self._released[200:]

@@ -23,12 +23,13 @@ from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.ids import IdGenerator
-from kumotwist.core.interfaces import Injector, LuaConnection, MessageStore
+from kumotwist.core.interfaces import Injector, LuaConnection, MessageStore, Witness
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.stats import Sample
 from kumotwist.lua.address import ENVELOPE_ADDRESS
 from kumotwist.lua.binding import Library
+from kumotwist.lua.bridge import NO_WITNESS
 from kumotwist.lua.connection import CONNECTION
 from kumotwist.lua.connector import Connection
 from kumotwist.lua.convert import HostClass
@@ -74,6 +75,7 @@ class PolicyServices:
     memory: int = DEFAULT_MEMORY
     cpu_budget: float = DEFAULT_CPU_BUDGET
     watch_interval: float = WATCH_INTERVAL
+    witness: Witness = NO_WITNESS
 
 
 class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
@@ -132,7 +134,9 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
             cpu_budget=services.cpu_budget,
         )
         libraries = (*refused_libraries(), *services.libraries, core)
-        return ProgramSettings(engine=engine, classes=classes, libraries=libraries, stats=self._stats)
+        return ProgramSettings(
+            engine=engine, classes=classes, libraries=libraries, stats=self._stats, witness=services.witness
+        )
 
     # -- the program in force -----------------------------------------------------------------------
 

@@ -17,10 +17,11 @@ from attrs import define, field, frozen
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import PolicyError
+from kumotwist.core.interfaces import Witness
 from kumotwist.core.message import Message
 from kumotwist.core.stats import Histogram
 from kumotwist.lua.binding import Library
-from kumotwist.lua.bridge import Bridge, Kept
+from kumotwist.lua.bridge import NO_WITNESS, Bridge, Kept
 from kumotwist.lua.convert import HostClass
 from kumotwist.lua.engine import Entry, Settings
 
@@ -55,6 +56,7 @@ class ProgramSettings:
     classes: Mapping[type, HostClass]
     libraries: Sequence[Library]
     stats: dict[str, EventStats]
+    witness: Witness = NO_WITNESS
 
 
 class Program:
@@ -63,7 +65,7 @@ class Program:
     def __init__(self, settings: ProgramSettings) -> None:
         """Open the runtime; nothing has run yet."""
         self._stats = settings.stats
-        self.bridge = Bridge(settings.engine, settings.classes)
+        self.bridge = Bridge(settings.engine, settings.classes, settings.witness)
         for library in settings.libraries:
             self.bridge.engine.install(library.namespace, library.functions())
         self.sources: Mapping[str, Sequence[str]] = {}

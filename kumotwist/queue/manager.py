@@ -13,7 +13,7 @@ taken the message.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from twisted.internet.defer import CancelledError
@@ -22,10 +22,13 @@ from twisted.logger import Logger
 from kumotwist.config.queue import Protocol, QueueConfig
 from kumotwist.core import queuename
 from kumotwist.core.errors import PolicyError
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, Recorder
 from kumotwist.core.message import Message, Parked
 from kumotwist.core.records import RecordType
+from kumotwist.core.response import internal
 from kumotwist.core.stats import Histogram, Sample
+from kumotwist.core.suspect import Suspect
 from kumotwist.net.clock import Clock, DelayedCall, sleep
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue import reasons as why
@@ -73,8 +76,13 @@ class Manager:
         tasks: Tasks,
         chance: Callable[[], float] = random.random,
         bodies: Bodies | None = None,
+        suspects: Mapping[SpoolId, Suspect] | None = None,
     ) -> None:
-        """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues."""
+        """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues.
+
+        `suspects` are messages that a process ended with.
+        """
+        self._suspects = suspects or {}
         self._store = store
         self._policy = policy
         self._clock = clock
@@ -215,6 +223,10 @@ class Manager:
         self._waiting.keep(queue, Parked(message.id, self._clock.seconds() + FAILURE_TTL, message.attempts))
 
     async def _recover_one(self, message: Message) -> None:
+        suspect = self._suspects.get(message.id)
+        if suspect is not None and suspect.is_given_up:
+            await self._give_up(message, suspect)
+            return
         try:
             await self._policy.spool_message_enumerated(message)
         except CancelledError:
@@ -238,10 +250,24 @@ class Manager:
                 RecordType.EXPIRATION, queue, message, expired, Leg("localhost", queue.pool_name, None)
             )
             return
-        if message.is_meta_dirty:
+        if suspect is not None and suspect.is_fresh:
+            await self._requeuer.hold(queue, message, (why.ENUMERATED, why.PROCESS_ENDED), suspect.delay)
+        elif message.is_meta_dirty:
             await self._requeuer.wait(queue, message, (why.ENUMERATED,))
         else:
             self._waiting.park(queue, message)
+
+    async def _give_up(self, message: Message, suspect: Suspect) -> None:
+        """End a message that takes its process down; policy is not asked again, and a copy is kept."""
+        try:
+            name = queuename.parse(_name_of(message))
+        except PolicyError:
+            name = queuename.parse("")
+        queue = ScheduledQueue(name, QueueConfig(), self._clock.seconds(), self._policy.epoch)
+        place = self._store.set_aside(message, suspect.account)
+        kept = f"; a copy is in {place}" if place is not None else ""
+        response = internal(554, f"5.3.0 {suspect.account}{kept}")
+        await self._ledger.end(RecordType.BOUNCE, queue, message, response, Leg("", None, None))
 
     # -- changes of policy ------------------------------------------------------------------------
 

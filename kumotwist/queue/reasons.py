@@ -22,5 +22,7 @@ LOGGED_TRANSIENT_FAILURE: Final = "LoggedTransientFailure"
 DISPATCHER_DROP: Final = "DispatcherDrop"
 PROTOCOL_CHANGED: Final = "ProtocolChanged"
 SPOOL_UNHEALTHY: Final = "SpoolUnhealthy"
+#: Ours: the process before this one ended while policy handled the message.
+PROCESS_ENDED: Final = "ProcessEndedInPolicy"
 #: Ours: the account or rate that a channel sends through has to rest.
 SOURCE_RESTS: Final = "SourceRests"

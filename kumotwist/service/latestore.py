@@ -46,6 +46,10 @@ class LateStore:
         """See `MessageStore`."""
         self._store().remove(spool_id)
 
+    def set_aside(self, message: Message, why: str) -> str | None:
+        """See `MessageStore`."""
+        return self._store().set_aside(message, why)
+
     async def load(self, spool_ids: Sequence[SpoolId]) -> Sequence[Message | None]:
         """See `MessageStore`."""
         return await self._store().load(spool_ids)

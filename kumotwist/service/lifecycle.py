@@ -24,6 +24,9 @@ from kumotwist.core.errors import ConfigError
 
 #: All three mean a graceful stop, as they do to KumoMTA; there is no reload signal.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Seconds of any time. A process that waits so long for one thing (a program that policy runs, a pipe that it reads)
+#: serves nobody. Ours: longer than a disk or a debugger makes it wait, shorter than an operator needs to notice.
+BLOCKED_AFTER: Final = 120.0
 #: Seconds of CPU time, over all threads, that may pass between two turns of the reactor. The policy's own
 #: budget is 2 s; what takes this long is inside one C function, where nothing else can end it.
 STUCK_AFTER: Final = 60.0
@@ -54,16 +57,23 @@ def stop_on_signals(stop: Callable[[], object]) -> None:
         signal.signal(number, handle)
 
 
-def die_when_stuck(reactor: Any, seconds: float = STUCK_AFTER) -> None:
-    """Have the kernel end this process, with a stack trace on stderr, when the reactor no longer turns.
+def die_when_stuck(reactor: Any, seconds: float = STUCK_AFTER, blocked: float = BLOCKED_AFTER) -> None:
+    """Have this process end, with a stack trace on stderr, when the reactor no longer turns.
 
-    CPU time, not time: a process that is stopped, swapped out or waits for a
-    disk is not stuck. For processes that somebody replaces.
+    After `seconds` of CPU time by the kernel's signal, after `blocked` of any
+    time by a thread that needs no interpreter, with status 1. Nothing that was
+    acknowledged is lost; a supervisor or a service manager starts a new one.
     """
     faulthandler.register(signal.SIGVTALRM, chain=True)
-    loop = LoopingCall(signal.setitimer, signal.ITIMER_VIRTUAL, seconds)
+
+    def wind_up() -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        faulthandler.dump_traceback_later(blocked, exit=True)
+
+    loop = LoopingCall(wind_up)
     loop.clock = reactor
-    loop.start(seconds / 10.0)
+    loop.start(min(seconds, blocked) / 10.0)
+    reactor.addSystemEventTrigger("after", "shutdown", faulthandler.cancel_dump_traceback_later)
 
 
 def exit_with(status: int) -> None:

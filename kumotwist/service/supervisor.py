@@ -172,7 +172,7 @@ class Supervisor(Service):
         log.error(
             "worker {index} ended: {reason}; a new one starts in {delay} s",
             index=worker.index,
-            reason=reason.getErrorMessage(),
+            reason=_why(reason),
             delay=delay,
         )
         worker.restart = self.reactor.callLater(delay, self._spawn, worker)
@@ -244,6 +244,14 @@ class Supervisor(Service):
                 log.error("worker {index} did not stop in time; killed", index=worker.index)
                 lifecycle.exit_with(1)
                 _signal(worker, signal.SIGKILL)
+
+
+def _why(reason: Failure) -> str:
+    """How a process ended, in an operator's words."""
+    if getattr(reason.value, "signal", None) == signal.SIGVTALRM:
+        seconds = f"{lifecycle.STUCK_AFTER:.0f} s"
+        return f"it had computed in one call for {seconds}; where, is in the stack trace before this line"
+    return reason.getErrorMessage()
 
 
 def _signal(worker: Worker, number: signal.Signals) -> None:

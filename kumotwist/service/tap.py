@@ -12,7 +12,7 @@ from twisted.application.service import MultiService, Service
 from twisted.logger import ILogObserver
 
 from kumotwist.core.errors import ConfigError
-from kumotwist.service import diagnostics
+from kumotwist.service import diagnostics, lifecycle
 from kumotwist.service.house import Alone
 from kumotwist.service.options import Options, Settings
 from kumotwist.service.supervisor import Supervisor
@@ -59,6 +59,7 @@ def _part(settings: Settings, observer: diagnostics.TextObserver) -> Service:
     def house(service: WorkerService) -> Alone:
         return Alone(clock, settings.user, service.snapshot, service.bump_epoch, service.answer)
 
+    clock.callWhenRunning(lifecycle.die_when_stuck, clock)
     return WorkerService(settings, house, clock, observer.set_filter)
 
 

@@ -65,13 +65,14 @@ from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
 from kumotwist.records.search import LogSearch
 from kumotwist.secrets.store import KeyStore
-from kumotwist.service import lifecycle, listeners
+from kumotwist.service import lifecycle, listeners, suspects
 from kumotwist.service.diskspace import Disk, DiskSpace, MinFree
 from kumotwist.service.gate import POLL_INTERVAL, Gate, memory_limit
 from kumotwist.service.house import House
 from kumotwist.service.latestore import LateStore
 from kumotwist.service.options import Settings
 from kumotwist.service.vitals import Vitals
+from kumotwist.service.witness import Note, Witness, read_notes
 from kumotwist.spool.rocks import RocksStore
 from kumotwist.spool.shards import SpoolInUse, shards_of
 
@@ -114,6 +115,8 @@ class Worker:
         acct_logs: list[AcctLogConfig] = []
 
         # Policy and what it may call. Parts that are made further down are looked up when policy calls them.
+        state_dir = Path(settings.state_dir)
+        notes, witness = self._open_witness(state_dir)
         resolver = ConfigurableResolver(CachingResolver(system_client(reactor), reactor))
         keys = KeyStore(reactor, tasks, os.environ, lambda name, args: policy.run_key_event(name, args))
         libraries = Services(
@@ -139,6 +142,7 @@ class Worker:
                 libraries=standard_libraries(libraries),
                 bump_epoch=house.spread_epoch,
                 set_log_filter=self._set_log_filter,
+                witness=witness,
             ),
         )
         await policy.pre_init()
@@ -155,8 +159,8 @@ class Worker:
         house.drop_privileges()
 
         # What workers share, spool and logs.
-        schema = (*receipt_tables.SCHEMA, *idempotency.SCHEMA)
-        state = await SqliteFile.open(Path(settings.state_dir) / STATE_FILE, reactor, schema)
+        schema = (*receipt_tables.SCHEMA, *idempotency.SCHEMA, *suspects.SCHEMA)
+        state = await SqliteFile.open(state_dir / STATE_FILE, reactor, schema)
         self._close_last("the state file", state.close)
         desk = ReceiptDesk(state, declared.receipts, reactor, lambda record: recorder.record(record))
         # What is written and not yet in tables is owed to the disk: asked when there is a store.
@@ -171,7 +175,7 @@ class Worker:
             inject=lambda message: admission.inject(message),
             load_body=opened.load_body,
             new_id=ids,
-            nodeid=node_id(Path(settings.state_dir), os.environ),
+            nodeid=node_id(state_dir, os.environ),
             reactor=reactor,
             note_handover=desk.handovers.note,
         )
@@ -191,7 +195,10 @@ class Worker:
         def channel_for(protocol: Protocol) -> Channel:
             return generator if isinstance(protocol, GeneratorProtocol) else channels.channel_for(protocol)
 
-        queue = Manager(opened, InternalQueues(policy), recorder, house.limits, channel_for, reactor, tasks)
+        charged = await suspects.charge(state, notes, reactor.seconds())
+        queue = Manager(
+            opened, InternalQueues(policy), recorder, house.limits, channel_for, reactor, tasks, suspects=charged
+        )
 
         # The ways in.
         gate = Gate(memory_limit() // house.count, space, lambda: opened.is_healthy)
@@ -305,6 +312,15 @@ class Worker:
         return await answer(question) if answer is not None else b""
 
     # -- steps --------------------------------------------------------------------------------------
+
+    def _open_witness(self, directory: Path) -> tuple[list[Note], Witness]:
+        """What the process before us ended with, and a page for our own end. Raises ConfigError."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            notes = read_notes(directory, self._house.index, self._house.count)
+            return notes, Witness(directory, self._house.index)
+        except OSError as error:
+            raise ConfigError(f"--state-dir {directory}: {error.strerror}") from error
 
     async def _open_store(self, directory: Path, room: Room) -> RocksStore:
         """Claim our shards and open them; waits for a predecessor that is about to leave."""

@@ -65,6 +65,10 @@ class MemoryStore:
             self._keep(message, record)
             self._latency.observe(0.0)
 
+    def set_aside(self, _message: Message, _why: str) -> str | None:
+        """There is no place for files."""
+        return None
+
     async def save_meta_later(self, message: Message) -> None:
         """Keep the envelope and state at once."""
         if self._failure is None:

@@ -1,7 +1,8 @@
-"""Where unreadable messages go: files for the operator, out of the daemon's way.
+"""Where messages go that cannot be read or are given up: files for the operator, out of the daemon's way.
 
 Public: `set_aside`. Each message becomes `corrupt/<id>.meta` and, when its
-body could be read, `corrupt/<id>.eml` below the spool directory. A disk that
+body could be read, `corrupt/<id>.eml` below the spool directory, or the same
+below `given-up`. A disk that
 refuses even that is named in the log; the message then stays in the store.
 """
 
@@ -18,9 +19,11 @@ from kumotwist.spool.shards import sync_directory
 log: Final = Logger()
 
 
-def set_aside(directory: Path, spool_id: bytes, record: bytes, body: bytes | None, why: str) -> bool:
-    """Write what is left of a message under `directory`/corrupt; whether it is safe there."""
-    place = directory / "corrupt"
+def set_aside(
+    directory: Path, spool_id: bytes, record: bytes, body: bytes | None, why: str, kind: str = "corrupt"
+) -> Path | None:
+    """Write what there is of a message under `directory`/`kind`; the place when it is safe there."""
+    place = directory / kind
     name = spool_id.hex() or "empty"
     try:
         place.mkdir(exist_ok=True)
@@ -29,10 +32,10 @@ def set_aside(directory: Path, spool_id: bytes, record: bytes, body: bytes | Non
             _write(place / f"{name}.eml", body)
         sync_directory(place)
     except OSError as error:
-        log.error("cannot set aside unreadable message {id} ({why}): {error}", id=name, why=why, error=error)
-        return False
-    log.error("unreadable message {id} was set aside in {place}: {why}", id=name, place=str(place), why=why)
-    return True
+        log.error("cannot set aside message {id} ({why}): {error}", id=name, why=why, error=error)
+        return None
+    log.error("message {id} was set aside in {place}: {why}", id=name, place=str(place), why=why)
+    return place
 
 
 def _write(path: Path, content: bytes) -> None:

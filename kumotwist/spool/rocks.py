@@ -186,6 +186,13 @@ class RocksStore:
                 database.delete(spool_id)
         self._commit_later()
 
+    def set_aside(self, message: Message, why: str) -> str | None:
+        """Keep a copy of a message that is given up as files under `given-up`; the place. It is not removed here."""
+        self._check_open()
+        body = self._database_of(message).body(message.id)
+        place = set_aside(self.directory, message.id, codec.encode(message), body, why, "given-up")
+        return str(place) if place is not None else None
+
     async def load(self, spool_ids: Sequence[SpoolId]) -> Sequence[Message | None]:
         """The messages with their bodies, None where there is none; unreadable ones are set aside.
 
@@ -374,7 +381,7 @@ class RocksStore:
 
     def _set_aside(self, database: Database, spool_id: bytes, record: bytes, why: str) -> None:
         key = SpoolId(spool_id)
-        if set_aside(self.directory, key, record, database.body(key), why) and self.is_healthy:
+        if set_aside(self.directory, key, record, database.body(key), why) is not None and self.is_healthy:
             database.delete(key)
             self._commit_later()
 

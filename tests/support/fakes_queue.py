@@ -197,7 +197,9 @@ class FakeChannel:
 class House:
     """A manager with everything under it."""
 
-    def __init__(self, policy=None, channel=None, store=None, clock=None, chance=lambda: 0.5, bodies=None) -> None:
+    def __init__(
+        self, policy=None, channel=None, store=None, clock=None, chance=lambda: 0.5, bodies=None, suspects=None
+    ) -> None:
         self.clock = clock or started_clock()
         self.policy = policy or FakePolicy()
         self.channel = channel or FakeChannel()
@@ -216,6 +218,7 @@ class House:
             self.tasks,
             chance,
             bodies,
+            suspects,
         )
 
     def message(self, *recipients: str, sender="sender@from.example", body=b"Subject: x\r\n\r\nhi\r\n", **meta):

@@ -14,8 +14,10 @@ from twisted.python.failure import Failure
 
 from kumotwist.core.address import parse_address
 from kumotwist.core.ids import IdGenerator
+from kumotwist.core.interfaces import Witness
 from kumotwist.core.message import Message
 from kumotwist.lua.binding import Library
+from kumotwist.lua.bridge import NO_WITNESS
 from kumotwist.lua.policy import Policy, PolicyServices
 from kumotwist.net.tasks import Tasks
 from kumotwist.spool.memory import MemoryStore
@@ -84,6 +86,7 @@ class Bench:
     ids: IdGenerator = field(factory=lambda: IdGenerator(time.time))
     libraries: Sequence[Library] = ()
     cpu_budget: float = 5.0
+    witness: Witness = NO_WITNESS
 
     @property
     def path(self) -> Path:
@@ -100,6 +103,7 @@ class Bench:
             tasks=self.tasks,
             libraries=(self.waits, *self.libraries),
             cpu_budget=self.cpu_budget,
+            witness=self.witness,
         )
 
     def write(self, source: str) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 STUCK = """
-import re, sys
+import os, re, sys
 from twisted.internet import reactor
 from kumotwist.service import lifecycle
 
@@ -16,14 +16,15 @@ def compute(until):
         pass
     return reactor.seconds()
 
-lifecycle.die_when_stuck(reactor, 0.5)
+lifecycle.die_when_stuck(reactor, 0.5, {blocked})
 {work}
 reactor.run()
 """
 
 
-def run(work: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", STUCK.format(work=work)], capture_output=True, text=True, timeout=60)
+def run(work: str, blocked: float = 60.0) -> subprocess.CompletedProcess[str]:
+    source = STUCK.format(work=work, blocked=blocked)
+    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
 
 
 def test_a_process_stuck_in_one_c_function_is_ended() -> None:
@@ -31,6 +32,20 @@ def test_a_process_stuck_in_one_c_function_is_ended() -> None:
     done = run("reactor.callLater(0, re.match, '(a+)+b', 'a' * 60)")
     assert done.returncode == -signal.SIGVTALRM
     assert "in match" in done.stderr
+
+
+def test_a_process_that_waits_for_one_thing_is_ended() -> None:
+    """A program that policy runs and that never ends does not keep a worker for ever."""
+    done = run("reactor.callLater(0, os.system, 'exec sleep 50')", blocked=1.0)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Timeout")
+    assert "runUntilCurrent" in done.stderr
+
+
+def test_a_process_without_work_lives() -> None:
+    """Nothing to do is not being stuck."""
+    done = run("reactor.callLater(1.5, reactor.stop)", blocked=0.5)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_busy_process_lives() -> None:
