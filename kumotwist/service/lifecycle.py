@@ -24,6 +24,8 @@ from kumotwist.core.errors import ConfigError
 
 #: All three mean a graceful stop, as they do to KumoMTA; there is no reload signal.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: twistd puts its log in the place of `sys.stderr`.
+_STDERR: Final = 2
 #: Seconds of any time. A process that waits so long for one thing (a program that policy runs, a pipe that it reads)
 #: serves nobody. Ours: longer than a disk or a debugger makes it wait, shorter than an operator needs to notice.
 BLOCKED_AFTER: Final = 120.0
@@ -33,12 +35,9 @@ STUCK_AFTER: Final = 60.0
 
 
 def announce(line: str) -> None:
-    """Say `line` on the real stderr: other programs wait for these lines.
-
-    twistd puts its log in the place of `sys.stderr`, hence the descriptor.
-    """
+    """Say `line` on the real stderr: other programs wait for these lines."""
     try:
-        os.write(2, f"{line}\n".encode())
+        os.write(_STDERR, f"{line}\n".encode())
     except OSError:
         return
 
@@ -64,11 +63,11 @@ def die_when_stuck(reactor: Any, seconds: float = STUCK_AFTER, blocked: float = 
     time by a thread that needs no interpreter, with status 1. Nothing that was
     acknowledged is lost; a supervisor or a service manager starts a new one.
     """
-    faulthandler.register(signal.SIGVTALRM, chain=True)
+    faulthandler.register(signal.SIGVTALRM, file=_STDERR, chain=True)
 
     def wind_up() -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-        faulthandler.dump_traceback_later(blocked, exit=True)
+        faulthandler.dump_traceback_later(blocked, file=_STDERR, exit=True)
 
     loop = LoopingCall(wind_up)
     loop.clock = reactor

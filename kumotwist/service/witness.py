@@ -41,10 +41,13 @@ class Note:
 
 
 class Witness:
-    """Implements `core.interfaces.Witness` for one worker."""
+    """Implements `core.interfaces.Witness` for one worker. Before `open` nothing is noted: policy loads first."""
 
-    def __init__(self, directory: Path, index: int) -> None:
-        """Begin with a clean page; raises OSError."""
+    def __init__(self) -> None:
+        self._page: mmap.mmap | bytearray = bytearray(_SIZE)
+
+    def open(self, directory: Path, index: int) -> None:
+        """Begin with a clean page in `directory`. Raises OSError."""
         path = directory / _NAME.format(index)
         # A predecessor that still drains keeps its page.
         path.unlink(missing_ok=True)

@@ -116,7 +116,7 @@ class Worker:
 
         # Policy and what it may call. Parts that are made further down are looked up when policy calls them.
         state_dir = Path(settings.state_dir)
-        notes, witness = self._open_witness(state_dir)
+        witness = Witness()
         resolver = ConfigurableResolver(CachingResolver(system_client(reactor), reactor))
         keys = KeyStore(reactor, tasks, os.environ, lambda name, args: policy.run_key_event(name, args))
         libraries = Services(
@@ -157,6 +157,7 @@ class Worker:
             for number, config in enumerate(declared.http_listeners)
         ]
         house.drop_privileges()
+        notes = self._open_witness(witness, state_dir)
 
         # What workers share, spool and logs.
         schema = (*receipt_tables.SCHEMA, *idempotency.SCHEMA, *suspects.SCHEMA)
@@ -313,14 +314,15 @@ class Worker:
 
     # -- steps --------------------------------------------------------------------------------------
 
-    def _open_witness(self, directory: Path) -> tuple[list[Note], Witness]:
-        """What the process before us ended with, and a page for our own end. Raises ConfigError."""
+    def _open_witness(self, witness: Witness, directory: Path) -> list[Note]:
+        """What the process before us ended with; from now on our own end is witnessed. Raises ConfigError."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
             notes = read_notes(directory, self._house.index, self._house.count)
-            return notes, Witness(directory, self._house.index)
+            witness.open(directory, self._house.index)
         except OSError as error:
             raise ConfigError(f"--state-dir {directory}: {error.strerror}") from error
+        return notes
 
     async def _open_store(self, directory: Path, room: Room) -> RocksStore:
         """Claim our shards and open them; waits for a predecessor that is about to leave."""

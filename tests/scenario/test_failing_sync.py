@@ -64,6 +64,7 @@ def test_a_failed_sync_stops_acceptance_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(smtplib.SMTPConnectError, match=r"421.*spool is not accepting writes"):
         daemon.smtp()
     assert inject(daemon) == 503
+    daemon.expect_critical("cannot write the spool")
     log = daemon.process.text()
     assert log.count("cannot write the spool") == 1
     assert "no mail is accepted until a restart" in log

@@ -101,6 +101,7 @@ def test_a_disk_that_others_filled_is_used_again_when_it_has_room(tmp_path: Path
             taken = 20 + codes[250]
             os.truncate(disk / "somebody-elses", 0)
             eventually(lambda: accepts(daemon), "mail is taken again", 60)
+            daemon.expect_critical("cannot write the spool")
             log = daemon.process.text()
             assert "no mail is accepted until the disk has room again" in log
             assert "accepts writes again" in log

@@ -173,6 +173,11 @@ class Daemon:
         self.process: Process | None = None
         self._finished: dict[Path, list[dict[str, Any]]] = {}
         self.listeners: list[tuple[str, str, int]] = []
+        self._expected: list[str] = []
+
+    def expect_critical(self, text: str) -> None:
+        """A critical line or a traceback that holds `text` is no fault of this daemon."""
+        self._expected.append(text)
 
     def start(self, wait: bool = True) -> Daemon:
         """Start it; returns when it is complete."""
@@ -219,6 +224,14 @@ class Daemon:
         self.process.signal(number)
         status = self.process.wait(STOP_TIMEOUT)
         assert status == 0, f"exit status {status}:\n{self.process.text()}"
+        self._check_log()
+
+    def _check_log(self) -> None:
+        """What is logged as critical or with a traceback fails the test, as it does for code in this process."""
+        assert self.process is not None
+        bad = [line for line in self.process.lines if " CRITICAL " in line or line.startswith("Traceback (most recent")]
+        bad = [line for line in bad if not any(text in line for text in self._expected)]
+        assert not bad, f"unexpected failures were logged:\n{self.process.text()}"
 
     def kill(self) -> None:
         """kill -9 of the daemon and all its workers at one moment."""

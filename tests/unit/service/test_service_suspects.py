@@ -17,6 +17,12 @@ IDS = IdGenerator(lambda: 1.0)
 USER = parse_address("u@example.org")
 
 
+def opened(directory, index: int) -> Witness:
+    witness = Witness()
+    witness.open(directory, index)
+    return witness
+
+
 def message() -> Message:
     return Message(IDS(), USER, (USER,), {}, b"hi")
 
@@ -24,20 +30,20 @@ def message() -> Message:
 def test_what_policy_had_in_hand_outlives_the_process(tmp_path) -> None:
     """The successor of a killed worker knows the messages and the event."""
     one, two = message(), message()
-    witness = Witness(tmp_path, 0)
+    witness = opened(tmp_path, 0)
     witness.begin("send", [one, two])
     assert read_notes(tmp_path, 0, 1) == [Note("send", [one.id, two.id])]
     witness.end()
     assert read_notes(tmp_path, 0, 1) == []
     witness.begin("requeue_message", [two])
     assert read_notes(tmp_path, 0, 1) == [Note("requeue_message", [two.id])]
-    Witness(tmp_path, 0)
+    opened(tmp_path, 0)
     assert read_notes(tmp_path, 0, 1) == []
 
 
 def test_a_worker_that_is_not_started_any_more_is_heard(tmp_path) -> None:
     """With fewer workers than before the first one reads what the others left, once."""
-    witnesses = [Witness(tmp_path, index) for index in range(3)]
+    witnesses = [opened(tmp_path, index) for index in range(3)]
     ones = [message() for _ in witnesses]
     for witness, one in zip(witnesses, ones, strict=True):
         witness.begin("send", [one])
@@ -48,7 +54,7 @@ def test_a_worker_that_is_not_started_any_more_is_heard(tmp_path) -> None:
 
 def test_more_messages_than_a_page_holds_do_no_harm(tmp_path) -> None:
     """A very large batch is noted in part."""
-    witness = Witness(tmp_path, 0)
+    witness = opened(tmp_path, 0)
     witness.begin("e" * 100, [message() for _ in range(1000)])
     (note,) = read_notes(tmp_path, 0, 1)
     assert note.event == "e" * 64
