@@ -85,9 +85,10 @@ class _Html:
 
 
 class Collector:
-    """Walks one message once."""
+    """Walks one message once. Without `with_files` they are named but empty: who reads only the text is spared them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_files: bool = True) -> None:
+        self._with_files = with_files
         self._texts: list[str] = []
         self._htmls: list[_Html] = []
         self._files: list[_File] = []
@@ -220,7 +221,7 @@ class Collector:
             self._lose(LossKind.TEXTS_JOINED, node)
 
     def _attach(self, node: Node, *, is_related: bool) -> None:
-        data = self._decoded(node)
+        data = self._decoded(node) if self._with_files else b""
         name = _file_name(node)
         if not name:
             name = _made_up_name(node, data)

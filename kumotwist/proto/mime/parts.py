@@ -85,7 +85,7 @@ def may_be_copied(name: str) -> bool:
 def decompose(message: bytes, *, for_reading: bool = False) -> Decomposed | NotRepresentable:
     """The parts of `message`, an RFC 5322 message with CRLF or LF line ends.
 
-    `for_reading`: only its text is wanted, so signed mail passes; its signature is among the attachments.
+    `for_reading`: only its text is wanted, so signed mail passes, and files are named but empty.
     """
     try:
         root = parse(message)
@@ -94,7 +94,7 @@ def decompose(message: bytes, *, for_reading: bool = False) -> Decomposed | NotR
     reason = refusal(root, for_reading=for_reading)
     if reason:
         return NotRepresentable(reason)
-    collected = Collector().collect(root)
+    collected = Collector(with_files=not for_reading).collect(root)
     found, losses = _headers(message)
     values: dict[str, tuple[Address, ...]] = {}
     for name in ("from", "to", "cc", "reply-to"):

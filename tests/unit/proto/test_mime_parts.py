@@ -212,6 +212,7 @@ def test_signed_mail_can_be_read() -> None:
     found = decompose(signed, for_reading=True)
     assert isinstance(found, Decomposed)
     assert found.text == "hello"
+    assert [one.data for one in found.attachments] == [b""]  # twenty megabytes need not be decoded for one line
     encrypted = multipart("encrypted", part("application/pgp-encrypted"), part("application/octet-stream"))
     assert isinstance(decompose(PLAIN + encrypted, for_reading=True), NotRepresentable)
 
