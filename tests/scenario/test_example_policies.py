@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import smtplib
 import sys
 import urllib.request
 from collections import Counter
@@ -17,6 +18,7 @@ from standardwebhooks import Webhook
 from support import openbao
 from support.daemon import Daemon, Process, Sink, eventually, mail
 from support.provider_stand_in import Providers, check
+from support.smsc import Smsc
 from support.webhook import WebPeer
 
 from kumotwist.demo.google import GONE, service_account
@@ -331,3 +333,51 @@ def test_every_kind(tmp_path: Path) -> None:
     assert dead["id"] == recipients[3]["id"]
     assert good["json"]["message"]["notification"] == {"title": "Your parcel", "body": "It arrives tomorrow."}
     assert good["json"]["message"]["data"] == {"order": "7"}
+
+
+def test_email_to_sms(tmp_path: Path) -> None:
+    """Mail to a number's address is a text message: what was written, in characters that a handset has."""
+    html = (
+        "<p>The <b>back</b> door is open: <a href='https://e.example/7'>camera</a></p><p>-- <br>Alarm system</p>"
+        "<blockquote>Is everything all right?</blockquote>"
+    )
+    as_html = "MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n"
+    with (
+        Smsc("rust") as smsc,
+        example(
+            "email_to_sms",
+            tmp_path,
+            SMSC=f"127.0.0.1:{smsc.port}",
+            SMPP_PASSWORD_FILE=key_file(tmp_path, "s3cret"),
+            SMS_SENDER="Alarm",
+            SMS_REGION="DE",
+        ) as daemon,
+    ):
+        with daemon.smtp() as client:
+            client.sendmail("alarm@example.com", ["+15551234567@sms.example"], mail("Door", html, extra=as_html))
+            client.sendmail("alarm@example.com", ["030-901820@sms.example"], mail("Long", "word " * 150))
+            for recipient, body, extra, reason in (
+                ("bob@sms.example", "x", "", "write a phone number before @"),
+                ("+15551234567@example.org", "x", "", "only sms.example is served here"),
+                (
+                    "+15551234567@sms.example",
+                    "MIIB",
+                    "Content-Type: application/pkcs7-mime\r\n",
+                    "no text that could be",
+                ),
+            ):
+                with pytest.raises(smtplib.SMTPException, match=reason):
+                    client.sendmail("alarm@example.com", [recipient], mail("Door", body, extra=extra))
+        submitted: list[dict[str, str]] = []
+        eventually(lambda: submitted.extend(smsc.submitted()) or len(submitted) == 4, "four submit_sm")
+        eventually(lambda: len(daemon.records("Delivery")) == 2, "two deliveries")
+    first = next(one for one in submitted if one["destination"] == "15551234567")
+    text = "Door: The back door is open: camera (https://e.example/7)"
+    assert (first["source"], bytes.fromhex(first["text"]).decode()) == ("Alarm", text)
+    assert [one["destination"] for one in submitted].count("4930901820") == 3
+    records = {record["recipient"]: record for record in daemon.records("Delivery")}
+    assert {to: record["meta"]["segments"] for to, record in records.items()} == {
+        "+15551234567@sms.example": 1,
+        "030-901820@sms.example": 3,
+    }
+    assert records["+15551234567@sms.example"]["remote_id"].startswith("rust-")
