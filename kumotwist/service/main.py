@@ -1,4 +1,4 @@
-"""The console script `kumotwist`: run the daemon, check a policy, run a policy's script.
+"""The console script `kumotwist`: run the daemon, check a policy, run a policy's script, try things out.
 
 `kumotwist run` is `twistd --nodaemon kumo` with the same options, on the
 reactor that worker processes have (`service.reactor`); `twistd` itself chooses
@@ -18,6 +18,7 @@ usage: kumotwist COMMAND [options]
   run       start the daemon in the foreground (see `kumotwist run --help`)
   validate  check a policy without opening a port: kumotwist validate --policy PATH
   script    run a policy's `main` event: kumotwist script --policy PATH [-- ARGUMENTS]
+  simulate  outages against the choice among routes: kumotwist simulate --scenario all
 """
 
 
@@ -63,7 +64,19 @@ def script(arguments: Sequence[str]) -> int:
     return offline.script(arguments)
 
 
-_COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {"run": run, "validate": validate, "script": script}
+def simulate(arguments: Sequence[str]) -> int:
+    """See what outages would do to a route table."""
+    from kumotwist.trial import simulate as command
+
+    return command.main(arguments)
+
+
+_COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
+    "run": run,
+    "validate": validate,
+    "script": script,
+    "simulate": simulate,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,71 @@
+"""Options of route tables: which ways a message may go, how the split is learned, and what comes after failure.
+
+Public: `RouteTableConfig`, `RouteEntry`, `LearnConfig`. A table without two
+distinct names, with a weight that is no share or with none above 0 is refused
+when it is made.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from kumotwist.config.option import Duration, option, options
+from kumotwist.config.queue import Protocol, SmtpProtocol
+
+
+@options
+class RouteEntry:
+    """One way: by a protocol, or by the mail exchangers from an egress pool."""
+
+    name: str = option("What it is called in records, metrics and `meta.route`.")
+    weight: float = option("Its resting share, in proportion to the others'; 0: only when no other way is left.")
+    protocol: Protocol = option("The channel by which its messages leave.", factory=SmtpProtocol)
+    egress_pool: str | None = option("The pool whose sources it uses; none: the `unspecified` source.", default=None)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for what is no weight."""
+        if not isfinite(self.weight) or self.weight < 0.0:
+            raise ValueError(f"option 'weight' of route '{self.name}' must be 0 or more, got {self.weight:g}")
+
+
+@options
+class LearnConfig:
+    """How what was delivered lately moves the split."""
+
+    enabled: bool = option("Whether it moves at all.", default=True)
+    half_life: Duration = option("After so long a delivery counts half.", default=Duration(600.0))
+    min_samples: float = option("A route is judged on no fewer deliveries.", default=50.0, unit="deliveries")
+    margin: float = option("A difference in success that does not matter.", default=0.02, unit="parts of 1")
+    floor: float = option("The least share of a route that has a weight: its trial traffic.", default=0.01)
+    receipt_within: Duration | None = option(
+        "A delivery without a final receipt after so long counts as failed, on routes that have receipts.", default=None
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for settings that no table could follow."""
+        if not 0.0 <= self.floor <= 0.2:
+            raise ValueError(f"option 'floor' must be between 0 and 0.2, got {self.floor:g}")
+        if not 0.0 <= self.margin < 1.0:
+            raise ValueError(f"option 'margin' must be at least 0 and less than 1, got {self.margin:g}")
+        if not self.half_life > 0.0 or not self.min_samples >= 1.0:
+            raise ValueError("options 'half_life' and 'min_samples' must be more than 0")
+
+
+@options
+class RouteTableConfig:
+    """Several ways for the same messages, and how they are shared out."""
+
+    name: str = option("The table's name.")
+    routes: tuple[RouteEntry, ...] = option("The ways, in the order in which they are tried after a failure.")
+    learn: LearnConfig = option("How the split is learned.", factory=LearnConfig)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a table that cannot be followed."""
+        names = [route.name for route in self.routes]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"option 'routes' has two routes named '{twice}'")
+        if not any(route.weight > 0.0 for route in self.routes):
+            raise ValueError("option 'routes' needs at least one route with a weight above 0")
+        if self.learn.floor * len(self.routes) >= 1.0:
+            raise ValueError("option 'learn.floor' is more than all routes together could keep")

@@ -1,0 +1,73 @@
+"""Whose turn it is: shares turned into choices that keep to them, in the long run and in the short.
+
+Every choice leaves each route a little ahead of its share or behind it. These
+debts are kept twice: for the class of the message (gmail.com, say) and for the
+table as a whole. The next message goes to the route that is owed most, both
+debts together. So a hundred messages at 20, 10 and 70 percent are 20, 10 and
+70, be they of one class or of a hundred, and a class that avoids a route is not
+sent there because another class is behind.
+
+Public: `Balance`. Shares are floats that add up to 1; the debts stay within a few messages.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import define, field
+
+#: Classes whose debts are remembered; one that was forgotten starts even. Ours.
+MAX_CLASSES: Final = 10_000
+
+
+@define(eq=False)
+class Balance:
+    """The debts of one table's `count` routes, by position."""
+
+    count: int
+    _table: list[float] = field(init=False)
+    _classes: OrderedDict[str, list[float]] = field(factory=OrderedDict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._table = [0.0] * self.count
+
+    def choose(self, name: str, shares: Sequence[float]) -> int:
+        """The route for the next message of class `name`: one whose share is above 0.
+
+        Raises ValueError when no share is.
+        """
+        debts, table = self._debts(name), self._table
+        best, most = -1, 0.0
+        for position, share in enumerate(shares):
+            if share <= 0.0:
+                continue
+            debts[position] += share
+            table[position] += share
+            owed = debts[position] + table[position]
+            if best < 0 or owed > most:
+                best, most = position, owed
+        if best < 0:
+            raise ValueError("no route has a share")
+        debts[best] -= 1.0
+        table[best] -= 1.0
+        return best
+
+    def note(self, name: str, position: int, shares: Sequence[float]) -> None:
+        """A message went to `position` for reasons of its own; the others make up for it."""
+        debts = self._debts(name)
+        for one in (debts, self._table):
+            for other, share in enumerate(shares):
+                one[other] += share
+            one[position] -= 1.0
+
+    def _debts(self, name: str) -> list[float]:
+        debts = self._classes.get(name)
+        if debts is None:
+            debts = self._classes[name] = [0.0] * self.count
+            if len(self._classes) > MAX_CLASSES:
+                self._classes.popitem(last=False)
+        else:
+            self._classes.move_to_end(name)
+        return debts

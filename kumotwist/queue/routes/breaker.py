@@ -1,0 +1,114 @@
+"""The circuit breaker: a route that died is left within a few messages, not within a few minutes.
+
+A sequential test (CUSUM, Page 1954) adds up, message by message, how much
+likelier what happened is under "dead" than under "alive"; it never falls below
+0, so an hour of success does not delay the alarm. At the threshold whoever owns
+the breaker opens it, if another route is any better. After a pause one trial
+message at a time goes through; enough of them in a row close it, one failure
+makes the pause longer.
+
+Public: `Breaker`, `State`. No clock of its own: `now` is given, in Unix seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from math import log
+from typing import Final
+
+from attrs import define, field
+
+#: Rates of failure by which alive and dead are told apart, and how much likelier "dead" must be. Ours: four
+#: failures in a row raise the alarm; a route that fails one time in ten does so once in ten thousand messages, and
+#: then loses a few seconds' traffic.
+_ALIVE: Final = 0.05
+_DEAD: Final = 0.95
+_SURE: Final = 1e4
+_FAILED: Final = log(_DEAD / _ALIVE)
+_SUCCEEDED: Final = log((1 - _DEAD) / (1 - _ALIVE))
+_THRESHOLD: Final = log(_SURE)
+#: What the newest message counts in `recent`, and what is well there. Ours: a storm shows after some twenty messages.
+_NEWEST: Final = 0.05
+_WELL: Final = 0.7
+#: Trials in a row that must succeed. Ours: a route at half strength passes one time in eight.
+_TRIALS: Final = 3
+#: Seconds before the first trial and at the most between two, and how the pause grows. Ours: a route that stays dead
+#: costs ten messages in twenty minutes.
+FIRST_PAUSE: Final = 2.0
+MAX_PAUSE: Final = 360.0
+_GROWTH: Final = 4.0
+#: Seconds after which a trial that nobody answered for is given up: no channel waits longer.
+_TRIAL_TIMEOUT: Final = 300.0
+
+
+class State(enum.Enum):
+    """As metrics and records name it."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    TRIAL = "trial"
+
+
+@define(eq=False)
+class Breaker:
+    """One breaker. Ask `allows` before a message is sent that way, tell `note` what became of it."""
+
+    state: State = State.CLOSED
+    #: How many times likelier "dead" is than "alive", as a logarithm.
+    suspicion: float = 0.0
+    #: The part of the last messages that went well, newer ones counting more; 1 before any.
+    recent: float = 1.0
+    until: float = 0.0
+    pause: float = FIRST_PAUSE
+    _passed: int = field(default=0, init=False)
+
+    def allows(self, now: float) -> bool:
+        """Whether a message may go this way; when the pause is over, one may, as a trial."""
+        if self.state is State.CLOSED:
+            return True
+        return now >= self.until
+
+    def take(self, now: float) -> None:
+        """A message goes this way: if it is a trial, it is the only one until it is answered."""
+        if self.state is not State.CLOSED and now >= self.until:
+            self.state = State.TRIAL
+            self.until = now + _TRIAL_TIMEOUT
+
+    def note(self, is_good: bool, now: float) -> None:
+        """What became of a message. A closed breaker does not open by itself: see `is_alarmed`."""
+        self.recent += _NEWEST * (is_good - self.recent)
+        if self.state is State.CLOSED:
+            self.suspicion = max(0.0, self.suspicion + (_SUCCEEDED if is_good else _FAILED))
+        elif self.state is State.TRIAL:
+            self._tried(is_good, now)
+        # An open one hears of messages from before it opened.
+
+    @property
+    def is_alarmed(self) -> bool:
+        """Whether it is closed and should be opened, if there is a better way to go."""
+        return self.state is State.CLOSED and self.suspicion >= _THRESHOLD
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it is closed and its last twenty messages or so went well."""
+        return self.state is State.CLOSED and self.recent >= _WELL
+
+    def open(self, now: float) -> None:
+        """Let nothing through until the first trial."""
+        self._open(now, FIRST_PAUSE)
+
+    def calm(self) -> None:
+        """Nobody else is better: watch anew."""
+        self.suspicion = 0.0
+
+    def _tried(self, is_good: bool, now: float) -> None:
+        if not is_good:
+            self._open(now, min(self.pause * _GROWTH, MAX_PAUSE))
+            return
+        self._passed += 1
+        self.until = now
+        if self._passed >= _TRIALS:
+            self.state, self.suspicion, self.pause = State.CLOSED, 0.0, FIRST_PAUSE
+
+    def _open(self, now: float, pause: float) -> None:
+        self.state, self.pause, self.until, self._passed = State.OPEN, pause, now + pause, 0

@@ -1,0 +1,98 @@
+"""What a route has done lately: counts that fade.
+
+Each count loses half of itself in a half-life. They are kept on two time
+scales, slow and fast. As long as both tell the same story the slow one is
+believed, since it rests on more. When they differ for any route by more than
+chance allows, something has changed, and the fast ones are the truth by now: of
+all routes, so that the same minutes are compared.
+
+Public: `Counts`, `Evidence`, `believed`. Times are Unix seconds; a clock that jumps back leaves counts as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log, sqrt
+from typing import Final
+
+from attrs import define, field
+
+#: How much shorter the fast memory is than the slow one. Ours.
+FASTER: Final = 10.0
+#: Standard errors between the two memories that are no chance: two, which chance does one time in twenty. More would
+#: leave a route that has recovered on its trial traffic; being wrong only means to believe the last minutes.
+_NO_CHANCE: Final = 2.0
+#: Samples that the fast memory must rest on before it is believed at all. Ours: the normal approximation needs some.
+_MIN_FAST: Final = 10.0
+_LN2: Final = log(2.0)
+
+
+@define(eq=False)
+class Counts:
+    """Good and bad, faded to `at`."""
+
+    good: float = 0.0
+    bad: float = 0.0
+    at: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """How many samples there are, faded ones in part."""
+        return self.good + self.bad
+
+    @property
+    def rate(self) -> float:
+        """The part that was good; 1 without samples."""
+        total = self.good + self.bad
+        return self.good / total if total > 0.0 else 1.0
+
+    def fade(self, now: float, half_life: float) -> None:
+        """Bring the counts to `now`."""
+        if now > self.at:
+            if self.at > 0.0:
+                factor = exp(-_LN2 * (now - self.at) / half_life)
+                self.good *= factor
+                self.bad *= factor
+            self.at = now
+
+
+@define(eq=False)
+class Evidence:
+    """One stream of good and bad of one route, on both time scales."""
+
+    half_life: float
+    slow: Counts = field(factory=Counts)
+    fast: Counts = field(factory=Counts)
+
+    def add(self, is_good: bool, now: float, count: float = 1.0) -> None:
+        """Note `count` more."""
+        self.fade(now)
+        for counts in (self.slow, self.fast):
+            if is_good:
+                counts.good += count
+            else:
+                counts.bad += count
+
+    def fade(self, now: float) -> None:
+        """Bring both memories to `now`."""
+        self.slow.fade(now, self.half_life)
+        self.fast.fade(now, self.half_life / FASTER)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the two memories differ by more than chance allows (a two-proportion z test)."""
+        slow, fast = self.slow, self.fast
+        if fast.total < _MIN_FAST or slow.total <= 0.0:
+            return False
+        pooled = (slow.good + fast.good) / (slow.total + fast.total)
+        error = sqrt(max(pooled * (1.0 - pooled), 1e-9) * (1.0 / slow.total + 1.0 / fast.total))
+        return abs(slow.rate - fast.rate) > _NO_CHANCE * error
+
+
+def believed(routes: Sequence[Evidence], now: float) -> list[Counts]:
+    """What to believe of each route now; a fast memory only when it rests on a few samples at least."""
+    for evidence in routes:
+        evidence.fade(now)
+    if not any(evidence.has_changed for evidence in routes):
+        return [evidence.slow for evidence in routes]
+    return [evidence.fast if evidence.fast.total >= _MIN_FAST else evidence.slow for evidence in routes]

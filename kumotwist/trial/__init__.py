@@ -1,0 +1,1 @@
+"""Trying things out without sending anything: what a route table would have done."""

@@ -1,0 +1,206 @@
+"""A route table at work: what moves shares, what does not, and what opens a breaker."""
+
+import random
+
+import pytest
+
+from kumotwist.config.option import Duration
+from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
+from kumotwist.config.structure import structure
+from kumotwist.core.errors import ConfigError
+from kumotwist.queue.routes.breaker import FIRST_PAUSE, State
+from kumotwist.queue.routes.table import RouteTable, Signal
+
+NOW = 1_800_000_000.0
+
+
+def table(*weights, changed=lambda _: None, **learn):
+    routes = tuple(RouteEntry(name=f"r{number}", weight=weight) for number, weight in enumerate(weights))
+    return RouteTable(RouteTableConfig(name="t", routes=routes, learn=LearnConfig(**learn)), changed)
+
+
+def feed(one, rates, count, start=NOW, name="x", seconds=60.0, good=Signal.HANDED_OVER, bad=Signal.FAILED):
+    """`count` outcomes of each route over so many seconds, as often good as `rates` say; the time after."""
+    chance = random.Random(7)
+    for number in range(count):
+        for position, rate in enumerate(rates):
+            signal = good if chance.random() < rate else bad
+            one.report(name, position, signal, start + seconds * number / count)
+    return start + seconds
+
+
+def test_at_first_the_weights_decide():
+    """Nothing is known, nothing moves."""
+    assert tuple(table(20, 10, 70).shares("x", NOW)) == pytest.approx((0.2, 0.1, 0.7))
+
+
+def test_a_worse_route_gives_up_its_share_but_for_the_floor():
+    """A route that fails a third of the time keeps its trial traffic only."""
+    one = table(20, 10, 70)
+    now = feed(one, (0.98, 0.98, 0.65), 300)
+    shares = one.shares("x", now)
+    assert shares[2] == pytest.approx(0.01)
+    assert shares[0] == pytest.approx(2 * shares[1], rel=0.01), "the others keep their proportion"
+
+
+def test_too_few_samples_move_nothing():
+    """Forty failures in a row are not fifty samples; the breaker is there for those."""
+    one = table(50, 50)
+    now = feed(one, (1.0, 0.0), 40)
+    assert tuple(one.shares("x", now)) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("rate", [0.99, 0.5, 0.05])
+def test_equally_good_or_bad_routes_rest(rate):
+    """When all are alike nobody is worse, however bad they are."""
+    one = table(20, 10, 70)
+    now = feed(one, (rate, rate, rate), 2000)
+    assert tuple(one.shares("x", now)) == pytest.approx((0.2, 0.1, 0.7), abs=0.05)
+
+
+def test_a_difference_within_the_margin_does_not_matter():
+    """98 and 97 percent are the same for us, on however many messages."""
+    one = table(50, 50, margin=0.02)
+    now = feed(one, (0.98, 0.97), 20_000)
+    assert tuple(one.shares("x", now)) == (0.5, 0.5)
+
+
+def test_receipts_count_as_hand_overs_do():
+    """A route that takes everything and bounces it later is no better than one that refuses."""
+    one = table(50, 50)
+    now = feed(one, (1.0, 1.0), 300)
+    now = feed(one, (0.97, 0.6), 300, now, good=Signal.ARRIVED, bad=Signal.LOST)
+    assert one.shares("x", now)[1] == pytest.approx(0.01)
+
+
+def test_a_route_without_receipts_is_not_worse_for_that():
+    """Only routes that have receipts are compared by them."""
+    one = table(50, 50)
+    now = feed(one, (1.0, 1.0), 300)
+    for number in range(300):
+        one.report("x", 0, Signal.ARRIVED if number % 10 else Signal.LOST, now)
+    assert tuple(one.shares("x", now)) == (0.5, 0.5)
+
+
+def test_a_class_learns_by_itself_once_it_knows_enough():
+    """A route that only gmail.com refuses keeps everybody else's mail; a class without evidence follows the others."""
+    one = table(50, 50)
+    now = feed(one, (0.99, 0.3), 200, name="gmail.com")
+    now = feed(one, (0.99, 0.99), 2000, now, name="other.example", seconds=10.0)
+    assert one.shares("gmail.com", now)[1] == pytest.approx(0.01)
+    assert tuple(one.shares("other.example", now)) == (0.5, 0.5)
+
+
+def test_it_comes_back():
+    """A route that has recovered has its share again within minutes, on its trial traffic alone."""
+    one = table(50, 50)
+    now = feed(one, (0.98, 0.5), 1000, seconds=600.0)
+    assert one.shares("x", now)[1] == pytest.approx(0.01)
+    chance = random.Random(3)
+    for second in range(600):
+        for _ in range(25):
+            choice = one.choose("x", now + second)
+            one.report(
+                "x", choice.position, Signal.HANDED_OVER if chance.random() < 0.98 else Signal.FAILED, now + second
+            )
+    assert one.shares("x", now + 600)[1] > 0.4
+
+
+def test_sudden_death_opens_the_breaker_at_the_fourth_failure():
+    """Within four messages nothing goes that way any more, long before there are samples enough for a judgement."""
+    told = []
+    one = table(50, 50, changed=told.append)
+    feed(one, (1.0,), 30)
+    lost = 0
+    for number in range(200):
+        choice = one.choose("x", NOW + 61 + number / 100)
+        signal = Signal.FAILED if choice.position == 1 else Signal.HANDED_OVER
+        lost += signal is Signal.FAILED
+        one.report("x", choice.position, signal, NOW + 61 + number / 100)
+    assert lost <= 5
+    assert ("r1", "breaker", "closed", "open") in [(one.route, one.what, one.before, one.after) for one in told]
+
+
+def test_trials_close_the_breaker_one_at_a_time():
+    """After the pause one message tries; three that succeed one after the other close it."""
+    one = table(50, 50)
+    for _ in range(4):
+        one.report("x", 1, Signal.FAILED, NOW)
+    breaker = one.breaker("x", 1)
+    assert breaker.state is State.OPEN
+    assert {one.choose("x", NOW + 1).position for _ in range(10)} == {0}
+    now = NOW + FIRST_PAUSE + 0.1
+    for _ in range(3):
+        chosen = [one.choose("x", now) for _ in range(10)]
+        trials = [choice for choice in chosen if choice.position == 1]
+        assert len(trials) == 1
+        assert trials[0].is_trial
+        one.report("x", 1, Signal.HANDED_OVER, now)
+    assert breaker.state is State.CLOSED
+
+
+def test_a_storm_that_hits_all_opens_no_breaker():
+    """When every route fails nobody is better off elsewhere."""
+    told = []
+    one = table(50, 50, changed=told.append)
+    now = feed(one, (0.9, 0.9), 400)
+    told.clear()
+    feed(one, (0.4, 0.4), 2000, feed(one, (0.6, 0.6), 200, now))
+    assert not [change for change in told if change.what == "breaker"]
+
+
+def test_a_standby_is_used_when_no_other_way_is_left():
+    """Weight 0 gets nothing as long as anybody else is in order."""
+    one = table(100, 0)
+    assert {one.choose("x", NOW).position for _ in range(50)} == {0}
+    for _ in range(4):
+        one.report("x", 0, Signal.FAILED, NOW)
+    assert {one.choose("x", NOW + 1).position for _ in range(10)} == {1}
+
+
+def test_all_ways_down_is_the_weights_again():
+    """Trying is better than waiting; and each route once for one message."""
+    one = table(50, 50)
+    for position in (0, 1):
+        for _ in range(4):
+            one.report("x", position, Signal.FAILED, NOW)
+    first = one.choose("x", NOW)
+    second = one.choose("x", NOW, tried={first.route})
+    assert {first.position, second.position} == {0, 1}
+    assert one.choose("x", NOW, tried={"r0", "r1"}) is None
+
+
+def test_a_clock_that_jumps_back_harms_nothing():
+    """Time that goes backwards fades nothing and raises nothing."""
+    one = table(50, 50)
+    now = feed(one, (0.98, 0.3), 300)
+    before = tuple(one.shares("x", now))
+    one.report("x", 0, Signal.HANDED_OVER, now - 86_400)
+    assert tuple(one.shares("x", now - 86_400)) == pytest.approx(before, abs=0.05)
+    assert one.choose("x", now - 86_400) is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"routes": [{"name": "a", "weight": -1}]}, "must be 0 or more"),
+        ({"routes": [{"name": "a", "weight": float("nan")}]}, "must be 0 or more"),
+        ({"routes": [{"name": "a", "weight": 0}]}, "at least one route with a weight above 0"),
+        ({"routes": []}, "at least one route"),
+        ({"routes": [{"name": "a", "weight": 1}, {"name": "a", "weight": 2}]}, "two routes named 'a'"),
+        ({"routes": [{"name": "a", "weight": 1}], "learn": {"half_life": 0}}, "'half_life'"),
+        ({"routes": [{"name": "a", "weight": 1}], "learn": {"floor": 0.5}}, "'floor' must be between"),
+        ({"routes": [{"name": "a", "wieght": 1}]}, "did you mean 'weight'"),
+    ],
+)
+def test_a_table_that_cannot_be_followed_is_refused(given, words):
+    """The error says which option, and what is wrong with it."""
+    with pytest.raises(ConfigError, match=words):
+        structure(RouteTableConfig, {"name": "t", **given}, "kumo.make_route_table")
+
+
+def test_learning_can_be_switched_off():
+    """Then the weights are the split."""
+    one = table(50, 50, enabled=False, half_life=Duration(60.0))
+    now = feed(one, (1.0, 0.5), 500)
+    assert tuple(one.shares("x", now)) == (0.5, 0.5)
