@@ -28,7 +28,7 @@ from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of,
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
-from kumotwist.egress.api.parts import base64, named, sender_of
+from kumotwist.egress.api.parts import base64, named, sender_of, with_each_header_once
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.mime.addresses import Address
 from kumotwist.proto.mime.losses import Loss, LossKind
@@ -126,16 +126,12 @@ class Brevo:
 
 
 def _adapted(parts: Decomposed) -> Decomposed:
-    """It has no files that are shown in place: they go along as attachments."""
+    """It has no files that are shown in place: they go along as attachments. Headers are an object, Reply-To is one."""
     losses = [Loss(LossKind.INLINE, one.file_name) for one in parts.inline]
-    return with_one_reply_to(
-        evolve(
-            parts,
-            attachments=(*parts.attachments, *parts.inline),
-            inline=(),
-            losses=(*parts.losses, *losses),
-        )
+    attached = evolve(
+        parts, attachments=(*parts.attachments, *parts.inline), inline=(), losses=(*parts.losses, *losses)
     )
+    return with_one_reply_to(with_each_header_once(attached))
 
 
 def _address(address: Address) -> JsonObject:

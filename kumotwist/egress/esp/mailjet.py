@@ -24,7 +24,7 @@ from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of,
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
-from kumotwist.egress.api.parts import base64, named, sender_of
+from kumotwist.egress.api.parts import base64, named, sender_of, with_each_header_once
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.mime.addresses import Address
 from kumotwist.proto.mime.parts import Attachment, Decomposed
@@ -94,7 +94,7 @@ class Mailjet:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """As few requests as hold an e-mail for each recipient; signed and encrypted mail is refused."""
-        steps, emails = split(emails_of(batch, self.judge, self._content, self._addressed, with_one_reply_to))
+        steps, emails = split(emails_of(batch, self.judge, self._content, self._addressed, _adapted))
         return [*steps, *[self._call(group) for group in packed(emails, MAX_BATCH, MAX_OCTETS)]]
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
@@ -162,6 +162,11 @@ class Mailjet:
 
     def _addressed(self, _: Message, parts: Decomposed, shared: JsonObject, recipient: str) -> JsonObject:
         return {**shared, "To": [_address(named(recipient, parts))]}
+
+
+def _adapted(parts: Decomposed) -> Decomposed:
+    """Its headers are an object, and it takes one Reply-To."""
+    return with_one_reply_to(with_each_header_once(parts))
 
 
 def _address(address: Address) -> JsonObject:

@@ -30,7 +30,7 @@ from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of,
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
-from kumotwist.egress.api.parts import base64, named, sender_of
+from kumotwist.egress.api.parts import base64, named, sender_of, with_each_header_once
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.mime.parts import Attachment, Decomposed
 
@@ -88,7 +88,7 @@ class Resend:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """As few requests as hold an e-mail for each recipient; signed and encrypted mail is refused."""
-        steps, emails = split(emails_of(batch, self.judge, self._content, self._addressed))
+        steps, emails = split(emails_of(batch, self.judge, self._content, self._addressed, with_each_header_once))
         alone = [(one,) for one in emails if one.has_files]
         groups = packed([one for one in emails if not one.has_files], self.options.batch_size, MAX_OCTETS)
         steps += [self._single(batch, group[0]) for group in (*alone, *groups) if len(group) == 1]

@@ -23,7 +23,7 @@ from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of,
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
-from kumotwist.egress.api.parts import base64, lost, named, parts_of, sender_of
+from kumotwist.egress.api.parts import base64, lost, named, parts_of, sender_of, with_each_header_once
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.mime.addresses import Address
 from kumotwist.proto.mime.parts import Attachment, Decomposed
@@ -75,6 +75,7 @@ class SendGrid:
             if isinstance(parts, Refused):
                 steps.append(parts)
                 continue
+            parts = with_each_header_once(parts)
             content = self._content(message, parts)
             steps += [self._call(message, parts, content, targets) for targets in chunked(every, MAX_RECIPIENTS)]
         return steps

@@ -28,6 +28,7 @@ class LossKind(Enum):
     INLINE = "inline"
     FILE_NAME = "file_name"
     HEADER_8BIT = "header_8bit"
+    HEADER_AGAIN = "header_again"
     ADDRESS = "address"
     CHARSET_UNKNOWN = "charset_unknown"
     CHARSET_WRONG = "charset_wrong"
@@ -51,6 +52,7 @@ _MEANINGS = {
     LossKind.INLINE: "a part meant to be shown in place became an attachment",
     LossKind.FILE_NAME: "an attachment without a name was given one",
     LossKind.HEADER_8BIT: "a header in an unknown 8-bit charset was guessed at",
+    LossKind.HEADER_AGAIN: "of a header that stands there several times only the first went along",
     LossKind.ADDRESS: "an entry of an address header that is no address was left out",
     LossKind.CHARSET_UNKNOWN: "the charset of a text is unknown and was guessed at",
     LossKind.CHARSET_WRONG: "a text has octets that its charset does not have",

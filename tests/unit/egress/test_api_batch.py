@@ -238,6 +238,18 @@ def test_brevo_shows_no_pictures_and_says_so():
     assert outcome.response.content.endswith("lost: inline (logo.png), address (reply-to)")
 
 
+@pytest.mark.parametrize("make", [mailjet, resend, brevo])
+def test_a_header_that_stands_there_twice_goes_once(make):
+    """A JSON object has a name once; what is left out is in the record, and Received is nobody's loss."""
+    body = b"Received: a\r\nReceived: b\r\nComments: one\r\ncomments: two\r\nSubject: s\r\n\r\nx"
+    (call,) = make().plan([make_message(body=body)], 0.0)
+    text = json.dumps(sent(call))
+    assert '"Comments": "one"' in text
+    assert "two" not in text
+    assert "header_again (comments)" in str(call.note)
+    assert "received" not in str(call.note)
+
+
 def test_brevo_does_not_tell_what_became_of_the_first_request():
     """A key that it has seen: nothing is sent, and whether it was before is the operator's question to answer."""
     dialect = brevo()

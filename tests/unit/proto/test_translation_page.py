@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from kumotwist.config.translate import ChatTextOptions, Dialect, SmsTextOptions
-from kumotwist.proto.mime.losses import LossKind
 from kumotwist.proto.mime.parts import Decomposed
 from kumotwist.proto.translate.chat import as_chat
 from kumotwist.proto.translate.sms import as_sms
@@ -21,9 +20,3 @@ def test_the_examples_come_out_as_printed() -> None:
     printed: dict[Dialect, str] = {"slack": slack, "telegram": telegram}
     for dialect, text in printed.items():
         assert as_chat(parts, ChatTextOptions(dialect=dialect, subject=False)) == text
-
-
-def test_every_loss_is_on_the_page() -> None:
-    """The list is closed, and printed whole."""
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.partition("<!-- losses -->")[2], re.MULTILINE))
-    assert rows == {kind.value: kind.meaning for kind in LossKind}
