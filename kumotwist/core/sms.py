@@ -6,7 +6,9 @@ the `SmsReceiver` of `core.interfaces`. Public: `IncomingSms`.
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
+
+from kumotwist.core.json import JsonObject
 
 
 @frozen(kw_only=True)
@@ -16,7 +18,8 @@ class IncomingSms:
     `sender` and `recipient` are as the provider gave them, international
     numbers with `+`. `missing` counts parts that never came: the text then has
     gaps. `octets` is what came, header and coding aside, for texts that are
-    none; `data_coding` says what it is.
+    none; `data_coding` says what it is. `tlvs` are optional parameters of the
+    last part, known or not: values in hexadecimal by tag (`0x1400`).
     """
 
     channel: str
@@ -28,3 +31,4 @@ class IncomingSms:
     missing: int = 0
     data_coding: int = 0
     octets: bytes = b""
+    tlvs: JsonObject = field(factory=dict)

@@ -83,6 +83,7 @@ class SmsIntake:
             "missing": sms.missing,
             "data_coding": sms.data_coding,
             "hex": sms.octets.hex(),
+            "tlvs": sms.tlvs,
         }
         meta: JsonObject = {"sms": facts, "reception_protocol": sms.channel.upper()}
         spool_id = self.ids()

@@ -115,7 +115,7 @@ class CoreLibrary:
         self._declared.http_listeners.append(self._declare(HttpListenerConfig, params, "kumo.start_http_listener"))
 
     def start_smpp_receiver(self, params: object) -> None:
-        """Stay bound to an SMSC for receipts and texts, whether there is anything to send or not."""
+        """Stay bound to an SMSC for receipts and texts; its options are those of `protocol.smpp`."""
         self._declared.smpp_receivers.append(self._declare(SmppProtocol, params, "kumo.start_smpp_receiver"))
 
     def configure_local_logs(self, params: object) -> None:

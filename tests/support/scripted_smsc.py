@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
+from OpenSSL import SSL
 from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
 
 from kumotwist.proto.smpp.commands import RESPONSE, Command
 from kumotwist.proto.smpp.messages import Address, ShortMessage, decode_short_message, encode_short_message
@@ -18,6 +22,15 @@ from kumotwist.proto.smpp.pdu import Pdu, PduReader
 BINDS = (Command.BIND_TRANSCEIVER, Command.BIND_TRANSMITTER, Command.BIND_RECEIVER)
 SILENCE = object()
 HANG_UP = object()
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class _ServerTls:
+    def __init__(self, context):
+        self.context = context
+
+    def serverConnectionForTLS(self, _):
+        return SSL.Connection(self.context, None)
 
 
 class _Connection(Protocol):
@@ -61,11 +74,13 @@ class ScriptedSmsc:
         self._waiting = {}
 
     @asynccontextmanager
-    async def start(self, reactor):
+    async def start(self, reactor, tls=None):
+        """`tls` is an OpenSSL context for the server's side."""
         factory = Factory()
         factory.noisy = False
         factory.buildProtocol = lambda _: _Connection(self)
-        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        outer = factory if tls is None else TLSMemoryBIOFactory(_ServerTls(tls), False, factory)
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(outer)
         self.port = port.getHost().port
         try:
             yield self

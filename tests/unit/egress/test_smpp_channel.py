@@ -2,10 +2,13 @@
 
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 import pytest_twisted
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from support.fakes_egress import FakeKeys, make_channels, make_message, make_request
 from support.scripted_smsc import HANG_UP, SILENCE, ScriptedSmsc
 from twisted.internet import defer, reactor, task
@@ -17,6 +20,8 @@ from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.core.errors import ConfigError, ConnectFailed, Overload, Rejection, SessionEnded
 from kumotwist.core.outcome import Scope, Verdict
 from kumotwist.core.receipt import ReceiptState
+from kumotwist.egress.sms.smpp.channel import BIND_OPTIONS
+from kumotwist.egress.sms.smpp.classify import Fault, vendor_table
 from kumotwist.egress.sms.smpp.content import words_of
 from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.proto.smpp.commands import Command, Status, Tag
@@ -82,10 +87,10 @@ class World:
 
 
 @asynccontextmanager
-async def world(script=None, keys=None, **smsc):
+async def world(script=None, keys=None, roots=(), tls=None, **smsc):
     receipts, texts = Receipts(), Texts()
-    channels = make_channels(reactor, receipts=receipts, sms=texts, keys=keys)
-    async with ScriptedSmsc(script, **smsc).start(reactor) as peer:
+    channels = make_channels(reactor, receipts=receipts, sms=texts, keys=keys, roots=roots)
+    async with ScriptedSmsc(script, **smsc).start(reactor, tls) as peer:
         try:
             yield World(peer, channels, receipts, texts)
         finally:
@@ -311,6 +316,18 @@ async def test_a_locked_account_rests_the_source():
         await again.close()
 
 
+@pytest.mark.parametrize("status", [Status.ESME_RALYBND, Status.ESME_RTHROTTLED, Status.ESME_RSYSERR])
+@pytest_twisted.ensureDeferred
+async def test_a_bind_that_is_refused_for_now_is_tried_again_soon(status):
+    """The SMSC has not noticed yet that we were killed, or is busy."""
+    async with world(bind_status=status) as around:
+        session = around.channel().open(make_request())
+        with pytest.raises(ConnectFailed) as caught:
+            await session.connect()
+        assert caught.value.outcome.retry_after <= 1.0
+        await session.close()
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_smsc_that_is_down_rests_the_source_for_a_moment():
     """Pauses between tries grow; messages wait uncharged."""
@@ -503,3 +520,159 @@ def test_the_short_way_to_the_words_leads_to_the_same(words, header):
     """A plain line is not taken apart, and says what translation would have it say."""
     message = b"Subject: x\r\n" + header + b"\r\n" + words.encode("utf-8", "replace") + b"\r\n"
     assert words_of(message, SmsWordsOptions()) == translated(read(message), SmsWordsOptions())
+
+
+def certificate(ca, name):
+    """An OpenSSL context for the SMSC's side of TLS."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    ca.issue_cert(name).configure_cert(context)
+    return context
+
+
+@pytest_twisted.ensureDeferred
+async def test_texts_over_tls():
+    """The certificate is checked against the name, and what was agreed is in the record."""
+    ca = trustme.CA()
+    async with world(roots=(ca.cert_pem.bytes(),), tls=certificate(ca, "127.0.0.1")) as around:
+        ((outcome,),) = await around.deliver(tls="Required")
+        assert outcome.verdict is Verdict.DELIVERED
+        assert outcome.peer.tls_protocol_version.startswith("TLSv1.")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_certificate_of_somebody_else_gets_no_password():
+    """The bind is not even tried, unless the operator says that any certificate will do."""
+    ca = trustme.CA()
+    async with world(roots=(ca.cert_pem.bytes(),), tls=certificate(ca, "other.test")) as around:
+        session = around.channel(tls="Required").open(make_request())
+        with pytest.raises(ConnectFailed) as caught:
+            await session.connect()
+        assert "TLS failed: certificate is not for 127.0.0.1" in caught.value.outcome.response.content
+        assert not around.smsc.passwords
+        await session.close()
+        ((outcome,),) = await around.deliver(tls="RequiredInsecure", account="other")
+        assert outcome.verdict is Verdict.DELIVERED
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_smsc_without_tls_is_told_nothing():
+    """A clear-text peer where TLS is required."""
+    async with world() as around:
+        session = around.channel(tls="Required", bind_timeout=1.0).open(make_request())
+        with pytest.raises(ConnectFailed):
+            await session.connect()
+        assert not around.smsc.passwords
+        await session.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_host_takes_over():
+    """When nobody listens at the first."""
+    async with world() as around:
+        ((outcome,),) = await around.deliver(port=1, fallback_hosts=(f"127.0.0.1:{around.smsc.port}",))
+        assert outcome.verdict is Verdict.DELIVERED
+
+
+@pytest_twisted.ensureDeferred
+async def test_parameters_that_a_provider_asks_for():
+    """From the options and from the message's metadata; on every part."""
+    async with world() as around:
+        tlvs, meta_tlvs = Table({"0x1400": "entity"}), Table({"0x1401": "template", "5122": "absent"})
+        message = text("a" * 200, meta={"template": 1207})
+        await around.deliver(message, tlvs=tlvs, meta_tlvs=meta_tlvs, long_message="Sar")
+        assert len(around.smsc.submitted) == 2
+        for sent in around.smsc.submitted:
+            assert sent.tlvs[:2] == (Tlv(0x1400, b"entity"), Tlv(0x1401, b"1207"))
+            assert len(sent.tlvs) == 5
+        with pytest.raises(ConfigError, match="'nonsense' is no tag"):
+            around.channel(tlvs=Table({"nonsense": "x"}))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_recipient_whose_queue_is_full_does_not_stop_the_others():
+    """RMSGQFUL for one number again and again, while others pass: that one goes back to the queue."""
+    async with world(lambda one: Status.ESME_RMSGQFUL if one.destination.digits.endswith("9") else None) as around:
+        session = await around.session(max_rest=0.01)
+        (full,), (other,) = await session.deliver([text(to="+15551230009@sms"), text(to="+15551230001@sms")])
+        assert (full.verdict, full.scope) == (Verdict.TRANSIENT, Scope.MESSAGE)
+        assert other.verdict is Verdict.DELIVERED
+        await session.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_too_long_for_the_window_goes_back(monkeypatch):
+    """A slow SMSC and many sessions: nobody is taken for stuck, and nothing that was sent is sent again."""
+    monkeypatch.setattr("kumotwist.egress.sms.smpp.account.MAX_WAIT", 0.05)
+    async with world(lambda _: SILENCE) as around:
+        session = await around.session(window=1)
+        delivery = defer.Deferred.fromCoroutine(session.deliver([text("a"), text("b")]))
+        await task.deferLater(reactor, 0.1)
+        around.smsc.drop_all()
+        (first,), (second,) = await delivery
+        assert first.is_ambiguous
+        assert (second.scope, second.is_ambiguous) == (Scope.SOURCE, False)
+        assert "too slowly" in second.response.content
+        await session.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_changed_policy_replaces_the_bind():
+    """The old one goes when nothing uses it, for providers count binds; a declared receiver stays one."""
+    async with world() as around:
+        around.channels.receive(around.protocol(window=5))
+        await until(lambda: len(around.smsc.binds) == 1)
+        await around.deliver(window=6, receive_for=0.0)
+        await until(lambda: around.smsc.unbinds == 1)
+        await until(lambda: len(around.smsc.connections) == 1)
+        await task.deferLater(reactor, 0.05)
+        assert len(around.smsc.connections) == 1
+        assert len(around.smsc.binds) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_queues_that_differ_in_the_message_share_the_bind():
+    """Flash or not, over the same connection."""
+    async with world() as around:
+        await around.deliver(flash=True)
+        await around.deliver(flash=False, sender="Shop")
+        assert [one.data_coding for one in around.smsc.submitted] == [0x10, 0]
+        assert len(around.smsc.binds) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_silent_smsc_is_asked_and_then_left():
+    """enquire_link; what was out is in doubt when nothing comes."""
+    async with world(lambda _: SILENCE) as around:
+        real = around.smsc.received
+
+        def deaf(connection, pdu):
+            if pdu.command != Command.ENQUIRE_LINK:
+                real(connection, pdu)
+
+        around.smsc.received = deaf
+        ((outcome,),) = await around.deliver(response_timeout=0.2, enquire_link_interval=Duration(0.05))
+        assert outcome.is_ambiguous
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_smsc_that_sends_rubbish_is_left():
+    """A length that no PDU has; the message is in doubt, and a new bind is made."""
+    async with world() as around:
+        session = await around.session()
+        around.smsc.connections[0].transport.write(b"\xff" * 16)
+        ((outcome,),) = await session.deliver([text()])
+        assert outcome.verdict is not Verdict.PERMANENT
+        await until(lambda: not around.smsc.connections)
+        await session.close()
+        await until(lambda: len(around.smsc.binds) == 2)
+
+
+def test_the_options_of_a_bind_are_options():
+    """A name that is misspelt in the list would give every queue a bind of its own."""
+    assert set(BIND_OPTIONS) < {field.name for field in attrs.fields(SmppProtocol)}
+
+
+@pytest.mark.parametrize(("written", "status"), [("0x401", 0x401), ("1025", 0x401), (1025, 0x401), ("esme_rsyserr", 8)])
+def test_statuses_may_be_written_in_any_way(written, status):
+    """Lua keys may be numbers; names are those of the specification."""
+    assert vendor_table({written: "permanent"}) == {status: Fault.PERMANENT}

@@ -28,9 +28,9 @@ __all__ = ["SmppChannel", "SmppKind", "error_table"]
 
 #: Options that a bind depends on; queues that agree in them share it.
 BIND_OPTIONS: Final = (
-    "host", "port", "tls", "system_id", "password", "system_type", "account", "bind", "address_range", "window",
-    "bind_timeout", "response_timeout", "enquire_link_interval", "receive_for", "throttle_patience", "max_rest",
-    "default_alphabet", "id_format", "rest", "status",
+    "host", "port", "fallback_hosts", "tls", "system_id", "password", "system_type", "account", "bind",
+    "address_range", "window", "bind_timeout", "response_timeout", "enquire_link_interval", "receive_for",
+    "throttle_patience", "max_rest", "default_alphabet", "id_format", "rest", "status",
 )  # fmt: skip
 
 
@@ -54,8 +54,14 @@ class SmppChannel:
 
     def open(self, request: OpenRequest) -> SmppSession:
         """A session that is not yet connected."""
-        account = self._kind.account(self._options, request.source)
-        return SmppSession(account, self._planner, self._judge, self._kind.services.clock)
+        kind, options = self._kind, self._options
+        return SmppSession(
+            lambda: kind.account(options, request.source),
+            options.window,
+            self._planner,
+            self._judge,
+            kind.services.clock,
+        )
 
 
 class SmppKind:
@@ -83,8 +89,9 @@ class SmppKind:
         key = (where, *(getattr(options, name) for name in BIND_OPTIONS))
         account = self._accounts.get(key)
         if account is None:
-            self._retire_others(options, where)
-            account = self._accounts[key] = self._make(options, source, key)
+            account = self._make(options, source, key)
+            self._replace_others(account, where)
+            self._accounts[key] = account
         account.is_retired = False
         return account
 
@@ -114,10 +121,13 @@ class SmppKind:
 
         return Account(Opener(services, options, source, name), inbox, self._tasks, forget)
 
-    def _retire_others(self, options: SmppProtocol, where: Hashable) -> None:
+    def _replace_others(self, account: Account, where: Hashable) -> None:
         """The policy has changed: binds by the old options go as soon as they can, for providers count them."""
+        options = account.options
         for key, other in list(self._accounts.items()):
             given = other.options
             is_same = (given.host, given.port, given.system_id) == (options.host, options.port, options.system_id)
             if is_same and key[0] == where and given.bind == options.bind:
+                if other.is_pinned:
+                    account.pin()
                 other.retire()

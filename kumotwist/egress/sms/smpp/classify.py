@@ -89,7 +89,8 @@ def error_table() -> str:
     return "\n".join(rows)
 
 
-def _number(name: str) -> int:
+def _number(written: object) -> int:
+    name = str(written)
     known = Status.__members__.get(name.upper())
     if known is not None:
         return known.value

@@ -28,6 +28,7 @@ from kumotwist.net.tasks import Tasks
 from kumotwist.proto.smpp.addressing import TypeOfNumber
 from kumotwist.proto.smpp.commands import HAS_UDH, Status, Tag
 from kumotwist.proto.smpp.events import Incoming
+from kumotwist.proto.smpp.fields import Tlv
 from kumotwist.proto.smpp.messages import MAX_SHORT_MESSAGE, Address, ShortMessage
 from kumotwist.proto.smpp.receipt import MessageState, SmscReceipt, read_receipt
 from kumotwist.proto.sms import coding, udh
@@ -142,10 +143,12 @@ class Inbox:
         key = (_shown(message.source), _shown(message.destination), message.data_coding)
         place, octets = _place_of(message)
         if place is None or place.total == 1 or len(octets) > MAX_SHORT_MESSAGE:
-            return await self._receive(self._put_together(key, Whole((octets,))))
+            return await self._receive(self._put_together(key, Whole((octets,)), message.tlvs))
         whole = self._reassembly.add(key, place, octets, self._clock.seconds())
         self._look()
-        return Status.ESME_ROK if whole is None else await self._receive(self._put_together(key, whole))
+        if whole is None:
+            return Status.ESME_ROK
+        return await self._receive(self._put_together(key, whole, message.tlvs))
 
     async def _receive(self, sms: IncomingSms) -> Status:
         """Give a text to policy; the answer that it deserves."""
@@ -163,7 +166,7 @@ class Inbox:
             return Status.ESME_RX_T_APPN
         return Status.ESME_ROK
 
-    def _put_together(self, key: Hashable, whole: Whole) -> IncomingSms:
+    def _put_together(self, key: Hashable, whole: Whole, tlvs: Sequence[Tlv] = ()) -> IncomingSms:
         assert isinstance(key, tuple)
         sender, recipient, data_coding = key
         alphabet = _alphabet(data_coding, self._default)
@@ -178,6 +181,7 @@ class Inbox:
             missing=whole.missing,
             data_coding=data_coding,
             octets=b"".join(part for part in whole.parts if part is not None),
+            tlvs={f"0x{one.tag:04X}": one.value.hex() for one in tlvs if one.tag != Tag.MESSAGE_PAYLOAD},
         )
 
     def _watch(self) -> None:

@@ -93,7 +93,7 @@ class Link(Protocol):
         self._binding: Deferred[None] | None = None
         self._tls: tuple[TlsAttempt, Deferred[TlsFacts]] | None = None
         self._trouble: LinkTrouble | None = None
-        self._has_been_bound = self._is_telling = False
+        self._has_been_bound = self._is_telling = self._is_open = False
         self._timer: DelayedCall | None = None
         self._timer_at = inf
         self._farewell: DelayedCall | None = None
@@ -146,9 +146,9 @@ class Link(Protocol):
 
     def flush(self) -> None:
         """Write what has gathered, and watch its deadlines; while events are told, when all are."""
-        if self._is_telling:
+        if self._is_telling or not self._is_open:
             return
-        if self.transport is not None and (data := self.core.data_to_send()):
+        if data := self.core.data_to_send():
             write_now(self._transport(), data)
         self._watch()
 
@@ -171,6 +171,7 @@ class Link(Protocol):
     # -- for Twisted ------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
+        self._is_open = True
         if ITCPTransport.providedBy(self.transport):
             self._transport().setTcpNoDelay(True)
 
@@ -190,6 +191,7 @@ class Link(Protocol):
         done.callback(facts)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        self._is_open = False
         for call in (self._timer, self._farewell):
             if call is not None and call.active():
                 call.cancel()
@@ -251,7 +253,7 @@ class Link(Protocol):
 
     def _bound_goodbye(self) -> None:
         """See to it that a peer which does not close is not waited for."""
-        if self._farewell is None and self.transport is not None:
+        if self._farewell is None and self._is_open:
             self._farewell = self._clock.callLater(FAREWELL, self.abort)
 
     def _end(self, text: str, status: int | None = None) -> None:
@@ -281,8 +283,6 @@ class Link(Protocol):
     # -- the deadline -----------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        if self.transport is None or not self.connected:
-            return
         deadline = self.core.next_timeout()
         if deadline < self._timer_at - _SLACK or (self._timer is None and deadline < inf):
             if self._timer is not None:

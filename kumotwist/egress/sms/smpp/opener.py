@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -23,7 +24,11 @@ from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.net.clock import DelayedCall
 from kumotwist.net.tls_client import TlsFacts
 from kumotwist.proto.smpp.bind import BindMode, Credentials
+from kumotwist.proto.smpp.commands import Status
 from kumotwist.proto.smpp.session import Rules
+
+#: Refusals of a bind that time mends: an earlier one of ours has not ended for the SMSC yet.
+_PASSING: Final = (Status.ESME_RALYBND,)
 
 
 class BindFailed(Exception):
@@ -40,6 +45,18 @@ class Bound:
 
     link: Link
     peer: Peer
+
+
+@frozen
+class Endpoint:
+    """A place to connect to; `str()` is `host/address:port`."""
+
+    host: str
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.address}:{self.port}"
 
 
 @frozen(eq=False)
@@ -74,29 +91,35 @@ class Opener:
             raise BindFailed(f"password: {error}", is_account=error.permanent) from None
 
     async def _anywhere(self, mode: BindMode, owner: LinkOwner, password: str) -> Bound:
-        """At the first of the SMSC's addresses that lets us."""
+        """At the first of the SMSC's hosts and addresses that lets us."""
+        options = self.options
         failures: list[str] = []
-        for address in await self._addresses():
+        for host, port in (
+            (options.host, options.port),
+            *(_place(one, options.port) for one in options.fallback_hosts),
+        ):
             try:
-                return await self._at(address, mode, owner, password)
-            except BindFailed as failure:
-                if failure.is_account:
-                    raise
-                failures.append(str(failure))
-        raise BindFailed("; ".join(failures) or f"{self.options.host} has no address")
+                addresses = await self._addresses(host)
+            except ResolveError as error:
+                failures.append(f"{host}: {error}")
+                continue
+            for address in addresses:
+                try:
+                    return await self._at(Endpoint(host, address, port), mode, owner, password)
+                except BindFailed as failure:
+                    if failure.is_account:
+                        raise
+                    failures.append(str(failure))
+        raise BindFailed("; ".join(failures) or f"{options.host} has no address")
 
-    async def _addresses(self) -> Sequence[str]:
-        host = self.options.host
+    async def _addresses(self, host: str) -> Sequence[str]:
         if sources.is_address(host):
             return (host,)
-        try:
-            found = list(await self.services.resolver.addresses(host))
-        except ResolveError as error:
-            raise BindFailed(f"{host}: {error}") from None
+        found = list(await self.services.resolver.addresses(host))
         random.shuffle(found)
         return found
 
-    async def _at(self, address: str, mode: BindMode, owner: LinkOwner, password: str) -> Bound:
+    async def _at(self, where: Endpoint, mode: BindMode, owner: LinkOwner, password: str) -> Bound:
         """Within `bind_timeout`, all steps together."""
         options = self.options
         rules = Rules(
@@ -105,8 +128,7 @@ class Opener:
             enquire_interval=options.enquire_link_interval,
         )
         link = Link(self.services.clock, rules, owner)
-        place = f"{options.host}/{address}:{options.port}"
-        work = Deferred.fromCoroutine(self._bind(link, address, mode, password))
+        work = Deferred.fromCoroutine(self._bind(link, where, mode, password))
         is_late = False
 
         def give_up() -> None:
@@ -121,20 +143,20 @@ class Opener:
             link.abort()
             if not is_late:
                 raise
-            raise BindFailed(f"{place}: no bind in {options.bind_timeout:g} seconds") from None
+            raise BindFailed(f"{where}: no bind in {options.bind_timeout:g} seconds") from None
         except LinkTrouble as trouble:
-            is_account = trouble.status is not None and classify(trouble.status, {}) is not Fault.TRANSIENT
-            raise BindFailed(f"{place}: {trouble}", is_account) from None
+            is_account = trouble.status not in _PASSING and _is_for_good(trouble.status)
+            raise BindFailed(f"{where}: {trouble}", is_account) from None
         finally:
             if timer.active():
                 timer.cancel()
-        return Bound(link, self._peer(link, address, facts))
+        return Bound(link, self._peer(link, where, facts))
 
-    async def _bind(self, link: Link, address: str, mode: BindMode, password: str) -> TlsFacts | None:
+    async def _bind(self, link: Link, where: Endpoint, mode: BindMode, password: str) -> TlsFacts | None:
         """Raises LinkTrouble, BindFailed."""
         options, services = self.options, self.services
         try:
-            await sources.connect(services.reactor, link, address, options.port, self.source, options.bind_timeout)
+            await sources.connect(services.reactor, link, where.address, where.port, self.source, options.bind_timeout)
         except CancelledError:
             raise
         except Exception as error:  # Twisted's connect errors share no useful base
@@ -142,7 +164,7 @@ class Opener:
         facts = None
         if options.tls != "Disabled":
             try:
-                facts = await link.start_tls(services.tls.attempt(options.host, options.tls == "Required"))
+                facts = await link.start_tls(services.tls.attempt(where.host, options.tls == "Required"))
             except LinkTrouble as trouble:
                 raise LinkTrouble(f"TLS failed: {trouble}") from None
         try:
@@ -152,10 +174,10 @@ class Opener:
             raise BindFailed(str(problem), is_account=True) from None
         return facts
 
-    def _peer(self, link: Link, address: str, facts: TlsFacts | None) -> Peer:
+    def _peer(self, link: Link, where: Endpoint, facts: TlsFacts | None) -> Peer:
         return Peer(
-            self.options.host,
-            address,
+            where.host,
+            where.address,
             "SMPP",
             link.local_address,
             facts.cipher if facts else None,
@@ -164,3 +186,15 @@ class Opener:
             channel="smpp",
             account=self.account,
         )
+
+
+def _is_for_good(status: int | None) -> bool:
+    return status is not None and classify(status, {}) in (Fault.ACCOUNT, Fault.PERMANENT)
+
+
+def _place(written: str, port: int) -> tuple[str, int]:
+    """`host`, `host:port` or `[address]:port`."""
+    host, colon, digits = written.rpartition(":")
+    if colon and digits.isdecimal() and (":" not in host or host.endswith("]")):
+        return host.strip("[]"), int(digits)
+    return written.strip("[]"), port

@@ -51,6 +51,9 @@ class SmppProtocol:
     # -- the binds: equal ones are shared -----------------------------------------------------------
     host: str = option("The SMSC: a name or an IP address.")
     port: int = option("Its port; with TLS most have 3550.", default=2775)
+    fallback_hosts: tuple[str, ...] = option(
+        "Tried in this order when there is no bind to be had at `host`: `host` or `host:port`.", default=()
+    )
     tls: Tls = option("Whether the connection is encrypted and the certificate must be good.", default="Disabled")
     system_id: str = option("Who we are to the SMSC.")
     password: KeySource = option("The password; read for each bind.", secret=True)
@@ -109,6 +112,13 @@ class SmppProtocol:
     priority: int = option("priority_flag, 0 to 3.", default=0, validator=_priority)
     registered_delivery: Registered = option("When the SMSC is to send a receipt.", default="Always")
     intermediate_receipts: bool = option("Ask for receipts on the way, too.", default=False)
+    tlvs: Mapping[str, str] = option(
+        'Optional parameters of every message by tag: `{ ["0x1400"] = "1201160000000000001" }`.', factory=Table
+    )
+    meta_tlvs: Mapping[str, str] = option(
+        'Optional parameters by tag whose values stand in the message\'s metadata: `{ ["0x1401"] = "template_id" }`.',
+        factory=Table,
+    )
     validity: bool = option("Tell the SMSC when the message expires here.", default=True)
     max_validity: Duration | None = option("The longest validity that the SMSC takes; none: a month.", default=None)
 

@@ -10,13 +10,13 @@ reason, for a permanent failure of that recipient.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Final
 
 from attrs import evolve, frozen
 
-from kumotwist.core.errors import LocalProtocolError
+from kumotwist.core.errors import ConfigError, LocalProtocolError
 from kumotwist.core.message import Message
 from kumotwist.egress.sms.content import number_of, sender_of
 from kumotwist.egress.sms.smpp.content import words_of
@@ -67,7 +67,9 @@ class Planner:
         self._codings = (first, *latin1, Coding.UCS2)
         self._data_codings = _FLASH_CODING if options.flash else _DATA_CODING
         registered = _REGISTERED[options.registered_delivery] if options.bind != "Transmitter" else 0
+        self._meta_tlvs = {tag_of(tag): key for tag, key in options.meta_tlvs.items()}
         self._form = ShortMessage(
+            tlvs=tuple(Tlv(tag_of(tag), value.encode()) for tag, value in options.tlvs.items()),
             priority=options.priority,
             registered_delivery=registered | (_INTERMEDIATE if registered and options.intermediate_receipts else 0),
             service_type=options.service_type,
@@ -83,7 +85,10 @@ class Planner:
         if isinstance(source, Unfit):
             return [source] * len(message.recipients)
         form = evolve(
-            self._form, source=source, validity_period=self._validity(message, now) if options.validity else ""
+            self._form,
+            source=source,
+            validity_period=self._validity(message, now) if options.validity else "",
+            tlvs=(*self._form.tlvs, *self._own_tlvs(message)),
         )
         return [self._unit(message, position, form, sms) for position in range(len(message.recipients))]
 
@@ -129,7 +134,8 @@ class Planner:
         for number, part in enumerate(sms.parts, 1):
             octets, place = encode(part, sms.coding), Concatenation(reference, sms.segments, number)
             if mode == "Sar":
-                found.append(evolve(form, short_message=octets, data_coding=data_coding, tlvs=_sar(place)))
+                tlvs = (*form.tlvs, *_sar(place))
+                found.append(evolve(form, short_message=octets, data_coding=data_coding, tlvs=tlvs))
             else:
                 octets = udh.header(place, mode == "Udh16") + octets
                 found.append(evolve(form, short_message=octets, data_coding=data_coding, esm_class=HAS_UDH))
@@ -156,6 +162,12 @@ class Planner:
             return Unfit(str(problem))
         return _with(guessed, options.source_ton, options.source_npi)
 
+    def _own_tlvs(self, message: Message) -> Iterator[Tlv]:
+        for tag, key in self._meta_tlvs.items():
+            value = message.meta.get(key)
+            if isinstance(value, (str, int)):
+                yield Tlv(tag, str(value).encode())
+
     def _validity(self, message: Message, now: float) -> str:
         left = message.expires - now
         if left == inf:
@@ -163,6 +175,17 @@ class Planner:
         if self._options.max_validity is not None:
             left = min(left, self._options.max_validity)
         return addressing.validity(left)
+
+
+def tag_of(written: object) -> int:
+    """The tag of an optional parameter: `0x1400` or `5120`. Raises ConfigError."""
+    try:
+        tag = int(str(written), 0)
+    except ValueError:
+        tag = -1
+    if not 0 <= tag <= 0xFFFF:
+        raise ConfigError(f"protocol.smpp: '{written}' is no tag of an optional parameter; write 0x1400")
+    return tag
 
 
 def _with(address: Address, ton: int | None, npi: int | None) -> Address:
@@ -180,4 +203,4 @@ def _sar(place: Concatenation) -> tuple[Tlv, ...]:
 
 
 def _payload(form: ShortMessage, octets: bytes, data_coding: int) -> ShortMessage:
-    return evolve(form, data_coding=data_coding, tlvs=(Tlv(Tag.MESSAGE_PAYLOAD, octets),))
+    return evolve(form, data_coding=data_coding, tlvs=(*form.tlvs, Tlv(Tag.MESSAGE_PAYLOAD, octets)))

@@ -8,12 +8,12 @@ Public: `SmppSession`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.internet.defer import CancelledError
 
-from kumotwist.core.errors import ConnectFailed, SessionEnded
+from kumotwist.core.errors import ConnectFailed, LocalProtocolError, SessionEnded
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.receipt import MAX_TEXT, printable
@@ -36,45 +36,50 @@ class SmppSession:
     min_batch: int = 1
     batch_latency: float = 0.0
 
-    def __init__(self, account: Account, planner: Planner, judge: Judge, clock: Clock) -> None:
-        self._account = account
+    def __init__(
+        self, find_account: Callable[[], Account], window: int, planner: Planner, judge: Judge, clock: Clock
+    ) -> None:
+        """`find_account` is asked when it connects: an account that nobody used may be gone by then."""
+        self._find_account = find_account
         self._planner = planner
         self._judge = judge
         self._clock = clock
+        self._account: Account | None = None
         self._link: Link | None = None
-        self._has_entered = self._has_connected = False
-
-    @property
-    def max_batch(self) -> int:
-        """A window's worth."""
-        return min(self._account.options.window, MAX_BATCH)
+        self._has_connected = False
+        #: A window's worth.
+        self.max_batch: int = min(window, MAX_BATCH)
 
     @property
     def is_connected(self) -> bool:
         """Whether the bind that it found is still there."""
-        return self._link is not None and self._account.link is self._link
+        return self._link is not None and self._account is not None and self._account.link is self._link
 
     async def connect(self) -> None:
         """Make sure of the bind. Raises ConnectFailed, SessionEnded the second time."""
         if self._has_connected:
             raise SessionEnded("an SMPP session connects once")
-        self._has_connected = self._has_entered = True
-        self._account.enter()
+        self._has_connected = True
+        account = self._account = self._find_account()
+        account.enter()
         try:
-            self._link = await self._account.ready()
+            self._link = await account.ready()
         except NoBind as problem:
             text = printable(f"{INTERNAL_PREFIX}{problem}", MAX_TEXT)
             raise ConnectFailed(
-                Outcome(Verdict.TRANSIENT, Response(421, text), Scope.SOURCE, self._account.peer, problem.retry_after)
+                Outcome(Verdict.TRANSIENT, Response(421, text), Scope.SOURCE, account.peer, problem.retry_after)
             ) from None
 
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
         """Submit all parts for all recipients, and wait for their answers. Cancelling it ends the session."""
+        account = self._account
+        if account is None:
+            raise LocalProtocolError("an SMPP session delivers when it is connected")
         now = self._clock.seconds()
         plans = [self._planner.plan(message, now) for message in batch]
         units = [unit for plan in plans for unit in plan if isinstance(unit, Unit)]
         transfer = Transfer(units, now)
-        self._account.send(transfer)
+        account.send(transfer)
         try:
             await transfer.done
         except CancelledError:
@@ -82,7 +87,7 @@ class SmppSession:
             self._link = None
             raise
         results = iter(transfer.results)
-        peer = self._account.peer
+        peer = account.peer
         return [
             [
                 self._judge.refused(unit.reason, peer)
@@ -96,6 +101,6 @@ class SmppSession:
     async def close(self) -> None:
         """Leave the account, which keeps the bind for a while. Never raises."""
         self._link = None
-        if self._has_entered:
-            self._has_entered = False
-            self._account.leave()
+        account, self._account = self._account, None
+        if account is not None:
+            account.leave()
