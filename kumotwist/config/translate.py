@@ -2,7 +2,8 @@
 
 The same classes are arguments of `message:as_sms`, `as_push` and `as_chat` and
 stand as `text` among the options of channels. Public: `SmsTextOptions`,
-`SmsWordsOptions`, `PushTextOptions`, `ChatTextOptions`, `TextOptions`, `Dialect`.
+`SmsWordsOptions`, `PushTextOptions`, `ChatWordsOptions`,
+`ChatTextOptions`, `TextOptions`, `Dialect`.
 """
 
 from __future__ import annotations
@@ -75,14 +76,13 @@ class PushTextOptions(TextOptions):
 
 
 @options
-class ChatTextOptions(TextOptions):
-    """A chat message."""
+class ChatWordsOptions(TextOptions):
+    """Which words a chat message has."""
 
     prefer: Literal["text", "html"] = option(
         "Which of the two texts of a message to read when it has both; HTML brings bold, italics and links along.",
         default="html",
     )
-    dialect: Dialect = option("Whose markup to write.", default="plain")
     subject: bool = option("Begin with the subject, in bold.", default=True)
     max_characters: int | None = option(
         "Longer texts are cut; none: what the service takes.",
@@ -90,3 +90,10 @@ class ChatTextOptions(TextOptions):
         unit="characters",
         validator=_between(1, 40_000),
     )
+
+
+@options
+class ChatTextOptions(ChatWordsOptions):
+    """A chat message."""
+
+    dialect: Dialect = option("Whose markup to write.", default="plain")

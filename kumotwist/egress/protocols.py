@@ -53,6 +53,10 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "vonage": "kumotwist.egress.sms.vonage:VonageKind",
     "vonage_messages": "kumotwist.egress.sms.vonage_messages:VonageMessagesKind",
     "webhook": "kumotwist.egress.webhook:WebhookKind",
+    "discord": "kumotwist.egress.chat.discord:DiscordKind",
+    "slack": "kumotwist.egress.chat.slack:SlackKind",
+    "teams": "kumotwist.egress.chat.teams:TeamsKind",
+    "telegram": "kumotwist.egress.chat.telegram:TelegramKind",
 }
 #: Group of the entry points that announce more of them: the entry's name is the protocol's.
 ENTRY_POINTS: Final = "kumotwist.egress"

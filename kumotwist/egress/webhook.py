@@ -170,7 +170,8 @@ class Webhook:
         headers = [(b"Content-Type", _TYPES[kind]), (b"webhook-id", name.encode())]
         headers += [(key.encode(), text.encode()) for key, text in chosen.headers.items()]
         url = clean_url(chosen.url) if chosen.url is not None else _url_of(messages[0], chosen)
-        return Call(HttpRequest(b"POST", url, tuple(headers), _written(kind, value)), targets, is_idempotent=True)
+        request = HttpRequest(b"POST", url, tuple(headers), _written(kind, value), has_secret_path=True)
+        return Call(request, targets, is_idempotent=True)
 
 
 def _written(kind: str, value: object) -> bytes:
@@ -190,7 +191,12 @@ def _url_of(message: Message, options: WebhookOptions) -> str:
     value = message.meta.get(options.url_meta or "")
     if not isinstance(value, str) or len(value) > MAX_URL:
         raise ValueError(f"there is none in meta {options.url_meta!r}")
-    return clean_url(value)
+    try:
+        url = clean_url(value)
+        urlsplit(url).port  # noqa: B018 # raises for what is no number
+    except ValueError:  # its text quotes the path, which may be all that keeps others from calling it
+        raise ValueError(f"what stands in meta {options.url_meta!r} is none") from None
+    return url
 
 
 def _id_of(request: HttpRequest) -> str:
@@ -249,7 +255,7 @@ def _problem(options: WebhookOptions) -> str | None:
         return "a batch is a JSON array for one 'url'"
     try:
         if options.url is not None:
-            clean_url(options.url)
+            urlsplit(clean_url(options.url)).port  # noqa: B018 # raises for what is no number
         for name, value in options.headers.items():
             clean_header(name.encode(), value.encode())
     except ValueError as error:

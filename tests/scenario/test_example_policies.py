@@ -8,6 +8,7 @@ import hmac
 import json
 import smtplib
 import sys
+import urllib.parse
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -39,6 +40,15 @@ def inject(daemon: Daemon, **body: object) -> dict[str, object]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as response:
         answer: dict[str, object] = json.load(response)
+    return answer
+
+
+def send(daemon: Daemon, **body: object) -> dict[str, Any]:
+    """POST to the send API; its answer."""
+    url = f"http://127.0.0.1:{daemon.port('http')}/api/send/v1"
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer: dict[str, Any] = json.load(response)
     return answer
 
 
@@ -255,6 +265,53 @@ def test_record_feed(tmp_path: Path) -> None:
                 Webhook(secret).verify(request.body, dict(request.headers.items()))
     ends = {record["headers"]["Subject"]: record["type"] for record in seen.values()}
     assert ends == {**{f"m{number}": "Delivery" for number in range(5)}, "bounced": "Bounce"}
+
+
+def test_notify(tmp_path: Path) -> None:
+    """One call of the send API becomes a text and two posts; mail to a number becomes a text, too."""
+    for name in ("twilio", "slack", "telegram"):
+        (tmp_path / name).write_text(f"{name}-s3cret\n")
+    with (
+        WebPeer([(201, '{"sid": "SM1", "num_segments": "1"}')] * 2) as twilio,
+        WebPeer(
+            [(200, '{"ok": false, "error": "internal_error"}'), (200, '{"ok": true, "channel": "C1", "ts": "1.2"}')]
+        ) as slack,
+        WebPeer([(200, '{"ok": true, "result": {"message_id": 7, "chat": {"id": -100123}}}')]) as telegram,
+        example(
+            "notify",
+            tmp_path,
+            KEY_DIR=str(tmp_path),
+            TWILIO_URL=f"http://127.0.0.1:{twilio.port}",
+            SLACK_URL=f"http://127.0.0.1:{slack.port}",
+            TELEGRAM_URL=f"http://127.0.0.1:{telegram.port}",
+        ) as daemon,
+    ):
+        answer = send(
+            daemon,
+            to=[
+                {"phone": "+493012345678"},
+                {"chat": "#ops", "platform": "slack"},
+                {"chat": "-100123", "platform": "telegram"},
+            ],
+            subject="Disk full",
+            text="web-3 has 1 % left.",
+        )
+        assert answer["accepted"] == 3, answer
+        with daemon.smtp() as client:
+            client.sendmail("a@example.com", ["+493099999999@sms.example"], mail("by mail"))
+        eventually(lambda: len(daemon.records("Delivery")) >= 4, "four deliveries")
+        deliveries = {record["recipient"]: record for record in daemon.records("Delivery")}
+        text = daemon.process.text() + json.dumps(daemon.records()) if daemon.process else ""
+    forms = [dict(urllib.parse.parse_qsl(request.body.decode())) for request in twilio.requests]
+    assert {form["To"]: form["Body"] for form in forms}["+493012345678"] == "Disk full: web-3 has 1 % left."
+    assert {form["To"] for form in forms} == {"+493012345678", "+493099999999"}
+    assert [json.loads(request.body)["channel"] for request in slack.requests] == ["#ops", "#ops"]
+    (post,) = telegram.requests
+    assert post.path == "/bottelegram-s3cret/sendMessage"
+    assert json.loads(post.body)["text"] == "*Disk full*\nweb\\-3 has 1 % left\\."
+    assert deliveries["+493012345678@sms"]["remote_id"] == "SM1"
+    assert {record["channel"] for record in deliveries.values()} == {"twilio", "slack", "telegram"}
+    assert "s3cret" not in text
 
 
 def _records(peer: WebPeer, secret: str) -> dict[str, dict[str, object]]:

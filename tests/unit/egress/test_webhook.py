@@ -201,7 +201,9 @@ async def test_a_url_that_a_message_brought_concerns_that_message_only():
     }
 
 
-@pytest.mark.parametrize("url", [None, 5, "ftp://a.test/", "file:///etc/passwd", "not a url", "http://" + "a" * 9000])
+@pytest.mark.parametrize(
+    "url", [None, 5, "ftp://a.test/", "file:///etc/passwd", "not a url", "http://" + "a" * 9000, "http://a.test:x/"]
+)
 @pytest_twisted.ensureDeferred
 async def test_what_is_no_url_bounces_its_message(url):
     """With the reason in the record."""

@@ -1,0 +1,1 @@
+"""Channels for chats, one module each."""

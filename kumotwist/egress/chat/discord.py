@@ -1,0 +1,111 @@
+"""Discord, by a channel's webhook.
+
+https://discord.com/developers/docs/resources/webhook#execute-webhook
+
+Public: `DiscordKind`, `DiscordOptions`, `Discord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from attrs import frozen
+
+from kumotwist.config.keysource import KeySource
+from kumotwist.config.option import option, options
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Peer
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
+from kumotwist.egress.api.judge import Fault, Judge, Rule
+from kumotwist.egress.api.kind import ApiKind
+from kumotwist.egress.api.retryafter import seconds_of
+from kumotwist.egress.chat.hook import REFUSALS, Hook
+from kumotwist.egress.chat.options import HookOptions
+from kumotwist.egress.chat.post import Post, plan_posts
+from kumotwist.net.http import HttpRequest, HttpResponse
+
+#: Bit of `flags` that shows no previews of links.
+_SUPPRESS_EMBEDS: Final = 4
+
+RULES: Final = (
+    Rule(Fault.ACCOUNT, code="10015", meaning="the webhook is gone"),
+    Rule(Fault.ACCOUNT, code="50027", meaning="the webhook's token is wrong"),
+    Rule(Fault.ACCOUNT, (404,), meaning="the webhook is gone"),
+    Rule(Fault.PERMANENT, (400,), meaning="the post is wrong: empty, too long, blocked"),
+)
+
+
+@options
+class DiscordOptions(HookOptions):
+    """Posts to Discord."""
+
+    channel: ClassVar[str] = "discord"
+
+    username: str | None = option("The name to post under; none: the webhook's.", default=None)
+    mentions: bool = option("Let the text call people, roles and everyone.", default=False)
+    previews: bool = option("Show previews of links.", default=True)
+    base_url: str = option("Where webhooks live.", default="https://discord.com/api/webhooks")
+
+
+@frozen(eq=False)
+class Discord:
+    """Implements `egress.api.dialect.Dialect`."""
+
+    options: DiscordOptions
+    judge: Judge
+    hook: Hook
+
+    max_batch: int = 1
+
+    @property
+    def secrets(self) -> Mapping[str, KeySource]:
+        """The webhook's URL."""
+        return self.hook.secrets
+
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+        """One request for each recipient."""
+        return plan_posts(batch, self.options, self.judge, "discord", self.hook.to, self._request)
+
+    def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
+        """The URL is the credential."""
+        return self.hook.authorize(request, secrets)
+
+    def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
+        """With `wait` the reply has the post's `id`."""
+        answer = json_of(reply)
+        if 200 <= reply.code < 300:
+            outcome = self.judge.delivered(reply, str(member(answer, "id") or "") or None)
+            return [self.hook.told(outcome, call)] * len(call.targets)
+        code, text, wait = (member(answer, name) for name in ("code", "message", "retry_after"))
+        hint = seconds_of(wait, self.judge.now()) if isinstance(wait, (int, float)) else None
+        named = str(code) if code else None
+        return self.hook.refused(self.judge, reply, call, str(text or text_of(reply)), named, hint)
+
+    def _request(self, post: Post) -> HttpRequest:
+        chosen = self.options
+        value: JsonObject = {"content": post.text}
+        if chosen.username is not None:
+            value["username"] = chosen.username
+        if not chosen.mentions:
+            value["allowed_mentions"] = {"parse": []}
+        if not chosen.previews:
+            value["flags"] = _SUPPRESS_EMBEDS
+        return self.hook.request(post, json_request(chosen.base_url, value))
+
+
+class DiscordKind(ApiKind):
+    """Makes Discord channels."""
+
+    options = DiscordOptions
+    unauthorized = REFUSALS
+
+    def reaches_private(self, options: DiscordOptions) -> bool:
+        """The operator's URL may; those that messages name only when the policy says so."""
+        return options.webhook is not None or options.allow_private_addresses
+
+    def dialect(self, options: DiscordOptions, peer: Peer) -> Discord:
+        """For one webhook, or for those that messages name."""
+        return Discord(options, self.judge(peer, RULES, options), Hook(options, "wait=true"))

@@ -1,0 +1,187 @@
+"""Slack, by an incoming webhook or by a bot's chat.postMessage.
+
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+https://docs.slack.dev/reference/methods/chat.postMessage
+
+Public: `SlackKind`, `SlackOptions`, `SlackHook`, `SlackBot`. What can go wrong: ConfigError
+when both ways are chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from attrs import frozen
+
+from kumotwist.config.keysource import KeySource
+from kumotwist.config.option import option, options
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.errors import ConfigError
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Peer
+from kumotwist.core.receipt import METADATA_ID
+from kumotwist.egress.api.dialect import Call, Dialect, Refused, Unreadable
+from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.judge import Fault, Judge, Rule
+from kumotwist.egress.api.kind import ApiKind
+from kumotwist.egress.chat.hook import REFUSALS, Hook
+from kumotwist.egress.chat.options import HookOptions
+from kumotwist.egress.chat.post import Post, chat_of, plan_posts
+from kumotwist.net.http import HttpRequest, HttpResponse
+
+#: An error's name, as opposed to a page.
+_NAME: Final = re.compile(r"[a-z_]{1,64}\Z")
+_HOOKS: Final = "https://hooks.slack.com/services"
+_API: Final = "https://slack.com/api"
+
+_BAD_TOKEN: Final = (
+    *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope"),
+    *("no_permission", "org_login_required", "ekm_access_denied", "team_access_not_granted", "access_denied"),
+    *("invalid_token", "team_disabled", "no_team", "no_service", "no_active_hooks"),
+)
+_BAD_POST: Final = (
+    *("msg_too_long", "no_text", "invalid_payload", "not_in_channel", "restricted_action", "cannot_dm_bot"),
+    *("action_prohibited", "user_not_found", "channel_type_not_supported"),
+)
+_LATER: Final = ("internal_error", "fatal_error", "request_timeout", "service_unavailable", "rollup_error")
+
+RULES: Final = (
+    Rule(Fault.THROTTLED, code="ratelimited", meaning="too many posts"),
+    Rule(Fault.THROTTLED, code="rate_limited", meaning="too many posts"),
+    Rule(Fault.DEAD, code="channel_not_found", meaning="there is no such channel for us"),
+    Rule(Fault.DEAD, code="channel_is_archived", meaning="the channel is archived"),
+    Rule(Fault.DEAD, code="is_archived", meaning="the channel is archived"),
+    *(Rule(Fault.ACCOUNT, code=code, meaning="the token or webhook, or what it may do") for code in _BAD_TOKEN),
+    *(Rule(Fault.PERMANENT, code=code, meaning="this post cannot be made") for code in _BAD_POST),
+    *(Rule(Fault.TRANSIENT, code=code, meaning="an error of its own") for code in _LATER),
+    Rule(Fault.ACCOUNT, (404, 410), meaning="the webhook is gone"),
+)
+
+
+@options
+class SlackOptions(HookOptions):
+    """Posts to Slack."""
+
+    channel: ClassVar[str] = "slack"
+
+    token: KeySource | None = option(
+        "A bot's token, `xoxb-…`, to post with chat.postMessage; wants the scope chat:write.", default=None, secret=True
+    )
+    chat: str | None = option("With `token`: the channel to post to when the message names none.", default=None)
+    previews: bool = option("Show previews of links.", default=True)
+    base_url: str = option(f"Where its API is; none: `{_API}` with a token, else `{_HOOKS}`.", default="")
+
+
+def _previews(options: SlackOptions) -> JsonObject:
+    return {} if options.previews else {"unfurl_links": False, "unfurl_media": False}
+
+
+@frozen(eq=False)
+class SlackHook:
+    """Implements `egress.api.dialect.Dialect` for incoming webhooks."""
+
+    options: SlackOptions
+    judge: Judge
+    hook: Hook
+
+    max_batch: int = 1
+
+    @property
+    def secrets(self) -> Mapping[str, KeySource]:
+        """The webhook's URL."""
+        return self.hook.secrets
+
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+        """One request for each recipient."""
+        return plan_posts(batch, self.options, self.judge, "slack", self.hook.to, self._request)
+
+    def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
+        """The URL is the credential."""
+        return self.hook.authorize(request, secrets)
+
+    def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
+        """`ok`, or the error's name, both as plain text."""
+        text = text_of(reply)
+        if reply.code == 200:
+            return [self.hook.told(self.judge.delivered(reply, None, text), call)] * len(call.targets)
+        return self.hook.refused(self.judge, reply, call, text, text if _NAME.match(text) else None)
+
+    def _request(self, post: Post) -> HttpRequest:
+        return self.hook.request(
+            post, json_request(self.options.base_url, {"text": post.text, **_previews(self.options)})
+        )
+
+
+@frozen(eq=False)
+class SlackBot:
+    """Implements `egress.api.dialect.Dialect` for chat.postMessage."""
+
+    options: SlackOptions
+    judge: Judge
+    token: KeySource
+
+    max_batch: int = 1
+
+    @property
+    def secrets(self) -> Mapping[str, KeySource]:
+        """The bot's token."""
+        return {"token": self.token}
+
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+        """One request for each recipient."""
+        return plan_posts(batch, self.options, self.judge, "slack", self._to, self._request)
+
+    def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
+        """A bearer token."""
+        return with_header(request, b"Authorization", f"Bearer {secrets['token']}")
+
+    def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
+        """`ok` or `error` under HTTP 200; a post is named by channel and time."""
+        answer = json_of(reply)
+        error, stamp = member(answer, "error"), member(answer, "ts")
+        if member(answer, "ok") is True:
+            return [self.judge.delivered(reply, f"{member(answer, 'channel')}/{stamp}")] * len(call.targets)
+        if 200 <= reply.code < 300 and not isinstance(error, str):
+            raise Unreadable("neither ok nor an error in the reply")
+        named = error if isinstance(error, str) else None
+        return [self.judge.refused(reply, named or text_of(reply), named)] * len(call.targets)
+
+    def _to(self, message: Message, recipient: EnvelopeAddress) -> str:
+        """As messages say, else the option's. Raises ValueError."""
+        chosen = self.options
+        is_named = member(message.meta.get("to"), "chat") or chosen.to_meta or chosen.to_header
+        if chosen.chat is not None and not is_named:
+            return chosen.chat
+        return chat_of(chosen)(message, recipient)
+
+    def _request(self, post: Post) -> HttpRequest:
+        metadata: JsonObject = {"event_type": "message", "event_payload": {METADATA_ID: post.id}}
+        value = {"channel": post.to, "text": post.text, "metadata": metadata, **_previews(self.options)}
+        return json_request(f"{self.options.base_url}/chat.postMessage", value)
+
+
+class SlackKind(ApiKind):
+    """Makes Slack channels."""
+
+    options = SlackOptions
+    unauthorized = REFUSALS
+
+    def base_url(self, options: SlackOptions) -> str:
+        """By which way it goes."""
+        return options.base_url or (_HOOKS if options.token is None else _API)
+
+    def reaches_private(self, options: SlackOptions) -> bool:
+        """What the operator names may; URLs that messages name only when the policy says so."""
+        return options.token is not None or options.webhook is not None or options.allow_private_addresses
+
+    def dialect(self, options: SlackOptions, peer: Peer) -> Dialect:
+        """For one bot or webhook, or for the webhooks that messages name. Raises ConfigError."""
+        judge = self.judge(peer, RULES, options)
+        if options.token is None:
+            return SlackHook(options, judge, Hook(options))
+        if options.webhook is not None:
+            raise ConfigError("protocol.slack: give either 'token' or 'webhook'")
+        return SlackBot(options, judge, options.token)

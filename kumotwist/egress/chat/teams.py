@@ -1,0 +1,111 @@
+"""Microsoft Teams, by the URL of a workflow: an adaptive card for each post.
+
+https://support.microsoft.com/office/create-incoming-webhooks-with-workflows-for-microsoft-teams
+
+Public: `TeamsKind`, `TeamsOptions`, `Teams`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from attrs import frozen
+
+from kumotwist.config.keysource import KeySource
+from kumotwist.config.option import option, options
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Peer
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
+from kumotwist.egress.api.judge import Fault, Judge, Rule
+from kumotwist.egress.api.kind import ApiKind
+from kumotwist.egress.chat.hook import REFUSALS, Hook
+from kumotwist.egress.chat.options import HookOptions
+from kumotwist.egress.chat.post import Post, plan_posts
+from kumotwist.net.http import HttpRequest, HttpResponse
+
+RULES: Final = (
+    Rule(Fault.ACCOUNT, code="WorkflowNotFound", meaning="the workflow is gone"),
+    Rule(Fault.ACCOUNT, code="WorkflowTriggerIsNotEnabled", meaning="the workflow is turned off"),
+    Rule(Fault.ACCOUNT, (404, 410), meaning="the workflow is gone"),
+    Rule(Fault.PERMANENT, (400, 413), meaning="the card is wrong or has more than 28 KB"),
+)
+
+
+@options
+class TeamsOptions(HookOptions):
+    """Posts to Microsoft Teams."""
+
+    channel: ClassVar[str] = "teams"
+
+    full_width: bool = option("Let the card take the whole width.", default=True)
+    base_url: str = option("Where workflows live.", default="https://api.powerplatform.com")
+
+
+@frozen(eq=False)
+class Teams:
+    """Implements `egress.api.dialect.Dialect`."""
+
+    options: TeamsOptions
+    judge: Judge
+    hook: Hook
+
+    max_batch: int = 1
+
+    @property
+    def secrets(self) -> Mapping[str, KeySource]:
+        """The workflow's URL."""
+        return self.hook.secrets
+
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+        """One request for each recipient."""
+        return plan_posts(batch, self.options, self.judge, "teams", self.hook.to, self._request)
+
+    def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
+        """The URL is the credential."""
+        return self.hook.authorize(request, secrets)
+
+    def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
+        """202 says that the workflow has begun; its run is the only name there is."""
+        if 200 <= reply.code < 300:
+            outcome = self.judge.delivered(reply, reply.header("x-ms-workflow-run-id"))
+            return [self.hook.told(outcome, call)] * len(call.targets)
+        error = member(json_of(reply), "error")
+        code, text = member(error, "code"), member(error, "message")
+        named = code if isinstance(code, str) else None
+        return self.hook.refused(self.judge, reply, call, str(text or text_of(reply)), named)
+
+    def _request(self, post: Post) -> HttpRequest:
+        card: JsonObject = {
+            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+            "type": "AdaptiveCard",
+            "version": "1.4",
+            "body": [{"type": "TextBlock", "text": post.text, "wrap": True}],
+        }
+        if self.options.full_width:
+            card["msteams"] = {"width": "Full"}
+        attachment: JsonObject = {
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": None,
+            "content": card,
+        }
+        return self.hook.request(
+            post, json_request(self.options.base_url, {"type": "message", "attachments": [attachment]})
+        )
+
+
+class TeamsKind(ApiKind):
+    """Makes Teams channels."""
+
+    options = TeamsOptions
+    unauthorized = REFUSALS
+
+    def reaches_private(self, options: TeamsOptions) -> bool:
+        """The operator's URL may; those that messages name only when the policy says so."""
+        return options.webhook is not None or options.allow_private_addresses
+
+    def dialect(self, options: TeamsOptions, peer: Peer) -> Teams:
+        """For one workflow, or for those that messages name."""
+        return Teams(options, self.judge(peer, RULES, options), Hook(options))

@@ -1,0 +1,142 @@
+"""Chat services: whose URL it is, what is never shown, and where a post goes."""
+
+import pytest
+import pytest_twisted
+from support.fakes_egress import make_channels, make_message, make_request
+from support.webpeer import turn, web_peer
+from twisted.internet import reactor
+
+from kumotwist.config.keysource import LiteralKey
+from kumotwist.config.option import Duration
+from kumotwist.config.translate import ChatWordsOptions
+from kumotwist.core.errors import ConfigError
+from kumotwist.core.outcome import Scope, Verdict
+from kumotwist.egress.chat.discord import DiscordOptions
+from kumotwist.egress.chat.slack import SlackOptions
+from kumotwist.egress.chat.teams import TeamsOptions
+from kumotwist.egress.chat.telegram import TelegramOptions
+from kumotwist.net.http import HttpTransports
+
+HOOKS = (DiscordOptions, SlackOptions, TeamsOptions)
+S3CRET = "T0/B0/s3cret"
+
+
+async def deliver(options, *messages):
+    """The first outcome of each message."""
+    transports = HttpTransports(reactor)
+    session = make_channels(reactor, http=transports).channel_for(options).open(make_request())
+    await session.connect()
+    rows = await session.deliver(messages or [make_message()])
+    await session.close()
+    await transports.close()
+    await turn()
+    return [row[0] for row in rows]
+
+
+def to(chat):
+    return make_message("c0ffee@chat", meta={"to": {"chat": chat}})
+
+
+@pytest.mark.parametrize("options", HOOKS)
+@pytest_twisted.ensureDeferred
+async def test_a_url_that_is_a_secret_is_in_no_record(options):
+    """Not when nobody answers, not when nobody is there, not when it redirects, not when it is wrong."""
+    async with web_peer() as peer:
+        peer.answers[f"/{S3CRET}"] = lambda request: None
+        full = LiteralKey(f"{peer.url}/{S3CRET}".encode())
+        silent = (await deliver(options(webhook=full, timeout=Duration(0.2))))[0]
+        away = (await deliver(options(webhook=LiteralKey(f"http://127.0.0.1:9/{S3CRET}".encode()))))[0]
+        peer.answer(f"/{S3CRET}", 302, Location=f"{peer.url}/{S3CRET}/more")
+        moved = (await deliver(options(webhook=full)))[0]
+        wrong = (await deliver(options(webhook=LiteralKey(f"ftp://{S3CRET}".encode()))))[0]
+        port = (await deliver(options(webhook=LiteralKey(b"https://a.test:s3cret/x"))))[0]
+    for outcome in (silent, away, moved, wrong, port):
+        assert outcome.verdict is Verdict.TRANSIENT
+        assert "s3cret" not in outcome.response.content, outcome
+    assert wrong.scope is Scope.SOURCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_token_of_a_bot_is_in_no_record():
+    """Telegram's stands in the path of each request."""
+    async with web_peer() as peer:
+        peer.answers["/bot1:s3cret/sendMessage"] = lambda request: None
+        token = LiteralKey(b"1:s3cret")
+        (silent,) = await deliver(TelegramOptions(token=token, base_url=peer.url, timeout=Duration(0.2)), to("1"))
+        (away,) = await deliver(TelegramOptions(token=token, base_url="http://127.0.0.1:9"), to("1"))
+        (wrong,) = await deliver(TelegramOptions(token=LiteralKey(b"s3cret/../x"), base_url=peer.url), to("1"))
+    for outcome in (silent, away, wrong):
+        assert outcome.verdict is Verdict.TRANSIENT
+        assert "s3cret" not in outcome.response.content
+    assert wrong.scope is Scope.SOURCE
+
+
+@pytest.mark.parametrize("options", HOOKS)
+@pytest.mark.parametrize("chat", ["http://169.254.169.254/latest", "http://localhost:9/x", "http://[::1]:9/"])
+@pytest_twisted.ensureDeferred
+async def test_a_url_that_a_message_names_cannot_reach_our_network(options, chat):
+    """Without a webhook of the operator's, each message names one, and it has to be public."""
+    (outcome,) = await deliver(options(), to(chat))
+    assert outcome.verdict is Verdict.TRANSIENT
+    assert "public Internet" in outcome.response.content
+
+
+@pytest.mark.parametrize("options", HOOKS)
+@pytest_twisted.ensureDeferred
+async def test_what_a_messages_url_refuses_concerns_that_message_only(options):
+    """Gone: the application hears of it. Throttled or forbidden: that message waits. Nobody else does."""
+    gone = {DiscordOptions: b'{"code": 10015}', SlackOptions: b"no_service", TeamsOptions: b""}[options]
+    verdicts = {}
+    async with web_peer() as peer:
+        for code, body in ((200, b"{}"), (404, gone), (429, b""), (403, b"<html>blocked</html>"), (500, b"")):
+            peer.answer(f"/{code}", code, body)
+            (outcome,) = await deliver(options(allow_private_addresses=True), to(f"{peer.url}/{code}"))
+            verdicts[code] = (outcome.verdict, outcome.scope, outcome.is_address_dead)
+            assert outcome.peer.name == peer.url.removeprefix("http://")
+    assert verdicts == {
+        200: (Verdict.DELIVERED, Scope.MESSAGE, False),
+        404: (Verdict.PERMANENT, Scope.MESSAGE, True),
+        429: (Verdict.TRANSIENT, Scope.MESSAGE, False),
+        403: (Verdict.TRANSIENT, Scope.MESSAGE, False),
+        500: (Verdict.TRANSIENT, Scope.MESSAGE, False),
+    }
+
+
+@pytest.mark.parametrize("options", HOOKS)
+@pytest_twisted.ensureDeferred
+async def test_a_chat_that_is_no_url_bounces_its_message(options):
+    """And says so."""
+    (outcome,) = await deliver(options(), to("#general"))
+    assert outcome.verdict is Verdict.PERMANENT
+    assert "nowhere to post" in outcome.response.content
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_post_goes_where_the_message_says_or_the_option():
+    """The message's own chat first; the option `chat` when it names none."""
+    async with web_peer() as peer:
+        peer.answer("/api/chat.postMessage", 200, b'{"ok": true, "channel": "C1", "ts": "1.2"}')
+        options = SlackOptions(base_url=f"{peer.url}/api", token=LiteralKey(b"xoxb-1"), chat="#ops")
+        await deliver(options, to("C42"))
+        await deliver(options, make_message("ann@example.org"))
+        assert [b'"C42"' in peer.seen[0].body, b'"#ops"' in peer.seen[1].body] == [True, True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_words_are_chosen_by_the_table_text():
+    """As with `message:as_chat`."""
+    async with web_peer() as peer:
+        peer.answer("/hook", 204)
+        options = DiscordOptions(
+            webhook=LiteralKey(f"{peer.url}/hook".encode()), text=ChatWordsOptions(subject=False, max_characters=9)
+        )
+        (outcome,) = await deliver(options, make_message(body=b"Subject: no\r\n\r\nword by word\r\n"))
+        assert outcome.verdict is Verdict.DELIVERED
+        assert b'"content":"word by\xe2\x80\xa6"' in peer.seen[0].body
+
+
+def test_slack_is_spoken_to_in_one_way():
+    """A token and a webhook at once is a mistake in the policy."""
+    both = SlackOptions(token=LiteralKey(b"a"), webhook=LiteralKey(b"b"))
+    with pytest.raises(ConfigError, match="either"):
+        make_channels(reactor).channel_for(both)
