@@ -156,7 +156,7 @@ class Webhook:
             if chosen.meta[0] in message.meta:
                 return message.meta[chosen.meta[0]]
             return Refused(targets, self.judge.outcome(Fault.PERMANENT, f"there is no meta {chosen.meta[0]!r}"))
-        parts = parts_of(message, targets, self.judge, for_reading=True)
+        parts = parts_of(message, targets, self.judge, for_reading=True, with_files=True)
         if isinstance(parts, Refused):
             return parts
         return as_object(message, parts, chosen.meta, chosen.attachments)

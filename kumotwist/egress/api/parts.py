@@ -21,13 +21,18 @@ from kumotwist.proto.mime.parts import Decomposed, decompose, may_be_copied
 
 
 def parts_of(
-    message: Message, targets: tuple[Target, ...], judge: Judge, *, for_reading: bool = False
+    message: Message,
+    targets: tuple[Target, ...],
+    judge: Judge,
+    *,
+    for_reading: bool = False,
+    with_files: bool | None = None,
 ) -> Decomposed | Refused:
     """The parts, or why this message cannot go this way: a permanent refusal of all `targets`.
 
-    `for_reading`: only its words are sent, so signed mail passes.
+    `for_reading`: only its words are sent, so signed mail passes; `with_files`: and its files.
     """
-    found = decompose(message.body or b"", for_reading=for_reading)
+    found = decompose(message.body or b"", for_reading=for_reading, with_files=with_files)
     if isinstance(found, NotRepresentable):
         return Refused(targets, judge.outcome(Fault.PERMANENT, f"not representable: {found.reason}"))
     return found

@@ -82,10 +82,13 @@ def may_be_copied(name: str) -> bool:
     return lowered not in HEADERS_NOT_COPIED and not lowered.startswith(_PREFIXES_NOT_COPIED)
 
 
-def decompose(message: bytes, *, for_reading: bool = False) -> Decomposed | NotRepresentable:
+def decompose(
+    message: bytes, *, for_reading: bool = False, with_files: bool | None = None
+) -> Decomposed | NotRepresentable:
     """The parts of `message`, an RFC 5322 message with CRLF or LF line ends.
 
-    `for_reading`: only its text is wanted, so signed mail passes, and files are named but empty.
+    `for_reading`: its signature is not wanted, so signed mail passes, and neither are its files, which
+    are named but empty, unless `with_files` says otherwise.
     """
     try:
         root = parse(message)
@@ -94,7 +97,7 @@ def decompose(message: bytes, *, for_reading: bool = False) -> Decomposed | NotR
     reason = refusal(root, for_reading=for_reading)
     if reason:
         return NotRepresentable(reason)
-    collected = Collector(with_files=not for_reading).collect(root)
+    collected = Collector(with_files=not for_reading if with_files is None else with_files).collect(root)
     found, losses = _headers(message)
     values: dict[str, tuple[Address, ...]] = {}
     for name in ("from", "to", "cc", "reply-to"):
