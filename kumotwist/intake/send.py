@@ -5,7 +5,7 @@ Each recipient's message is placed in the envelope (`send_address`), built
 injection); then all of them become durable in one commit, are recorded and
 queued. What is wrong with one recipient fails that recipient; the others go on.
 
-Public: `Sending`, `Prepared`, `SendResult`, `SentRecipient`. What can go wrong:
+Public: `Sending`, `Prepared`. What can go wrong:
 `RequestProblem` for a request that is wrong as a whole; `Overload`,
 `SpoolUnhealthy`, `SpoolFull` and `StateUnavailable` when nothing of it was
 taken.
@@ -14,11 +14,11 @@ taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 from attrs import define, field, frozen
-from msgspec import Struct
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -33,11 +33,12 @@ from kumotwist.core.outcome import Peer
 from kumotwist.core.schedule import Schedule
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.idempotency import Reservation
-from kumotwist.intake.inject import MAX_BATCH_OCTETS, MAX_ERROR, SLICE, Origin, turn
+from kumotwist.intake.inject import MAX_BATCH_OCTETS, SLICE, Origin, turn
 from kumotwist.intake.inject_request import RequestProblem, as_variables, field_problem
 from kumotwist.intake.send_address import Placed, place
 from kumotwist.intake.send_compose import SendComposer
 from kumotwist.intake.send_request import Address, SendRequest, schedule_of
+from kumotwist.intake.send_result import INTERRUPTED, SendResult, Told
 from kumotwist.net.clock import Clock
 from kumotwist.proto.mime.trace import supplemental
 
@@ -46,27 +47,6 @@ log: Final = Logger()
 _RECIPIENT_FAULTS: Final = (ValueError, Rejection, PolicyError, ResolveError)
 #: Mail carries the header by which reports that come back are matched; the options are the listeners' defaults.
 _TRACE: Final = TraceHeaders()
-#: Told of a recipient that had no message in the spool when the daemon came back.
-INTERRUPTED: Final = "not taken: the daemon was stopped before; send it anew under another key"
-
-
-class SentRecipient(Struct):
-    """What became of one recipient: the id of its message, or an error.
-
-    `to` is the recipient as logs name it; as given when it could not be read.
-    """
-
-    to: str
-    id: str | None = None
-    error: str | None = None
-
-
-class SendResult(Struct):
-    """The reply; `recipients` in the order of the request."""
-
-    accepted: int
-    failed: int
-    recipients: list[SentRecipient]
 
 
 @frozen
@@ -113,14 +93,14 @@ class Prepared:
     _sender: EnvelopeAddress = field(init=False)
     _composer: SendComposer = field(init=False)
     _schedule: Schedule | None = field(init=False)
-    _recipients: list[SentRecipient] = field(init=False)
+    _told: Told = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         request = self.request
         self._sender = _sender(request)
         self._composer = SendComposer(request, self.house.hostname)
         self._schedule = schedule_of(request, self.house.clock.seconds())
-        self._recipients = [SentRecipient(_as_given(address)) for address in request.addresses]
+        self._told = Told.about(request.addresses)
 
     async def send(self, reservation: Reservation | None = None) -> SendResult:
         """Make, save and queue the messages, in one batch; returns when all that was accepted is on disk.
@@ -132,6 +112,31 @@ class Prepared:
         """
         self.reservation = reservation
         batch: list[_Made] = []
+        try:
+            await self._fill(batch)
+            if batch:
+                await self._take(batch)
+        except BaseException:
+            if not self.is_saving:
+                for made in batch:
+                    made.message.release_body()
+            raise
+        return self._told.result()
+
+    def interrupted(self, ids: Sequence[SpoolId | None]) -> SendResult:
+        """The answer that this request would have had, when the process died over it; `ids` tell what was saved."""
+        for position, (address, spool_id) in enumerate(zip(self.request.addresses, ids, strict=True)):
+            if spool_id is None:
+                self._told.fail(position, Overload(INTERRUPTED))
+                continue
+            self._told.accept(position, spool_id)
+            # The default region may be another by now, and the number none of its own.
+            with suppress(ValueError):
+                self._told.name(position, place(address, self.region).envelope)
+        return self._told.result()
+
+    async def _fill(self, batch: list[_Made]) -> None:
+        """A message for each recipient that can have one."""
         octets = 0
         for position, address in enumerate(self.request.addresses):
             if position % SLICE == SLICE - 1:
@@ -143,35 +148,18 @@ class Prepared:
             octets += made.message.size
             if octets > MAX_BATCH_OCTETS:
                 raise RequestProblem(413, f"Error: its messages have more than {MAX_BATCH_OCTETS} octets together")
-        if batch:
-            await self._take(batch)
-        return self._result()
-
-    def interrupted(self, ids: Sequence[SpoolId | None]) -> SendResult:
-        """The answer that this request would have had, when the process died over it; `ids` tell what was saved."""
-        for recipient, address, spool_id in zip(self._recipients, self.request.addresses, ids, strict=True):
-            if spool_id is None:
-                recipient.error = INTERRUPTED
-                continue
-            recipient.to = place(address, self.region).envelope.email
-            recipient.id = spool_id.hex()
-        return self._result()
-
-    def _result(self) -> SendResult:
-        accepted = sum([one.id is not None for one in self._recipients])
-        return SendResult(accepted, len(self._recipients) - accepted, self._recipients)
 
     async def _make(self, position: int, address: Address) -> _Made | None:
         """The message for one recipient, or None when it failed."""
         message: Message | None = None
         try:
             placed = place(address, self.region)
-            self._recipients[position].to = placed.envelope.email
+            self._told.name(position, placed.envelope)
             message = self._message(position, placed, address.name)
             await self.house.policy.http_message_generated(message, self.origin.auth)
             (queue,) = await self.house.admission.resolve((message,))
         except _RECIPIENT_FAULTS as error:
-            self._fail(position, error)
+            self._told.fail(position, error)
             if message is not None:
                 message.release_body()
             return None
@@ -221,7 +209,7 @@ class Prepared:
             self.is_saving = False
             raise
         for made in batch:
-            self._recipients[made.position].id = made.message.id.hex()
+            self._told.accept(made.position, made.message.id)
         if self.reservation is not None:
             await self._remember(self.reservation, messages)
         try:
@@ -239,7 +227,7 @@ class Prepared:
     async def _remember(self, reservation: Reservation, messages: Sequence[Message]) -> None:
         """Only what has its answer remembered may be queued: a message that has left is no proof of having come."""
         try:
-            await reservation.finish(msgspec.json.encode(self._result()))
+            await reservation.finish(msgspec.json.encode(self._told.result()))
         except (StateUnavailable, Overload):
             self.house.admission.forget(messages)
             raise
@@ -247,22 +235,17 @@ class Prepared:
     async def _take_back(self, refused: Sequence[_Made], error: BaseException) -> None:
         """What the queue refused after all, which the log has as bounced."""
         for made in refused:
-            self._fail(made.position, error)
+            self._told.fail(made.position, error)
         if self.reservation is None:
             return
         try:
-            await self.reservation.finish(msgspec.json.encode(self._result()))
+            await self.reservation.finish(msgspec.json.encode(self._told.result()))
         except (StateUnavailable, Overload) as problem:
             log.error(
                 "a repeated request will hear of {count} bounces as accepted: {error}",
                 count=len(refused),
                 error=problem,
             )
-
-    def _fail(self, position: int, error: BaseException) -> None:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        self._recipients[position].id = None
-        self._recipients[position].error = lines[0][:MAX_ERROR]
 
 
 def _sender(request: SendRequest) -> EnvelopeAddress:
@@ -276,8 +259,3 @@ def _sender(request: SendRequest) -> EnvelopeAddress:
     if not sender.domain:
         raise field_problem("from.email", f"not a mailbox: {request.from_.email!r}")
     return sender
-
-
-def _as_given(address: Address) -> str:
-    """How an address that cannot be placed is named in the reply; a token or endpoint never shows."""
-    return address.email or address.phone or ""

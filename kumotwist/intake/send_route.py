@@ -28,7 +28,8 @@ from kumotwist.intake.idempotency import (
     key_of,
     scope_of,
 )
-from kumotwist.intake.send import Prepared, Sending, SendResult
+from kumotwist.intake.send import Prepared, Sending
+from kumotwist.intake.send_result import SendResult
 from kumotwist.net.operation import (
     BODY_REFUSALS,
     JSON,

@@ -22,7 +22,7 @@ from kumotwist.config.option import Cidrs
 from kumotwist.core.errors import Overload, PolicyError, Rejection, SpoolUnhealthy, StateUnavailable
 from kumotwist.core.records import RecordType
 from kumotwist.intake.idempotency import MAX_KEY, SCHEMA, TTL, Keys, key_of
-from kumotwist.intake.send import INTERRUPTED
+from kumotwist.intake.send_result import INTERRUPTED
 from kumotwist.net.sqlite import SqliteFile
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
@@ -63,11 +63,10 @@ class World:
         self.store = FakeStore()
         self.peers = []
 
-    def start(self, shard=0, file=None, **more):
-        """A process, listening; its queue is its own."""
-        keys = Keys(file or self.file, shard, self.clock)
-        house = House(store=self.store, queue=FakeQueue(), keys=keys, **more)
-        peer = listen(house)
+    def start(self, shard=0, file=None, **options):
+        """A process, listening with `options`; its queue is its own."""
+        house = House(store=self.store, queue=FakeQueue(), keys=Keys(file or self.file, shard, self.clock))
+        peer = listen(house, **options)
         self.peers.append(peer)
         return house, peer
 
@@ -274,6 +273,20 @@ async def test_killed_between_the_disk_and_the_answer(world):
     assert not house.queue.messages
     assert (await send(peer)).body == answer.body
     assert (await send(peer, REQUEST | {"text": "Bye"})).code == 409
+
+
+@pytest_twisted.ensureDeferred
+async def test_killed_and_started_with_another_region(world):
+    """A number that was good when it was saved is named as given when it no longer can be read."""
+    _, peer = world.start(file=Failing(world.file, 1), default_region="US")
+    request = REQUEST | {"to": {"phone": "(555) 123-4567"}}
+    ensureDeferred(send(peer, request)).addErrback(lambda _: None)
+    while not world.store.saved:
+        await turn()
+    await world.settle(0)
+    _, peer = world.start()
+    answer = await send(peer, request)
+    assert answer.json()["recipients"] == [{"to": "(555) 123-4567", "id": saved(world)[0], "error": None}]
 
 
 @pytest_twisted.ensureDeferred

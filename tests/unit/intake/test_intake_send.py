@@ -8,16 +8,19 @@ from email import policy as email_policy
 
 import pytest
 import pytest_twisted
+from hypothesis import given
+from hypothesis import strategies as st
 from support.fakes_http import HOSTNAME, House, listen
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 
 from kumotwist.config.option import Cidrs
+from kumotwist.core.address import parse_address
 from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.records import RecordType
 from kumotwist.core.schedule import format_rfc3339
-from kumotwist.intake import send, send_request
+from kumotwist.intake import send, send_address, send_request
 from kumotwist.intake.inject_request import RequestProblem
 
 NOW = 1_790_000_000.0
@@ -268,6 +271,18 @@ async def test_one_bad_recipient_does_not_harm_the_others(house, peer):
         None,
     ]
     assert len(house.store.saved) == 1
+
+
+@given(st.text(max_size=60), st.sampled_from(["email", "phone", "device_token", "chat"]))
+def test_a_place_is_a_mailbox(text, kind):
+    """Whatever a client writes, what comes out is an address that every part of the house can read, or a refusal."""
+    try:
+        placed = send_address.place(send_request.Address(**{kind: text}), "US")
+    except ValueError:
+        return
+    assert parse_address(placed.envelope.email) == placed.envelope
+    assert placed.envelope.domain
+    assert (placed.envelope.domain in send_address.KIND_DOMAINS) == (kind != "email")
 
 
 @pytest_twisted.ensureDeferred
