@@ -1,0 +1,96 @@
+"""A real Kannel, bearerbox and smsbox, that binds to an SMS centre by SMPP; everything on 127.0.0.1."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.daemon import eventually
+
+BOXES = ("bearerbox", "smsbox")
+IS_HERE = all(shutil.which(box) or Path("/usr/sbin", box).exists() for box in BOXES)
+needs_kannel = pytest.mark.skipif(not IS_HERE, reason="Debian's kannel is not installed")
+
+CONFIG = """
+group = core
+admin-port = {admin}
+admin-interface = 127.0.0.1
+admin-password = admin
+smsbox-port = {boxes}
+smsbox-interface = 127.0.0.1
+box-allow-ip = 127.0.0.1
+
+group = smsc
+smsc = smpp
+smsc-id = centre
+host = 127.0.0.1
+port = {smsc}
+transceiver-mode = true
+smsc-username = kannel
+smsc-password = secret
+system-type = test
+reconnect-delay = 1
+
+group = smsbox
+bearerbox-host = 127.0.0.1
+sendsms-port = {sendsms}
+sendsms-interface = 127.0.0.1
+
+group = sendsms-user
+username = me
+password = {password}
+max-messages = 10
+concatenation = true
+
+group = sms-service
+keyword = default
+text = none
+"""
+
+
+class Kannel:
+    """A context manager; `url` is where smsbox takes texts, which go to the centre on port `smsc`."""
+
+    def __init__(self, directory: Path, smsc: int, password: str) -> None:
+        ports = dict(zip(("admin", "boxes", "sendsms"), _free_ports(3), strict=True))
+        self.url = f"http://127.0.0.1:{ports['sendsms']}"
+        self._admin, self._sendsms = ports["admin"], ports["sendsms"]
+        self._config = directory / "kannel.conf"
+        self._config.write_text(CONFIG.format(smsc=smsc, password=password, **ports))
+        self._directory = directory
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Kannel:
+        for box, port in zip(BOXES, (self._admin, self._sendsms), strict=True):
+            with (self._directory / f"{box}.log").open("wb") as log:
+                path = shutil.which(box) or f"/usr/sbin/{box}"
+                command = [path, str(self._config)]
+                self._processes.append(subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log))
+            eventually(lambda port=port: _listens(port), f"{box} to listen")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
