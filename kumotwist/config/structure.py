@@ -269,8 +269,9 @@ def _choice(choices: tuple[object, ...]) -> Reader:
     names = [str(choice) for choice in choices]
 
     def read(value: object) -> object:
-        if isinstance(value, str) and value in choices:
-            return value
+        # True is 1 to Python, and Lua may say 5.0 for 5.
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value in choices:
+            return choices[choices.index(value)]
         meant = hint(value, names) if isinstance(value, str) else ""
         raise _Mistake(f"must be one of {', '.join(names)}, got {describe_value(value)}{meant}")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.http2peer import NODE
+from support.http2peer import CA, NODE
 
 _HERE = Path(__file__).parent
 _MODULES = _HERE / "npm" / "node_modules"
@@ -23,7 +24,8 @@ class WebPushPeer:
     """The service; asked from this process while the reactor waits, so only for what is quick."""
 
     def __init__(self, port):
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"https://localhost:{port}"
+        self._tls = ssl.create_default_context(cadata=CA.cert_pem.bytes().decode())
 
     def subscribe(self, key):
         """A subscription as a browser gives it to a page, for the public VAPID key `key`, and its name here."""
@@ -41,7 +43,7 @@ class WebPushPeer:
     def _post(self, path, value):
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, json.dumps(value).encode(), headers)
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=10, context=self._tls) as reply:
             body = reply.read()
         return json.loads(body) if body.startswith(b"{") else None
 
@@ -52,8 +54,14 @@ def webpush_peer():
     assert NODE is not None
     command = [NODE, str(_HERE / "webpush_peer.js"), str(_MODULES)]
     quiet = subprocess.DEVNULL  # it tells of every refusal
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True, bufsize=1
+    )
+    leaf = CA.issue_cert("localhost")
+    chain = b"".join(one.bytes() for one in leaf.cert_chain_pems)
+    tls = {"cert": chain.decode(), "key": leaf.private_key_pem.bytes().decode()}
     try:
+        process.stdin.write(json.dumps(tls) + "\n")
         yield WebPushPeer(int(process.stdout.readline()))
     finally:
         process.stdin.close()

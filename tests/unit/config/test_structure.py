@@ -1,5 +1,7 @@
 """Reading options: right ones become objects, wrong ones become errors that help."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceConfig
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig
-from kumotwist.config.option import Cidrs
+from kumotwist.config.option import Cidrs, option, options
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.records import LocalLogConfig
 from kumotwist.config.structure import structure
@@ -72,6 +74,20 @@ def test_reads_choices_beside_booleans() -> None:
     """`log_oob = true` and `log_oob = 'LogThenDrop'` are both right."""
     assert structure(ListenerDomain, {"log_oob": True}).log_oob is True
     assert structure(ListenerDomain, {"log_oob": "LogThenDrop"}).log_oob == "LogThenDrop"
+
+
+def test_reads_choices_of_numbers() -> None:
+    """`priority = 5` is one of 1, 5 and 10; true is none of them, and neither is a text."""
+
+    @options
+    class Choosing:
+        priority: Literal[1, 5, 10] = option("x", default=1)
+
+    assert structure(Choosing, {"priority": 5}).priority == 5
+    assert repr(structure(Choosing, {"priority": 5.0}).priority) == "5"
+    for wrong in (True, "5", 7, 5.5):
+        with pytest.raises(ConfigError, match="must be one of 1, 5, 10"):
+            structure(Choosing, {"priority": wrong})
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest_twisted
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.fakes_egress import FakeKeys, make_channels, make_message, make_request
+from support.http2peer import CA
 from support.webpeer import turn, web_peer
 from support.webpushpeer import needs_browser, webpush_peer
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate
 
 from kumotwist.config.keysource import FileKey, LiteralKey
 from kumotwist.config.option import Duration
@@ -220,7 +222,7 @@ def test_retry_after_is_obeyed_for_that_message():
 
 @asynccontextmanager
 async def channel(**more):
-    transports = HttpTransports(reactor)
+    transports = HttpTransports(reactor, Certificate.loadPEM(CA.cert_pem.bytes()))
     channels = make_channels(reactor, http=transports, keys=FakeKeys())
     yield channels.channel_for(options(**more))
     await transports.close()
