@@ -4,8 +4,8 @@ The document is made from the routes that a listener serves: paths and answers
 from their `Operation`s, schemas from the types that read and write the bodies.
 
 Public: `with_document`, `document`. What can go wrong: TypeError for a type
-that has no JSON schema, ValueError for a name that is used twice; both are
-defects of ours, found when the listener is made.
+that has no JSON schema, ValueError for a route without `Operation` or a name
+that is used twice; all are defects of ours, found when the listener is made.
 """
 
 from __future__ import annotations
@@ -55,8 +55,11 @@ def with_document(routes: Iterable[Route]) -> tuple[Route, ...]:
 
 
 def document(routes: Sequence[Route]) -> JsonObject:
-    """The document for those of `routes` that describe themselves. Raises TypeError, ValueError."""
+    """The document for `routes`. Raises TypeError, ValueError."""
     described = [(route, route.operation) for route in routes if route.operation is not None]
+    if len(described) < len(routes):
+        silent = [route.path for route in routes if route.operation is None]
+        raise ValueError(f"routes that say nothing of themselves: {', '.join(silent)}")
     names = [operation.name for _, operation in described]
     if len(set(names)) != len(names):
         raise ValueError(f"two operations have one name: {sorted(names)}")
@@ -65,7 +68,15 @@ def document(routes: Sequence[Route]) -> JsonObject:
     for route, operation in described:
         methods = paths.setdefault(route.path, {})
         assert isinstance(methods, dict)
-        methods[route.method.lower()] = _operation(operation, schemas)
+        methods[route.method.lower()] = (
+            _operation(operation, schemas)
+            if route.is_guarded
+            else {
+                **_operation(operation, schemas),
+                # What proves who calls is the provider's own.
+                "security": [],
+            }
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -145,6 +156,8 @@ def _operation(operation: Operation, schemas: _Schemas) -> JsonObject:
         described["parameters"] = [_parameter(one) for one in operation.parameters]
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas.of(operation.body)}}}
+    if operation.takes:
+        described["requestBody"] = {"content": {kind: {"schema": {}} for kind in operation.takes}}
     return described
 
 

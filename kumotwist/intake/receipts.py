@@ -33,6 +33,7 @@ from kumotwist.intake.httpauth import CHALLENGE
 from kumotwist.intake.sns import SnsGate
 from kumotwist.net.clock import Clock
 from kumotwist.net.http import HttpError as ClientError
+from kumotwist.net.operation import FORM, JSON, Operation, text_answer
 from kumotwist.net.router import Handler, HttpError, HttpRequest, Reply, Route, text_reply
 from kumotwist.proto.receipts.callback import Callback, Scheme, Unproven, Unreadable
 from kumotwist.proto.receipts.reading import our_id
@@ -91,7 +92,10 @@ class ReceiptIntake:
             account = _Account(SCHEMES[channel], name, options, "https" if use_tls else "http")
             handler = self._handler(account)
             # Some providers call with GET, as some of their accounts are set.
-            found += [Route(method, account.path, handler, is_guarded=False) for method in ("POST", "GET")]
+            found += [
+                Route(method, account.path, handler, _operation(account, method), is_guarded=False)
+                for method in ("POST", "GET")
+            ]
         return found
 
     def samples(self) -> Iterable[Sample]:
@@ -169,6 +173,25 @@ class ReceiptIntake:
         if now - self._complained.get(key, 0.0) >= COMPLAINT_INTERVAL:
             self._complained[key] = now
             log.warn("{path}: {text}", path=account.path, text=text)
+
+
+def _operation(account: _Account, method: str) -> Operation:
+    """What the document says of the account's route; the calls themselves are the provider's to describe."""
+    channel, name = account.scheme.channel, account.name
+    refused = _NOT_ACCEPTABLE if channel == "mailgun" else 403
+    return Operation(
+        name=f"receipts_{channel}_{name}_{method.lower()}",
+        tag="receipts",
+        summary=f"Receipts of {channel}, account {name}.",
+        text="Called by the provider, as it describes. 200 means that the events are on disk.",
+        takes=(JSON, FORM) if method == "POST" else (),
+        answers={
+            200: text_answer("Noted, or nothing that we could read or had not seen before."),
+            401: text_answer("A password is wanted.", {"WWW-Authenticate": "The challenge."}),
+            refused: text_answer("The call does not prove where it comes from."),
+            503: text_answer("Cannot be noted now.", {"Retry-After": "Seconds to wait."}),
+        },
+    )
 
 
 def _callback(account: _Account, request: HttpRequest) -> Callback:

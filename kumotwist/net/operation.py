@@ -17,6 +17,7 @@ from attrs import frozen
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
+FORM: Final = "application/x-www-form-urlencoded"
 
 
 @frozen(kw_only=True)
@@ -41,13 +42,18 @@ class Answer:
 
 @frozen(kw_only=True)
 class Operation:
-    """One method of one path. `name` is unique; `body` is a type that msgspec knows, sent as JSON."""
+    """One method of one path. `name` is unique.
+
+    `body` is a type that msgspec knows, sent as JSON; `takes` names media
+    types whose content somebody else defines.
+    """
 
     name: str
     tag: str
     summary: str
     text: str = ""
     body: object = None
+    takes: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     answers: Mapping[int, Answer]
 

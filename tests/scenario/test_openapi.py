@@ -9,8 +9,11 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import attrs
 from openapi_spec_validator import validate
 from support.daemon import Daemon, Sink, relay_policy
+
+from kumotwist.config.receipts import ReceiptSources
 
 #: Everything that is accepted is swallowed; what is wrong with an address or a field is found before that.
 POLICY = """
@@ -18,7 +21,14 @@ kumo.on('http_message_generated', function(message)
   message:set_meta('queue', 'null')
 end)
 """
-LISTENER = "kumo.start_http_listener { listen = '127.0.0.1:0', default_region = 'US' }"
+#: With an account of every channel that has receipts; whoever calls from this machine proves enough.
+LISTENER = (
+    "local receipts = {}\n"
+    + "\n".join(
+        f"receipts.{one.name} = {{ fuzzed = {{ hosts = {{ '127.0.0.1' }} }} }}" for one in attrs.fields(ReceiptSources)
+    )
+    + "\nkumo.start_http_listener { listen = '127.0.0.1:0', default_region = 'US', receipts = receipts }"
+)
 
 
 def fuzz(url: str, directory: Path, *arguments: str) -> None:

@@ -90,6 +90,20 @@ def test_two_operations_need_two_names():
         with_document((Route("GET", "/a", _serve, one), Route("GET", "/b", _serve, one)))
 
 
+def test_no_route_is_silent():
+    """A route that says nothing of itself is found when the listener is made, not when somebody misses it."""
+    with pytest.raises(ValueError, match="routes that say nothing of themselves: /a"):
+        with_document((Route("GET", "/a", _serve),))
+
+
+def test_what_judges_for_itself_needs_no_password_of_ours():
+    """Providers prove themselves in ways of their own; the document asks them for nothing else."""
+    one = Operation(name="x", tag="t", summary="s", takes=("application/json",), answers={})
+    described = document((Route("POST", "/a", _serve, one, is_guarded=False),))["paths"]["/a"]["post"]
+    assert described["security"] == []
+    assert described["requestBody"] == {"content": {"application/json": {"schema": {}}}}
+
+
 def test_the_contract_can_say_no():
     """Replies that are not announced are found: status, media type, body."""
     answers = {200: json_answer("ok", list[int]), 409: text_answer("no")}
