@@ -82,11 +82,11 @@ def fold(document: Iterable[Line]) -> list[Line]:
     """`document` without blank lines at its ends, and never two of them together."""
     folded: list[Line] = []
     for line in document:
-        if not line.is_blank or line.marker.strip():
+        if not line.is_blank:
             folded.append(line)
-        elif folded and folded[-1].runs:
+        elif folded and not folded[-1].is_blank:
             folded.append(Line(quote=line.quote))
-    while folded and folded[-1].is_blank and not folded[-1].marker:
+    if folded and folded[-1].is_blank:
         folded.pop()
     return folded
 

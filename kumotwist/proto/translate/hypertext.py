@@ -290,7 +290,7 @@ class _Reader:
         for number, line in enumerate(text.replace("\r\n", "\n").split("\n")):
             if number:
                 self._end_line(is_forced=True)
-            if line:
+            if line.strip() or self._runs:
                 self._add(line.replace("\t", "    "), element)
 
     def _add(self, text: str, element: _Element) -> None:

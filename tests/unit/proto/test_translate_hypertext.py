@@ -45,6 +45,7 @@ def read(markup: str, *, with_urls: bool = True) -> str:
         ("<img src=x alt='A cat'><img src=y><img src=z width=1 alt=pixel>", "A cat"),
         ("no markup at all\nat all", "no markup at all at all"),
         ("text <a b", "text"),
+        ("<p>a</p><li><pre> </pre><p> </p><p>b</p>", "a\n\n- b"),
         ("", ""),
     ],
 )
