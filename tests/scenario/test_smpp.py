@@ -11,8 +11,8 @@ from support.smsc import BOTH, Smsc, needs_node
 
 POLICY = """
 local SMSC = {
-  host = '127.0.0.1', port = %(port)d, system_id = 'me', password = '%(password)s', window = 10,
-  sender = '+15550001111', rest = '1 second', max_rest = '1 second', %(options)s
+  host = '127.0.0.1', port = %(port)d, system_id = 'me', password = '%(password)s', window = %(window)d,
+  sender = '+15550001111', rest = '1 second', max_rest = '1 second',
 }
 kumo.on('pre_init', function() %(receiver)s end)
 kumo.on('get_queue_config', function(domain)
@@ -36,11 +36,11 @@ RECEIVER = "kumo.start_smpp_receiver(SMSC)"
 LONG = "long " * 50
 
 
-def policy(directory, smsc, sink=9, receiver="", options=""):
+def policy(directory, smsc, sink=9, receiver="", window=10):
     secret = directory / "password"
     if not secret.exists():
         secret.write_text("secret\n")
-    text = POLICY % {"port": smsc.port, "password": secret, "receiver": receiver, "options": options}
+    text = POLICY % {"port": smsc.port, "password": secret, "receiver": receiver, "window": window}
     return relay_policy(directory, sink, f"{SMTP_LISTENER} {HTTP_LISTENER}", text)
 
 
@@ -158,6 +158,37 @@ def test_a_receipt_after_a_restart_still_finds_its_message(kind, tmp_path) -> No
             (receipt,) = daemon.wait_for_records("Receipt", 1)
     assert receipt["id"] == delivery["id"]
     assert receipt["receipt"]["state"] == "expired"
+
+
+def test_two_workers_have_a_bind_each_and_one_ledger(tmp_path) -> None:
+    """A receipt may come over the other worker's bind; every message is reported once."""
+    with Smsc("rust", receipts=True) as smsc, Daemon(tmp_path, policy(tmp_path, smsc), workers=2) as daemon:
+        for number in range(20):
+            inject(daemon, f"+155512300{number:02d}", "hello")
+        daemon.wait_for_records("Delivery", 20)
+        receipts = daemon.wait_for_records("Receipt", 20)
+        assert smsc.sessions() == 2
+    assert len({one["id"] for one in receipts}) == len(receipts) == 20
+    assert {one["receipt"]["state"] for one in receipts} == {"delivered"}
+
+
+@needs_node
+def test_what_a_killed_daemon_had_not_sent_goes_out_after_the_restart(tmp_path) -> None:
+    """Everything that was accepted arrives; what was out without an answer may arrive twice."""
+    with Smsc("node", silent=True) as smsc:
+        text = policy(tmp_path, smsc, window=2)
+        with Daemon(tmp_path, text) as daemon:
+            for number in range(5):
+                inject(daemon, f"+1555123000{number}", "hello")
+            first = arrived(smsc, 2)
+            daemon.kill()
+            daemon = Daemon(tmp_path, text)
+            smsc.script()
+            with daemon:
+                daemon.wait_for_records("Delivery", 5)
+        numbers = [one["destination"] for one in first + smsc.submitted()]
+    assert set(numbers) == {f"1555123000{number}" for number in range(5)}
+    assert len(numbers) == 7
 
 
 @needs_node

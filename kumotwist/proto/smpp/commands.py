@@ -1,6 +1,7 @@
 """Numbers of SMPP 3.4: commands, statuses and optional parameters by the names of the specification.
 
-Public: `Command`, `RESPONSE`, `Status`, `status_name`, `Tag`, and the bits of `esm_class`.
+Public: `Command`, `RESPONSE`, `Status`, `status_name`, `status_number`, `Tag`,
+`tag_number`, and the bits of `esm_class`.
 """
 
 from __future__ import annotations
@@ -92,6 +93,27 @@ def status_name(status: int) -> str:
     """`ESME_RTHROTTLED (0x58)`, or the bare number of one that has no name."""
     name = _NAMES.get(status)
     return f"0x{status:02X}" if name is None else f"{name} (0x{status:02X})"
+
+
+def status_number(written: object) -> int:
+    """The status that is written `0x401`, `1025` or `ESME_RSYSERR`. Raises ValueError."""
+    known = Status.__members__.get(str(written).upper())
+    return known.value if known is not None else _number(written, 0xFFFFFFFF, "status; write 0x401 or 1025")
+
+
+def tag_number(written: object) -> int:
+    """The tag that is written `0x1400` or `5120`. Raises ValueError."""
+    return _number(written, 0xFFFF, "tag of an optional parameter; write 0x1400")
+
+
+def _number(written: object, most: int, what: str) -> int:
+    try:
+        number = int(str(written), 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= most:
+        raise ValueError(f"'{written}' is no {what}")
+    return number
 
 
 class Tag(enum.IntEnum):

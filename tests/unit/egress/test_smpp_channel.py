@@ -20,6 +20,7 @@ from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.core.errors import ConfigError, ConnectFailed, Overload, Rejection, SessionEnded
 from kumotwist.core.outcome import Scope, Verdict
 from kumotwist.core.receipt import ReceiptState
+from kumotwist.egress.protocols import protocol
 from kumotwist.egress.sms.smpp.channel import BIND_OPTIONS
 from kumotwist.egress.sms.smpp.classify import Fault, vendor_table
 from kumotwist.egress.sms.smpp.content import words_of
@@ -504,15 +505,25 @@ async def test_a_cut_text_is_sent():
         assert sent.text.endswith(b"word...")
 
 
-def test_mistakes_in_options_are_told():
-    """When the queue is made, not when the first message fails."""
-    channels = make_channels(reactor)
-    given = {"host": "h", "system_id": "me", "password": LiteralKey(b"x")}
-    for wrong in ({"default_region": "Germany"}, {"window": 0}, {"priority": 4}, {"max_segments": 256}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            SmppProtocol(**given, **wrong)
-    with pytest.raises(ConfigError, match="no status 'nonsense'"):
-        channels.channel_for(SmppProtocol(status=Table({"nonsense": "permanent"}), **given))
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"default_region": "Germany"}, "default_region"),
+        ({"window": 0}, "window"),
+        ({"priority": 4}, "priority"),
+        ({"max_segments": 256}, "max_segments"),
+        ({"status": {"nonsense": "permanent"}}, "'nonsense' is no status"),
+        ({"status": {"0x401": "maybe"}}, "status.0x401"),
+        ({"tlvs": {"0x10000": "x"}}, "'0x10000' is no tag"),
+        ({"meta_tlvs": {"id": "x"}}, "'id' is no tag"),
+        ({"long_message": "Split"}, "long_message"),
+        ({"passwort": "x"}, "did you mean 'password'"),
+    ],
+)
+def test_mistakes_in_options_are_told(wrong, words):
+    """When the policy is checked, not when the first message fails."""
+    with pytest.raises(ConfigError, match=words):
+        protocol({"smpp": {"host": "h", "system_id": "me", "password": {"key_data": "x"}, **wrong}}, "here")
 
 
 @given(st.text(max_size=200), st.sampled_from([b"", b"Content-Type: text/plain; charset=utf-8\r\n"]))
@@ -584,8 +595,6 @@ async def test_parameters_that_a_provider_asks_for():
         for sent in around.smsc.submitted:
             assert sent.tlvs[:2] == (Tlv(0x1400, b"entity"), Tlv(0x1401, b"1207"))
             assert len(sent.tlvs) == 5
-        with pytest.raises(ConfigError, match="'nonsense' is no tag"):
-            around.channel(tlvs=Table({"nonsense": "x"}))
 
 
 @pytest_twisted.ensureDeferred

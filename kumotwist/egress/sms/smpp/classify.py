@@ -19,9 +19,8 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
-from kumotwist.core.errors import ConfigError
 from kumotwist.egress.sms.smpp.options import StatusClass
-from kumotwist.proto.smpp.commands import Status, status_name
+from kumotwist.proto.smpp.commands import Status, status_name, status_number
 
 
 class Fault(enum.Enum):
@@ -73,8 +72,8 @@ def classify(status: int, vendor: Mapping[int, Fault]) -> Fault:
 
 
 def vendor_table(status: Mapping[str, StatusClass]) -> Mapping[int, Fault]:
-    """The option `status` by number; `0x401`, `1025` and the names of SMPP 3.4 are read. Raises ConfigError."""
-    return {_number(name): Fault(word) for name, word in status.items()}
+    """The option `status` by number; `0x401`, `1025` and the names of SMPP 3.4 are read."""
+    return {status_number(name): Fault(word) for name, word in status.items()}
 
 
 def error_table() -> str:
@@ -87,14 +86,3 @@ def error_table() -> str:
         "",
     ]
     return "\n".join(rows)
-
-
-def _number(written: object) -> int:
-    name = str(written)
-    known = Status.__members__.get(name.upper())
-    if known is not None:
-        return known.value
-    try:
-        return int(name, 0)
-    except ValueError:
-        raise ConfigError(f"protocol.smpp: option 'status' has no status '{name}'; write 0x401 or 1025") from None

@@ -96,11 +96,11 @@ class Inbox:
         self._tasks.spawn(f"smpp messages for {self._account}", self._take(link, messages))
 
     async def close(self) -> None:
-        """Hand on what waits for its missing parts, and finish."""
+        """Finish. What waits for its missing parts is lost: nothing is taken in any more by now."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        for key, whole in self._reassembly.overdue(float("inf")):
-            await self._receive(self._put_together(key, whole))
+        if lost := len(self._reassembly.overdue(float("inf"))):
+            log.warn("{count} texts for {account} are lost for want of parts", count=lost, account=self._account)
         await self._tasks.close()
 
     async def _take(self, link: Link, messages: Sequence[Incoming]) -> None:

@@ -22,6 +22,10 @@ from kumotwist.proto.smpp.bind import BindMode
 log: Final = Logger()
 
 
+#: Seconds that a bind must have lasted for the next loss to be a new one. Ours: the longest pause but a few.
+LASTING: Final = 60.0
+
+
 class NoBind(Exception):
     """There is no bind now; it is tried again in `retry_after` seconds."""
 
@@ -47,7 +51,7 @@ class Keeper:
         self._bound: Bound | None = None
         self._is_opening = False
         self._waiters: list[Deferred[None]] = []
-        self._retry_at = 0.0
+        self._retry_at = self._bound_at = 0.0
         self._why = ""
 
     @property
@@ -91,7 +95,9 @@ class Keeper:
         return inf if self.link is not None or self._is_opening else max(self._retry_at, self._clock.seconds())
 
     def lost(self, text: str) -> None:
-        """The link is gone: leave the SMSC a moment."""
+        """The link is gone: leave the SMSC a moment, longer when binds do not last."""
+        if self._clock.seconds() - self._bound_at >= LASTING:
+            self._backoff.reset()
         self._rest(text, self._backoff.pause())
 
     def unbind(self) -> None:
@@ -121,7 +127,7 @@ class Keeper:
             log.failure("binding {account} failed", account=self._opener.account)
             self._rest(str(error), self._backoff.pause())
         else:
-            self._backoff.reset()
+            self._bound_at = self._clock.seconds()
         finally:
             self._is_opening = False
             self._tell()

@@ -16,6 +16,7 @@ from kumotwist.config.queue import OnUnknown
 from kumotwist.config.table import Table
 from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.egress.sms.options import check_region, check_segments
+from kumotwist.proto.smpp.commands import status_number, tag_number
 
 #: Ours: SMSCs grant some ten to a few hundred.
 MAX_WINDOW: Final = 10_000
@@ -37,6 +38,16 @@ def _priority(_: object, attribute: Attribute[int], value: int) -> None:
 def _window(_: object, attribute: Attribute[int], value: int) -> None:
     if not 1 <= value <= MAX_WINDOW:
         raise ValueError(f"option '{attribute.name}' must be from 1 to {MAX_WINDOW}, got {value}")
+
+
+def _statuses(_: object, _attribute: Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
+    for name in value:
+        status_number(name)
+
+
+def _tags(_: object, _attribute: Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
+    for name in value:
+        tag_number(name)
 
 
 @options
@@ -113,11 +124,14 @@ class SmppProtocol:
     registered_delivery: Registered = option("When the SMSC is to send a receipt.", default="Always")
     intermediate_receipts: bool = option("Ask for receipts on the way, too.", default=False)
     tlvs: Mapping[str, str] = option(
-        'Optional parameters of every message by tag: `{ ["0x1400"] = "1201160000000000001" }`.', factory=Table
+        'Optional parameters of every message by tag: `{ ["0x1400"] = "1201160000000000001" }`.',
+        factory=Table,
+        validator=_tags,
     )
     meta_tlvs: Mapping[str, str] = option(
         'Optional parameters by tag whose values stand in the message\'s metadata: `{ ["0x1401"] = "template_id" }`.',
         factory=Table,
+        validator=_tags,
     )
     validity: bool = option("Tell the SMSC when the message expires here.", default=True)
     max_validity: Duration | None = option("The longest validity that the SMSC takes; none: a month.", default=None)
@@ -128,7 +142,7 @@ class SmppProtocol:
         default="Retry",
     )
     status: Mapping[str, StatusClass] = option(
-        'What statuses of the vendor mean: `{ ["0x401"] = "permanent" }`.', factory=Table
+        'What statuses of the vendor mean: `{ ["0x401"] = "permanent" }`.', factory=Table, validator=_statuses
     )
     id_format: IdFormat = option(
         "Whether ids are hexadecimal in responses or in receipts and decimal in the other.", default="AsIs"

@@ -16,13 +16,13 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from kumotwist.core.errors import ConfigError, LocalProtocolError
+from kumotwist.core.errors import LocalProtocolError
 from kumotwist.core.message import Message
 from kumotwist.egress.sms.content import number_of, sender_of
 from kumotwist.egress.sms.smpp.content import words_of
 from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.proto.smpp import addressing
-from kumotwist.proto.smpp.commands import HAS_UDH, Tag
+from kumotwist.proto.smpp.commands import HAS_UDH, Tag, tag_number
 from kumotwist.proto.smpp.fields import Tlv
 from kumotwist.proto.smpp.messages import Address, ShortMessage, encode_short_message
 from kumotwist.proto.sms import udh
@@ -67,9 +67,9 @@ class Planner:
         self._codings = (first, *latin1, Coding.UCS2)
         self._data_codings = _FLASH_CODING if options.flash else _DATA_CODING
         registered = _REGISTERED[options.registered_delivery] if options.bind != "Transmitter" else 0
-        self._meta_tlvs = {tag_of(tag): key for tag, key in options.meta_tlvs.items()}
+        self._meta_tlvs = {tag_number(tag): key for tag, key in options.meta_tlvs.items()}
         self._form = ShortMessage(
-            tlvs=tuple(Tlv(tag_of(tag), value.encode()) for tag, value in options.tlvs.items()),
+            tlvs=tuple(Tlv(tag_number(tag), value.encode()) for tag, value in options.tlvs.items()),
             priority=options.priority,
             registered_delivery=registered | (_INTERMEDIATE if registered and options.intermediate_receipts else 0),
             service_type=options.service_type,
@@ -175,17 +175,6 @@ class Planner:
         if self._options.max_validity is not None:
             left = min(left, self._options.max_validity)
         return addressing.validity(left)
-
-
-def tag_of(written: object) -> int:
-    """The tag of an optional parameter: `0x1400` or `5120`. Raises ConfigError."""
-    try:
-        tag = int(str(written), 0)
-    except ValueError:
-        tag = -1
-    if not 0 <= tag <= 0xFFFF:
-        raise ConfigError(f"protocol.smpp: '{written}' is no tag of an optional parameter; write 0x1400")
-    return tag
 
 
 def _with(address: Address, ton: int | None, npi: int | None) -> Address:
