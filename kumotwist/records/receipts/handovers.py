@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from kumotwist.core.errors import KumotwistError
@@ -52,6 +52,7 @@ class Handovers:
     _tasks: Tasks = field(factory=Tasks, init=False)
     _waiting: list[Handover] = field(factory=list, init=False)
     _call: DelayedCall | None = field(default=None, init=False)
+    _last: Deferred[None] | None = field(default=None, init=False)
     _noted: int = field(default=0, init=False)
     _lost: int = field(default=0, init=False)
 
@@ -84,16 +85,15 @@ class Handovers:
             call.cancel()
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            self._tasks.spawn("hand-overs", self._write(waiting))
+            self._last = self._tasks.spawn("hand-overs", self._write(waiting))
 
     async def close(self) -> None:
         """Write what waits; the state file is closed after us."""
-        call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            await self._write(waiting)
+        self.flush()
+        last, self._last = self._last, None
+        if last is not None:
+            # The file does its work in order: when this is done, so is all before it.
+            await last
         await self._tasks.close()
 
     def samples(self) -> Iterable[Sample]:

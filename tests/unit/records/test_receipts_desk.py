@@ -336,6 +336,19 @@ async def test_too_many_that_nobody_knows(path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_stop_loses_no_hand_over(path):
+    """What was handed over a moment before the stop is in the ledger after it."""
+    house = await Desk(path).open()
+    for number in range(1234):
+        house.hand_over(f"id{number}")
+    await house.desk.close()
+    assert {one.name: one.value for one in house.desk.samples()}["total_handovers"] == 1234
+    rows = await house.file.read(lambda connection: connection.execute("SELECT count(*) FROM handover").fetchone()[0])
+    assert rows == 1234
+    await house.file.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_only_hand_overs_with_an_id_are_noted(path):
     """Ordinary mail costs the ledger nothing."""
     house = await Desk(path).open()
