@@ -7,8 +7,8 @@ receiver knows a call that is repeated by its id, so repeating does no harm.
 Where the URL comes from the message, whoever made the message chose it: its
 refusals concern that message alone, never the others.
 
-Public: `WebhookKind`, `WebhookOptions`, `Webhook`. What can go wrong: ConfigError
-for options that contradict each other or are no URL or header.
+Public: `WebhookKind`, `WebhookOptions`, `Webhook`. What can go wrong: ValueError
+from options that contradict each other or are no URL or header.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from attrs import evolve, field, frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
-from kumotwist.core.errors import ConfigError
 from kumotwist.core.json import Json
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
@@ -78,6 +77,21 @@ class WebhookOptions(CallOptions):
     min_batch_size: int = option("Wait for this many, up to `max_batch_latency`.", default=1, unit="messages")
     max_batch_latency: Duration = option("How long to wait for `min_batch_size`.", default=Duration(0.0))
     allow_private_addresses: bool = option("Let it reach addresses that are not on the public Internet.", default=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for what makes no sense together."""
+        if (self.url is None) == (self.url_meta is None):
+            raise ValueError("must have either 'url' or 'url_meta'")
+        if self.content == "value" and not self.meta:
+            raise ValueError("option 'meta' must name the key that has the value")
+        if self.batch_size < 1:
+            raise ValueError("option 'batch_size' must be at least 1")
+        if self.batch_size > 1 and (self.url is None or self.content == "raw" or self.format == "form"):
+            raise ValueError("option 'batch_size' above 1 makes a JSON array for one 'url'")
+        if self.url is not None:
+            urlsplit(clean_url(self.url)).port  # noqa: B018 # raises for what is no number
+        for name, value in self.headers.items():
+            clean_header(name.encode(), value.encode())
 
 
 @frozen(eq=False)
@@ -224,10 +238,7 @@ class WebhookKind(ApiKind):
         return options.allow_private_addresses
 
     def make(self, protocol: WebhookOptions) -> ApiChannel:
-        """The channel for one URL, or for the URLs that messages bring. Raises ConfigError."""
-        problem = _problem(protocol)
-        if problem is not None:
-            raise ConfigError(f"protocol.webhook: {problem}")
+        """The channel for one URL, or for the URLs that messages bring."""
         host = urlsplit(protocol.url).netloc.rpartition("@")[2] if protocol.url is not None else "webhook"
         channel = self.built(protocol, Peer(host, host, "HTTP", channel="webhook", account=protocol.account))
         return evolve(
@@ -239,25 +250,3 @@ class WebhookKind(ApiKind):
     def dialect(self, options: WebhookOptions, peer: Peer) -> Webhook:
         """For these options."""
         return Webhook(options, self.judge(peer, RULES, options))
-
-
-def _problem(options: WebhookOptions) -> str | None:
-    """What is wrong with the options together; None when nothing is."""
-    if (options.url is None) == (options.url_meta is None):
-        return "give either 'url' or 'url_meta'"
-    if options.content == "value" and not options.meta:
-        return "content 'value' wants the key in 'meta'"
-    if options.batch_size < 1:
-        return "option 'batch_size' must be at least 1"
-    if options.batch_size > 1 and (
-        options.url_meta is not None or options.content == "raw" or options.format == "form"
-    ):
-        return "a batch is a JSON array for one 'url'"
-    try:
-        if options.url is not None:
-            urlsplit(clean_url(options.url)).port  # noqa: B018 # raises for what is no number
-        for name, value in options.headers.items():
-            clean_header(name.encode(), value.encode())
-    except ValueError as error:
-        return str(error)
-    return None

@@ -3,8 +3,8 @@
 https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 https://docs.slack.dev/reference/methods/chat.postMessage
 
-Public: `SlackKind`, `SlackOptions`, `SlackHook`, `SlackBot`. What can go wrong: ConfigError
-when both ways are chosen.
+Public: `SlackKind`, `SlackOptions`, `SlackHook`, `SlackBot`. What can go wrong: ValueError
+from options that choose both ways.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from attrs import frozen
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.address import EnvelopeAddress
-from kumotwist.core.errors import ConfigError
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
@@ -73,6 +72,11 @@ class SlackOptions(HookOptions):
     chat: str | None = option("With `token`: the channel to post to when the message names none.", default=None)
     previews: bool = option("Show previews of links.", default=True)
     base_url: str = option(f"Where its API is; none: `{_API}` with a token, else `{_HOOKS}`.", default="")
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError when both ways are chosen."""
+        if self.token is not None and self.webhook is not None:
+            raise ValueError("must have either 'token' or 'webhook'")
 
 
 def _previews(options: SlackOptions) -> JsonObject:
@@ -178,10 +182,8 @@ class SlackKind(ApiKind):
         return options.token is not None or options.webhook is not None or options.allow_private_addresses
 
     def dialect(self, options: SlackOptions, peer: Peer) -> Dialect:
-        """For one bot or webhook, or for the webhooks that messages name. Raises ConfigError."""
+        """For one bot or webhook, or for the webhooks that messages name."""
         judge = self.judge(peer, RULES, options)
         if options.token is None:
             return SlackHook(options, judge, Hook(options))
-        if options.webhook is not None:
-            raise ConfigError("protocol.slack: give either 'token' or 'webhook'")
         return SlackBot(options, judge, options.token)

@@ -24,7 +24,7 @@ from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import json_of, member
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
 from kumotwist.egress.sms.options import SmsOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse
 
@@ -92,9 +92,9 @@ class AwsSms:
         """The access key."""
         return secrets_of(self.options)
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request)
+        return plan_texts(batch, self.options, self.judge, self._request, now)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:
         """Signed for the region."""
@@ -126,7 +126,7 @@ class AwsSms:
             value["ConfigurationSetName"] = chosen.configuration_set
         if chosen.max_price is not None:
             value["MaxPrice"] = chosen.max_price
-        ttl = seconds(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
+        ttl = text.validity(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
         if ttl is not None:
             value["TimeToLive"] = ttl
         headers = ((b"Content-Type", b"application/x-amz-json-1.0"), (b"X-Amz-Target", _TARGET))

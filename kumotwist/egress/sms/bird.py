@@ -57,9 +57,9 @@ class Bird:
         """The access key."""
         return {"access_key": self.options.access_key}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request)
+        return plan_texts(batch, self.options, self.judge, self._request, now)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """`AccessKey`, and the key."""

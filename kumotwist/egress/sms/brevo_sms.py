@@ -39,7 +39,7 @@ class BrevoSmsOptions(CallbackOptions):
     channel: ClassVar[str] = "brevo_sms"
 
     api_key: KeySource = option("The key.", secret=True)
-    tag: str | None = option("The tag that its statistics are kept by.", default=None)
+    tag: str | None = option("The tag that its statistics are kept by; none: our id.", default=None)
     base_url: str = option("Where its API is.", default="https://api.brevo.com")
 
 
@@ -57,9 +57,9 @@ class BrevoSms:
         """The API key."""
         return {"api_key": self.options.api_key}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request, needs_sender=True)
+        return plan_texts(batch, self.options, self.judge, self._request, now, needs_sender=True)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """In a header of its own."""
@@ -85,9 +85,8 @@ class BrevoSms:
             "content": text.words,
             "type": "transactional",
             "unicodeEnabled": text.is_unicode,
+            "tag": chosen.tag if chosen.tag is not None else text.id,
         }
-        if chosen.tag is not None:
-            value["tag"] = chosen.tag
         if chosen.status_url is not None:
             value["webUrl"] = text.callback(chosen.status_url)
         return json_request(f"{chosen.base_url}/v3/transactionalSMS/send", value)

@@ -3,13 +3,14 @@
 One recipient a request: gateways that take many answer for all of them
 together, and then nobody knows which number was refused.
 
-Public: `Text`, `plan_texts`, `taken`, `refused`, `digits`, `seconds`. What cannot become a text is
+Public: `Text`, `plan_texts`, `taken`, `refused`, `digits`. What cannot become a text is
 refused for good: no number, no words, a message that cannot be taken apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from math import inf
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -38,7 +39,8 @@ _SEPARATORS: Final = str.maketrans("", "", " -().")
 class Text:
     """One text to one number. `id` is ours in hexadecimal, `to` in E.164 with its `+`.
 
-    `is_own_sender`: the message chose its sender, not the operator.
+    `is_own_sender`: the message chose its sender, not the operator. `left` is in seconds, until
+    the queue gives the message up; infinity when it never does.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Text:
     sender: str | None
     sms: Sms
     is_own_sender: bool = False
+    left: float = inf
 
     @property
     def words(self) -> str:
@@ -56,6 +59,16 @@ class Text:
     def is_unicode(self) -> bool:
         """Whether it has characters outside the GSM alphabet."""
         return self.sms.coding is Coding.UCS2
+
+    def validity(self, limit: float | None, least: int, most: int, unit: int = 1) -> int | None:
+        """How long the gateway may try, in units of `unit` seconds; None for as long as it does by itself.
+
+        No longer than `limit` seconds nor than we would, within `least` and `most` units, which the gateway takes.
+        """
+        left = self.left if limit is None else min(limit, self.left)
+        if limit is None and left > most * unit:
+            return None
+        return min(max(int(left // unit), least), most)
 
     def callback(self, url: str | None) -> str | None:
         """The URL for reports with our id in its query, for gateways that keep no metadata."""
@@ -69,11 +82,13 @@ def plan_texts(
     options: SmsOptions,
     judge: Judge,
     request: Callable[[Text], HttpRequest],
+    now: float,
     needs_sender: bool = False,
 ) -> list[Call | Refused]:
     """A call for each recipient, with its `Text` as note, or what is refused and why.
 
-    Where the gateway wants a sender (`needs_sender`) and there is none, messages wait until the operator names one.
+    `now` is in Unix seconds. Where the gateway wants a sender (`needs_sender`) and there is none,
+    messages wait until the operator names one.
     """
     steps: list[Call | Refused] = []
     for message, targets in zip(batch, targets_of(batch), strict=True):
@@ -91,7 +106,9 @@ def plan_texts(
             except ValueError as error:
                 steps.append(Refused((target,), judge.outcome(Fault.PERMANENT, f"no number to send to: {error}")))
                 continue
-            text = Text(message.id.hex(), number, _sender(own or options.sender), sms, own is not None)
+            text = Text(
+                message.id.hex(), number, _sender(own or options.sender), sms, own is not None, message.expires - now
+            )
             steps.append(Call(request(text), (target,), note=text))
     return steps
 
@@ -149,8 +166,3 @@ def digits(number: str) -> str:
     """A number without its `+` and separators; a sender's name as it is."""
     bare = number.translate(_SEPARATORS).removeprefix("+")
     return bare if bare.isdecimal() else number
-
-
-def seconds(validity: float | None, least: int, most: int) -> int | None:
-    """The validity in whole seconds within what the provider takes; None when it is not set."""
-    return None if validity is None else min(max(round(validity), least), most)

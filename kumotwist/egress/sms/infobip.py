@@ -21,7 +21,7 @@ from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
 from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse
 
@@ -69,9 +69,9 @@ class Infobip:
         """The API key."""
         return {"api_key": self.options.api_key}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request)
+        return plan_texts(batch, self.options, self.judge, self._request, now)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """`App`, and the key."""
@@ -104,7 +104,7 @@ class Infobip:
         }
         if text.sender is not None:
             message["sender"] = digits(text.sender)
-        minutes = seconds(None if chosen.validity is None else chosen.validity / 60, 1, MAX_VALIDITY)
+        minutes = text.validity(chosen.validity, 1, MAX_VALIDITY, 60)
         if minutes is not None:
             message["options"] = {"validityPeriod": {"amount": minutes, "timeUnit": "MINUTES"}}
         return json_request(f"{chosen.base_url}/sms/3/messages", {"messages": [message]})

@@ -24,7 +24,7 @@ from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.jsonapi import text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
 from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_header
 from kumotwist.net.httpform import url_encoded
@@ -79,10 +79,10 @@ class Kannel:
         """The password."""
         return {"password": self.options.password}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         request = self._post if self.options.method == "POST" else self._get
-        return plan_texts(batch, self.options, self.judge, request)
+        return plan_texts(batch, self.options, self.judge, request, now)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """Name and password, as headers or in the query."""
@@ -110,7 +110,7 @@ class Kannel:
             ("smsc", chosen.smsc or ""),
             ("account", chosen.service or ""),
         ]
-        minutes = seconds(None if chosen.validity is None else chosen.validity / 60, 1, MAX_VALIDITY)
+        minutes = text.validity(chosen.validity, 1, MAX_VALIDITY, 60)
         callback = text.callback(chosen.status_url)
         if minutes is not None:
             fields.append(("validity", str(minutes)))

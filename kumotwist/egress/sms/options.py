@@ -69,4 +69,6 @@ class CallbackOptions(SmsOptions):
 
 def validity() -> Any:
     """The option for gateways that bound the time to deliver."""
-    return option("How long it tries to deliver; none: as long as it does by itself.", default=None)
+    return option(
+        "How long it may try to deliver; none: until the message expires here, or its own limit.", default=None
+    )

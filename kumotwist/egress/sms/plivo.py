@@ -21,7 +21,7 @@ from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
 from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse, basic_auth
 
@@ -65,10 +65,10 @@ class Plivo:
         """The Auth Token."""
         return {"auth_token": self.options.auth_token}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         needs_sender = self.options.powerpack is None
-        return plan_texts(batch, self.options, self.judge, self._request, needs_sender)
+        return plan_texts(batch, self.options, self.judge, self._request, now, needs_sender)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """HTTP Basic."""
@@ -95,7 +95,7 @@ class Plivo:
             value["src"] = text.sender or ""
         if chosen.status_url is not None:
             value["url"], value["method"] = text.callback(chosen.status_url), "POST"
-        expiry = seconds(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
+        expiry = text.validity(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
         if expiry is not None:
             value["message_expiry"] = expiry
         return json_request(f"{chosen.base_url}/v1/Account/{chosen.auth_id}/Message/", value)

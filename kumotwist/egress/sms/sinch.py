@@ -22,7 +22,7 @@ from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
 from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse
 
@@ -67,7 +67,7 @@ class Sinch:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, lambda text: self._request(text, now))
+        return plan_texts(batch, self.options, self.judge, lambda text: self._request(text, now), now)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """A bearer token."""
@@ -96,7 +96,7 @@ class Sinch:
             value["from"] = digits(text.sender)
         if chosen.status_url is not None:
             value["callback_url"] = text.callback(chosen.status_url)
-        life = seconds(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
+        life = text.validity(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
         if life is not None:
             value["expire_at"] = datetime.fromtimestamp(now + life, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         return json_request(f"{chosen.base_url}/xms/v1/{chosen.service_plan}/batches", value)

@@ -76,9 +76,9 @@ class Telnyx:
         """The API key."""
         return {"api_key": self.options.api_key}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request)
+        return plan_texts(batch, self.options, self.judge, self._request, now)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """A bearer token."""

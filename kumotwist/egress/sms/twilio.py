@@ -21,7 +21,7 @@ from kumotwist.egress.api.form import form_request
 from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
 from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse, basic_auth
 
@@ -85,9 +85,9 @@ class Twilio:
         """The token."""
         return {"auth_token": self.options.auth_token}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request)
+        return plan_texts(batch, self.options, self.judge, self._request, now)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """HTTP Basic."""
@@ -114,7 +114,7 @@ class Twilio:
             fields.append(("From", text.sender))
         if chosen.messaging_service_sid is not None:
             fields.append(("MessagingServiceSid", chosen.messaging_service_sid))
-        callback, validity = text.callback(chosen.status_url), seconds(chosen.validity, 1, MAX_VALIDITY)
+        callback, validity = text.callback(chosen.status_url), text.validity(chosen.validity, 1, MAX_VALIDITY)
         if callback is not None:
             fields.append(("StatusCallback", callback))
         if validity is not None:

@@ -21,7 +21,7 @@ from kumotwist.egress.api.form import form_request
 from kumotwist.egress.api.jsonapi import json_of, member, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
 from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.net.httpform import url_encoded
@@ -80,9 +80,9 @@ class Vonage:
         """The account's secret."""
         return {"api_secret": self.options.api_secret}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request, needs_sender=True)
+        return plan_texts(batch, self.options, self.judge, self._request, now, needs_sender=True)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """Key and secret are fields of the form."""
@@ -113,7 +113,7 @@ class Vonage:
             ("type", "unicode" if text.is_unicode else "text"),
             ("client-ref", text.id),
         ]
-        callback, ttl = text.callback(chosen.status_url), seconds(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
+        callback, ttl = text.callback(chosen.status_url), text.validity(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
         if callback is not None:
             fields.append(("callback", callback))
         if ttl is not None:

@@ -2,8 +2,8 @@
 
 https://developer.vonage.com/en/api/messages
 
-Public: `VonageMessagesKind`, `VonageMessagesOptions`, `VonageMessages`. What can go wrong: ConfigError
-when neither or both ways to log in are given.
+Public: `VonageMessagesKind`, `VonageMessagesOptions`, `VonageMessages`. What can go wrong: ValueError
+from options with neither or both ways to log in.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, seconds, taken
+from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
 from kumotwist.egress.sms.options import CallbackOptions, validity
 from kumotwist.net.http import HttpRequest, HttpResponse, basic_auth
 from kumotwist.proto.sign.jwt import JwtKey
@@ -64,6 +64,13 @@ class VonageMessagesOptions(CallbackOptions):
     validity: Duration | None = validity()
     base_url: str = option("Where its API is; a region's host keeps the data there.", default="https://api.nexmo.com")
 
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError when there is not one whole way to log in."""
+        by_application = (self.application_id is not None, self.private_key is not None)
+        by_account = (self.api_key is not None, self.api_secret is not None)
+        if {by_application, by_account} != {(True, True), (False, False)}:
+            raise ValueError("must have either 'application_id' with 'private_key' or 'api_key' with 'api_secret'")
+
 
 @frozen(eq=False)
 class VonageMessages:
@@ -80,9 +87,9 @@ class VonageMessages:
         found = {"private_key": self.options.private_key, "api_secret": self.options.api_secret}
         return {name: source for name, source in found.items() if source is not None}
 
-    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
+    def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
-        return plan_texts(batch, self.options, self.judge, self._request, needs_sender=True)
+        return plan_texts(batch, self.options, self.judge, self._request, now, needs_sender=True)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:
         """A token of the application, or HTTP Basic. Raises SecretUnavailable for what is no private key."""
@@ -121,7 +128,7 @@ class VonageMessages:
             "client_ref": text.id,
             "sms": {"encoding_type": "unicode" if text.is_unicode else "text"},
         }
-        ttl = seconds(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
+        ttl = text.validity(chosen.validity, MIN_VALIDITY, MAX_VALIDITY)
         if ttl is not None:
             value["ttl"] = ttl
         if chosen.status_url is not None:
@@ -144,10 +151,5 @@ class VonageMessagesKind(ApiKind):
     options = VonageMessagesOptions
 
     def dialect(self, options: VonageMessagesOptions, peer: Peer) -> VonageMessages:
-        """For one application or account. Raises ConfigError."""
-        by_application = (options.application_id is not None, options.private_key is not None)
-        by_account = (options.api_key is not None, options.api_secret is not None)
-        if {by_application, by_account} != {(True, True), (False, False)}:
-            ways = "'application_id' with 'private_key' or 'api_key' with 'api_secret'"
-            raise ConfigError(f"protocol.vonage_messages: give either {ways}")
+        """For one application or account."""
         return VonageMessages(options, self.judge(peer, RULES, options))

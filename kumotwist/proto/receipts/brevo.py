@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kumotwist.core.receipt import ReceiptClass, ReceiptEvent, ReceiptState
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.receipt import METADATA_ID, ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.proto.receipts.callback import Callback, Scheme
 from kumotwist.proto.receipts.reading import each, moment, our_id, plain, text
 
@@ -46,10 +47,11 @@ def parse(callback: Callback) -> Sequence[ReceiptEvent]:
 
 def parse_sms(callback: Callback) -> Sequence[ReceiptEvent]:
     """The events about SMS."""
-    return [_event(one, "brevo_sms") for one in each(callback.json()) if isinstance(one, dict)]
+    ours = our_id(callback.parameters().get(METADATA_ID))
+    return [_event(one, "brevo_sms", ours) for one in each(callback.json()) if isinstance(one, dict)]
 
 
-def _event(one: Any, channel: str) -> ReceiptEvent:
+def _event(one: Any, channel: str, ours: SpoolId | None = None) -> ReceiptEvent:
     # SMS: `msg_status`, `messageId`, `to`; mail: `event`, `message-id`, `email`.
     kind = (text(one, "event") or text(one, "msg_status")).lower()
     kind = {"hardbounce": "hard_bounce", "softbounce": "soft_bounce"}.get(kind, kind)
@@ -60,7 +62,7 @@ def _event(one: Any, channel: str) -> ReceiptEvent:
         state=state,
         class_=class_,
         text=said,
-        spool_id=our_id(one.get("X-Mailin-custom")) or our_id(one.get("tag")),
+        spool_id=our_id(one.get("X-Mailin-custom")) or our_id(one.get("tag")) or ours,
         remote_id=text(one, "message-id") or text(one, "messageId"),
         recipient=text(one, "email") or text(one, "to"),
         event_time=moment(one.get("ts_epoch")) or moment(one.get("ts_event")),

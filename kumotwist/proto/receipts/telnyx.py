@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from kumotwist.config.receipts import TelnyxReceipts
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.receipt import METADATA_ID, ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.proto.receipts.callback import Callback, Scheme, Unproven, Unreadable
 from kumotwist.proto.receipts.reading import at, each, moment, our_id, plain, text
@@ -65,10 +66,11 @@ def parse(callback: Callback) -> Sequence[ReceiptEvent]:
         raise Unreadable("there is no data.event_type")
     if kind not in ("message.sent", "message.finalized"):
         return ()
-    return [_event(data, payload, one) for one in each(payload, "to")]
+    ours = _our_id(payload) or our_id(callback.parameters().get(METADATA_ID))
+    return [_event(data, payload, one, ours) for one in each(payload, "to")]
 
 
-def _event(data: Any, payload: Any, to: Any) -> ReceiptEvent:
+def _event(data: Any, payload: Any, to: Any, spool_id: SpoolId | None) -> ReceiptEvent:
     status, error = text(to, "status"), at(payload, "errors", 0)
     state = _STATES.get(status, ReceiptState.UNKNOWN)
     said = " ".join([one for one in (text(error, "code"), text(error, "title"), text(error, "detail")) if one])
@@ -80,7 +82,7 @@ def _event(data: Any, payload: Any, to: Any) -> ReceiptEvent:
         if state is ReceiptState.FAILED
         else ReceiptClass.NONE,
         text=said or status,
-        spool_id=_our_id(payload),
+        spool_id=spool_id,
         remote_id=text(payload, "id"),
         recipient=text(to, "phone_number"),
         event_id=f"{event_id}/{text(to, 'phone_number')}" if event_id else "",

@@ -15,6 +15,7 @@ from kumotwist.egress.chat.discord import DiscordOptions
 from kumotwist.egress.chat.slack import SlackOptions
 from kumotwist.egress.chat.teams import TeamsOptions
 from kumotwist.egress.chat.telegram import TelegramOptions
+from kumotwist.egress.protocols import protocol
 from kumotwist.net.http import HttpTransports
 
 HOOKS = (DiscordOptions, SlackOptions, TeamsOptions)
@@ -137,6 +138,5 @@ async def test_the_words_are_chosen_by_the_table_text():
 
 def test_slack_is_spoken_to_in_one_way():
     """A token and a webhook at once is a mistake in the policy."""
-    both = SlackOptions(token=LiteralKey(b"a"), webhook=LiteralKey(b"b"))
-    with pytest.raises(ConfigError, match="either"):
-        make_channels(reactor).channel_for(both)
+    with pytest.raises(ConfigError, match="must have either"):
+        protocol({"slack": {"token": "/etc/token", "webhook": "/etc/hook"}}, "test")

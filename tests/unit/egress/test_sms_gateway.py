@@ -11,7 +11,7 @@ from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.protocols import protocol
 from kumotwist.egress.sms.content import sender_of
-from kumotwist.egress.sms.gateway import digits, plan_texts, refused, seconds
+from kumotwist.egress.sms.gateway import digits, plan_texts, refused
 from kumotwist.egress.sms.twilio import TwilioOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
 
@@ -22,8 +22,10 @@ def make_options(**more):
     return TwilioOptions(account_sid="AC1", auth_token=LiteralKey(b"x"), **more)
 
 
-def plan(message, options=None):
-    return plan_texts([message], options or make_options(), JUDGE, lambda text: HttpRequest(b"POST", "http://gw.test"))
+def plan(message, options=None, now=0.0):
+    return plan_texts(
+        [message], options or make_options(), JUDGE, lambda text: HttpRequest(b"POST", "http://gw.test"), now
+    )
 
 
 def text(words, **headers):
@@ -122,11 +124,21 @@ def test_numbers_without_their_plus_and_names_as_they_are():
     ]
 
 
-def test_the_validity_stays_within_what_the_provider_takes():
-    """A week is cut to the provider's most, a second raised to its least, nothing stays nothing."""
-    assert seconds(None, 5, 600) is None
-    assert seconds(604800.0, 5, 600) == 600
-    assert seconds(1.0, 5, 600) == 5
+def test_no_gateway_tries_longer_than_we_would():
+    """The message's expiry and the option bound it, within what the gateway takes."""
+    message = make_message("+4930123456@sms", body=text("hi"))
+    created = message.created
+    text_of = lambda: plan(message, now=created + 100)[0].note  # noqa: E731
+    assert text_of().validity(None, 5, 600) is None
+    assert text_of().validity(604800.0, 5, 600) == 600
+    assert text_of().validity(1.0, 5, 600) == 5
+    message.max_age = 400.0
+    assert text_of().validity(None, 5, 600) == 300
+    assert text_of().validity(604800.0, 5, 600) == 300
+    assert text_of().validity(60.0, 5, 600) == 60
+    assert text_of().validity(None, 1, 2880, unit=60) == 5
+    message.max_age = 86400.0
+    assert text_of().validity(None, 5, 600) is None
 
 
 def test_a_sender_that_the_message_chose_holds_up_nobody_else():

@@ -9,7 +9,7 @@ from kumotwist.config.keysource import LiteralKey
 from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.outcome import Peer
 from kumotwist.egress.api.judge import Judge
-from kumotwist.egress.protocols import load
+from kumotwist.egress.protocols import protocol
 from kumotwist.egress.sms.vonage_messages import RULES, VonageMessages, VonageMessagesOptions
 from kumotwist.net.http import HttpRequest
 
@@ -62,11 +62,10 @@ def test_what_is_no_private_key_rests_the_source_and_does_not_show():
         {},
         {"application_id": "app-1"},
         {"api_key": "abcd1234"},
-        {"application_id": "a", "private_key": LiteralKey(b"x"), "api_key": "k", "api_secret": LiteralKey(b"y")},
+        {"application_id": "a", "private_key": "/etc/key", "api_key": "k", "api_secret": "/etc/secret"},
     ],
 )
 def test_one_way_to_log_in_must_be_whole(given):
     """Half a login, none or two are a mistake in the policy."""
-    kind = load("vonage_messages")
-    with pytest.raises(ConfigError, match="either"):
-        kind.dialect(kind.__new__(kind), VonageMessagesOptions(**given), Peer("gw", "gw", "HTTP"))
+    with pytest.raises(ConfigError, match="must have either"):
+        protocol({"vonage_messages": given}, "test")

@@ -218,16 +218,17 @@ async def test_what_is_no_url_bounces_its_message(url):
         ({}, "either 'url' or 'url_meta'"),
         ({"url": "http://a.test", "url_meta": "hook"}, "either"),
         ({"url": "a.test/hook"}, "not an http"),
-        ({"url": "http://a.test", "content": "value"}, "key in 'meta'"),
+        ({"url": "http://a.test:x/"}, "[Pp]ort"),
+        ({"url": "http://a.test", "content": "value"}, "name the key"),
         ({"url_meta": "hook", "batch_size": 5}, "array for one 'url'"),
         ({"url": "http://a.test", "batch_size": 0}, "batch_size"),
         ({"url": "http://a.test", "headers": {"X-A": "a\r\nX-B: b"}}, "X-A"),
     ],
 )
 def test_options_that_make_no_sense_together_are_refused(options, says):
-    """When the channel is made, in words that say what to change."""
-    with pytest.raises(ConfigError, match=says):
-        make_channels(reactor).channel_for(WebhookOptions(**options))
+    """When the policy is read, `kumotwist validate` included, in words that say what to change."""
+    with pytest.raises(ConfigError, match=f"protocol.webhook.*{says}"):
+        protocol({"webhook": options}, "test")
 
 
 def test_a_policy_may_name_several_secrets_and_headers():
