@@ -412,7 +412,7 @@ def _spool_directory(settings: Settings, declared: Declarations) -> Path:
 def _disks(
     settings: Settings, declared: Declarations, acct_logs: Iterable[AcctLogConfig], owed: Callable[[], int]
 ) -> list[Disk]:
-    """Every file system that mail or its records fill, with the policy's own thresholds; the spool owes `owed()`."""
+    """The file systems of mail, records and state, with the policy's own thresholds; the spool owes `owed()`."""
     logs: list[LocalLogConfig | AcctLogConfig] = [*declared.local_logs, *acct_logs]
     try:
         disks = [
@@ -427,6 +427,8 @@ def _disks(
         disks += [
             Disk(one.log_dir, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes)) for one in logs
         ]
+        # The state file grows with receipts and idempotency keys, and without it neither is taken.
+        disks.append(Disk(settings.state_dir))
     except ValueError as error:
         raise ConfigError(f"min_free_space, min_free_inodes: {error}") from error
     return disks

@@ -4,7 +4,9 @@ import base64
 import email
 import hashlib
 import json
+import re
 from email import policy as email_policy
+from pathlib import Path
 
 import pytest
 import pytest_twisted
@@ -492,3 +494,13 @@ async def test_strangers_send_nothing(house):
 
 def _turn():
     return deferLater(reactor, 0, lambda: None)
+
+
+def test_the_page_shows_a_request_that_works():
+    """What docs/send-api.md tells to type is taken as it stands, and every field in its table exists."""
+    page = (Path(__file__).parents[3] / "docs" / "send-api.md").read_text()
+    shown = send_request.decode(re.search(r"-d '(\{.*?\n  \})'", page, re.DOTALL)[1].encode())
+    assert len(shown.addresses) == 3
+    table = page.partition("## The request")[2].partition("## Recipients")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(send_request.SendRequest.__struct_encode_fields__)
