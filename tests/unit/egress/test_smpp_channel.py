@@ -685,3 +685,58 @@ def test_the_options_of_a_bind_are_options():
 def test_statuses_may_be_written_in_any_way(written, status):
     """Lua keys may be numbers; names are those of the specification."""
     assert vendor_table({written: "permanent"}) == {status: Fault.PERMANENT}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_password_that_does_not_fit_is_told_without_being_shown():
+    """And leaves no connection behind."""
+    async with world() as around:
+        session = around.channel(password=LiteralKey(b"s3cr3t" * 20)).open(make_request())
+        with pytest.raises(ConnectFailed) as caught:
+            await session.connect()
+        outcome = caught.value.outcome
+        assert (outcome.scope, outcome.retry_after > 299) == (Scope.SOURCE, True)
+        assert "password is longer than 64 octets" in outcome.response.content
+        assert "s3cr3t" not in outcome.response.content
+        await session.close()
+        await until(lambda: not around.smsc.connections)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_smsc_that_forgot_our_bind_gets_a_new_one():
+    """RINVBNDSTS for a message: we are not bound as far as the SMSC knows."""
+    answers = [Status.ESME_RINVBNDSTS]
+    async with world(lambda _: answers.pop() if answers else None) as around:
+        ((outcome,),) = await around.deliver(rest=0.1)
+        assert outcome.scope is Scope.SOURCE
+        await until(lambda: len(around.smsc.binds) == 2)
+        ((outcome,),) = await around.deliver(rest=0.1)
+        assert outcome.verdict is Verdict.DELIVERED
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_text_that_policy_is_busy_with_is_finished_before_the_goodbye():
+    """A stop does not make the SMSC send it again."""
+    async with world() as around:
+        await around.deliver()
+        slow = defer.Deferred()
+
+        async def receive(sms):
+            await slow
+            around.texts.received.append(sms)
+
+        around.texts.receive = receive
+        around.smsc.deliver(b"STOP")
+        await task.deferLater(reactor, 0.02)
+        closing = defer.Deferred.fromCoroutine(around.channels.close())
+        slow.callback(None)
+        await closing
+        assert around.smsc.acknowledged == [Status.ESME_ROK]
+        assert around.smsc.unbinds == 1
+
+
+def test_a_receiver_that_could_not_receive_is_a_mistake():
+    """`bind = "Transmitter"`."""
+    options = SmppProtocol(host="h", system_id="me", password=LiteralKey(b"x"), bind="Transmitter")
+    with pytest.raises(ConfigError, match="nothing is received"):
+        make_channels(reactor).receive(options)

@@ -139,6 +139,9 @@ class Account:
             transfer.report(piece, Taken(plain_id(answer.message_id, self._has_hex_ids)))
         else:
             self._refused(transfer, piece, answer)
+            if answer.status == Status.ESME_RINVBNDSTS:
+                # We think that we are bound, and the SMSC does not.
+                link.abort()
 
     def link_received(self, link: Link, messages: Sequence[Incoming]) -> None:
         """Messages and receipts."""
@@ -231,7 +234,7 @@ class Account:
 
     def _without_link(self) -> Unsent:
         wait = self._sender.next_try() - self._clock.seconds()
-        return Unsent("the bind to the SMSC is lost", min(max(wait, 1.0), self.options.max_rest))
+        return Unsent("the bind to the SMSC is lost", max(min(wait, self.options.max_rest), 1.0))
 
     # -- being bound ------------------------------------------------------------------------------
 
@@ -246,11 +249,12 @@ class Account:
         self._tend()
 
     async def close(self) -> None:
-        """Say goodbye; bounded by the link's own bound."""
+        """Finish what came in and say goodbye, each within a bound of its own."""
         self._is_closed = True
         for call in (self._resume, self._tender, self._aging):
             if call is not None and call.active():
                 call.cancel()
+        await self._inbox.drain()
         for keeper in self._keepers:
             await keeper.close()
         await self._inbox.close()

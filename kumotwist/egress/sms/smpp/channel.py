@@ -11,6 +11,7 @@ from itertools import count
 from typing import Final
 
 from kumotwist.config.egress import UNSPECIFIED, SourceConfig
+from kumotwist.core.errors import ConfigError
 from kumotwist.core.interfaces import OpenRequest
 from kumotwist.core.stats import Sample
 from kumotwist.egress.services import Services
@@ -80,7 +81,8 @@ class SmppKind:
 
     def receive(self, protocol: SmppProtocol) -> None:
         """Be bound from now on, whether there is anything to send or not. Raises ConfigError."""
-        self.make(protocol)
+        if protocol.bind == "Transmitter":
+            raise ConfigError("kumo.start_smpp_receiver: with option 'bind' Transmitter nothing is received")
         self.account(protocol, SourceConfig(name=UNSPECIFIED)).pin()
 
     def account(self, options: SmppProtocol, source: SourceConfig) -> Account:

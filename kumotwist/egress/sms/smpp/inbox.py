@@ -23,7 +23,7 @@ from kumotwist.core.sms import IncomingSms
 from kumotwist.egress.sms.smpp.ids import plain_id
 from kumotwist.egress.sms.smpp.link import Link
 from kumotwist.egress.sms.smpp.options import SmppProtocol
-from kumotwist.net.clock import Clock, DelayedCall
+from kumotwist.net.clock import Clock, DelayedCall, sleep
 from kumotwist.net.tasks import Tasks
 from kumotwist.proto.smpp.addressing import TypeOfNumber
 from kumotwist.proto.smpp.commands import HAS_UDH, Status, Tag
@@ -38,6 +38,10 @@ from kumotwist.proto.sms.udh import Concatenation
 
 log: Final = Logger()
 
+#: Seconds that a handler of policy may still take when we close. Ours.
+PATIENCE: Final = 2.0
+#: Seconds between two looks at that.
+_PAUSE: Final = 0.02
 _STATES: Final[Mapping[MessageState, tuple[ReceiptState, ReceiptClass]]] = {
     MessageState.ENROUTE: (ReceiptState.DEFERRED, ReceiptClass.NONE),
     MessageState.ACCEPTED: (ReceiptState.ACCEPTED, ReceiptClass.NONE),
@@ -94,6 +98,12 @@ class Inbox:
     def take(self, link: Link, messages: Sequence[Incoming]) -> None:
         """See to it that each is kept and answered."""
         self._tasks.spawn(f"smpp messages for {self._account}", self._take(link, messages))
+
+    async def drain(self) -> None:
+        """Return when what came in is kept and answered, or has taken too long."""
+        deadline = self._clock.seconds() + PATIENCE
+        while len(self._tasks) and self._clock.seconds() < deadline:
+            await sleep(self._clock, _PAUSE)
 
     async def close(self) -> None:
         """Finish. What waits for its missing parts is lost: nothing is taken in any more by now."""

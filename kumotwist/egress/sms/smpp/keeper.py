@@ -26,6 +26,10 @@ log: Final = Logger()
 LASTING: Final = 60.0
 
 
+#: Seconds of a pause whatever the options say: it must not spin. Ours.
+_SHORTEST: Final = 0.01
+
+
 class NoBind(Exception):
     """There is no bind now; it is tried again in `retry_after` seconds."""
 
@@ -100,13 +104,8 @@ class Keeper:
             self._backoff.reset()
         self._rest(text, self._backoff.pause())
 
-    def unbind(self) -> None:
-        """Say goodbye, if there is anybody to say it to."""
-        if self._bound is not None:
-            self._bound.link.unbind()
-
     async def close(self) -> None:
-        """The same, and return when the connection is closed."""
+        """Say goodbye, if there is anybody to say it to, and return when the connection is closed."""
         if self._bound is not None:
             self._bound.link.unbind()
             await self._bound.link.closed
@@ -135,7 +134,7 @@ class Keeper:
 
     def _rest(self, text: str, pause: float) -> None:
         self._why = text
-        self._retry_at = self._clock.seconds() + pause
+        self._retry_at = self._clock.seconds() + max(pause, _SHORTEST)
 
     def _tell(self) -> None:
         """Wake those who wait."""

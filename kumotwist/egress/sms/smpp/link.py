@@ -127,12 +127,12 @@ class Link(Protocol):
 
         Raises LocalProtocolError for a text that does not fit its field.
         """
+        self.core.bind(mode, who, self._clock.seconds(), address_range)
         bound: Deferred[None] = Deferred(lambda _: self.abort())
         self._binding = bound
         if self._trouble is not None:
             self._settle(self._trouble)
             return bound
-        self.core.bind(mode, who, self._clock.seconds(), address_range)
         self.flush()
         return bound
 

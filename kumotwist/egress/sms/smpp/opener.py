@@ -145,6 +145,7 @@ class Opener:
                 raise
             raise BindFailed(f"{where}: no bind in {options.bind_timeout:g} seconds") from None
         except LinkTrouble as trouble:
+            link.abort()
             is_account = trouble.status not in _PASSING and _is_for_good(trouble.status)
             raise BindFailed(f"{where}: {trouble}", is_account) from None
         finally:

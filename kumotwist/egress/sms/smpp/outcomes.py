@@ -55,7 +55,7 @@ class Judge:
             if fault is Fault.ACCOUNT:
                 return _transient(421, _said(one, results), Scope.SOURCE, peer, self.rest)
         for result in results:
-            if isinstance(result, Unsent) and result.retry_after:
+            if isinstance(result, Unsent):
                 return _transient(421, result.text, Scope.SOURCE, peer, result.retry_after)
         lost = next((one for one in results if isinstance(one, Lost)), None)
         if lost is None and not refused:

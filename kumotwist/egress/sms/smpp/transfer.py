@@ -3,7 +3,7 @@
 The account takes `next()` when its window has room and reports what came of
 it; `done` fires when every part is accounted for.
 
-Public: `Transfer`, `Piece`, `Taken`, `Refused`, `Lost`, `Unsent`, `Result`.
+Public: `Transfer`, `Piece`, and the results `Taken`, `Refused`, `Lost`, `Unsent`, `PassedOver`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,12 @@ class Unsent:
     retry_after: float
 
 
-Result: TypeAlias = Taken | Refused | Lost | Unsent
+@frozen
+class PassedOver:
+    """It was not sent, since another part was refused."""
+
+
+Result: TypeAlias = Taken | Refused | Lost | Unsent | PassedOver
 
 
 @define(eq=False)
@@ -87,7 +92,7 @@ class Transfer:
             piece = self._pending.popleft()
             if not any(isinstance(one, Refused) for one in self.results[piece.unit]):
                 return piece
-            self.report(piece, Unsent("another part was refused", 0.0))
+            self.report(piece, PassedOver())
         return None
 
     def again(self, piece: Piece) -> None:
