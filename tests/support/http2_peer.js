@@ -3,8 +3,9 @@
 // answers one line of JSON for each line of JSON on its standard input: {script: {token: action}}, {requests: true},
 // {settings: {...}}, {goaway: {code?, last?, text?}}, {destroy: true}, {count: true}. It ends with its input.
 //
-// An action is {status?, reason?, timestamp?, headers?, raw?, reset?, stall?, goaway?, bomb?, large?, destroy?, times?};
-// after `times` requests a token is as any other, which is answered as APNs answers, after the checks that APNs makes.
+// An action is {status?, reason?, timestamp?, headers?, raw?, reset?, stall?, goaway?, bomb?, large?, destroy?, times?, then?};
+// after `times` requests the action `then` holds. Without one a token is as any other, which is answered as APNs answers,
+// after the checks that APNs makes. What stands for the token is the last part of the path.
 "use strict";
 const crypto = require("node:crypto");
 const http2 = require("node:http2");
@@ -105,6 +106,10 @@ function onStream(stream, headers) {
     const action = script[token];
     if (action && (action.times === undefined || action.times-- > 0)) {
       act(stream, action, headers["apns-id"]);
+      return;
+    }
+    if (action?.then) {
+      act(stream, action.then, headers["apns-id"]);
       return;
     }
     const wrong = problem(headers, body);

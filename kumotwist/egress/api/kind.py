@@ -19,7 +19,7 @@ from kumotwist.egress.api.credentials import Credentials, KeyCredentials
 from kumotwist.egress.api.dialect import Dialect
 from kumotwist.egress.api.judge import Judge, Rule
 from kumotwist.egress.api.oauth import Grant, OAuthCredentials, Token
-from kumotwist.egress.api.options import ApiOptions, CallOptions
+from kumotwist.egress.api.options import CallOptions
 from kumotwist.egress.api.session import UNAUTHORIZED, ApiChannel, peer_of
 from kumotwist.egress.services import Services
 from kumotwist.net.flight import SingleFlight
@@ -51,7 +51,7 @@ class ApiKind(ABC):
         url: str = options.base_url
         return url
 
-    def oauth(self, options: ApiOptions, dialect: Dialect, grant: Grant) -> OAuthCredentials:
+    def oauth(self, options: CallOptions, dialect: Dialect, grant: Grant) -> OAuthCredentials:
         """Access tokens by `grant`, which is given the dialect's secrets; for a kind's own `credentials`."""
         client = self.services.http.client(HttpSettings(timeout=options.timeout, max_redirects=0))
         keys = KeyCredentials(self.services.keys, dialect.secrets)

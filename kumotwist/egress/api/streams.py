@@ -26,7 +26,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused
-from kumotwist.egress.api.options import ApiOptions
+from kumotwist.egress.api.options import CallOptions
 from kumotwist.egress.api.session import enter, judged
 from kumotwist.egress.api.unanswered import Unanswered
 from kumotwist.egress.services import Services
@@ -56,12 +56,13 @@ class StreamDialect(Dialect, Protocol):
         ...
 
 
-@frozen(eq=False)
+@frozen(eq=False, kw_only=True)
 class StreamChannel:
     """Implements `core.interfaces.Channel` for one account of a provider; `name` is the protocol's."""
 
     name: str
-    options: ApiOptions
+    options: CallOptions
+    base_url: str
     dialect: Callable[[Peer], StreamDialect]
     credentials: Credentials
     services: Services
@@ -235,7 +236,7 @@ class StreamSession:
     async def _open(self) -> None:
         self._let_go()
         channel = self._channel
-        services, url = channel.services, urlsplit(channel.options.base_url)
+        services, url = channel.services, urlsplit(channel.base_url)
         destination = Destination(
             host=url.hostname or "",
             port=url.port or _HTTPS,
@@ -252,9 +253,8 @@ class StreamSession:
         channel = self._channel
         self._dialect = channel.dialect(peer)
         self._unanswered = Unanswered(channel.name, channel.options, peer)
-        self._origin = len(channel.options.base_url.rstrip("/")) - len(
-            urlsplit(channel.options.base_url).path.rstrip("/")
-        )
+        base = channel.base_url.rstrip("/")
+        self._origin = len(base) - len(urlsplit(base).path)
 
     def _let_go(self) -> None:
         """Close the connection without waiting for it."""

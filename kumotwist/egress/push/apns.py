@@ -324,7 +324,13 @@ class ApnsKind:
             return Apns(protocol, Judge(peer, RULES, protocol.rest, services.clock.seconds))
 
         return StreamChannel(
-            "apns", protocol, dialect, ProviderTokens(services.keys, services.clock, protocol), services, peer
+            name="apns",
+            options=protocol,
+            base_url=protocol.base_url,
+            dialect=dialect,
+            credentials=ProviderTokens(services.keys, services.clock, protocol),
+            services=services,
+            peer=peer,
         )
 
     def samples(self) -> Sequence[Sample]:

@@ -26,6 +26,8 @@ from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.oauth import TOKEN, OAuthCredentials, read_service_account, service_account
+from kumotwist.egress.api.session import ApiChannel
+from kumotwist.egress.api.streams import StreamChannel
 from kumotwist.egress.push.notification import expiry_of, fitted, notification_of, wishes
 from kumotwist.egress.push.options import PushOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
@@ -41,15 +43,15 @@ WAITS: Final = {"INTERNAL": 10.0, "UNAVAILABLE": 10.0, "QUOTA_EXCEEDED": 60.0}
 
 Priority = Literal["normal", "high"]
 
+_THIRD_PARTY: Final = "THIRD_PARTY_AUTH_ERROR"
+
 RULES: Final = (
     Rule(Fault.DEAD, (404,), "UNREGISTERED", meaning="the app was removed, or the token has expired"),
     Rule(Fault.DEAD, (403,), "SENDER_ID_MISMATCH", meaning="the token is another project's"),
     Rule(Fault.DEAD, (400,), "INVALID_ARGUMENT", says="registration token", meaning="no token"),
     Rule(Fault.PERMANENT, (400,), "INVALID_ARGUMENT", meaning="a field is wrong, which one is said"),
     Rule(Fault.ACCOUNT, (404,), "NOT_FOUND", meaning="there is no such project"),
-    Rule(
-        Fault.ACCOUNT, (401,), "THIRD_PARTY_AUTH_ERROR", meaning="the project's own key for Apple or Web Push is wrong"
-    ),
+    Rule(Fault.ACCOUNT, (401,), _THIRD_PARTY, meaning="the project's own key for Apple or Web Push is wrong"),
     Rule(Fault.TRANSIENT, (429,), "QUOTA_EXCEEDED", says="device", meaning="too many to this one device"),
     Rule(Fault.THROTTLED, (429,), "QUOTA_EXCEEDED", meaning="too many"),
     Rule(Fault.TRANSIENT, (503,), "UNAVAILABLE", meaning="overloaded; `Retry-After` is obeyed"),
@@ -96,12 +98,13 @@ _WISHES: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 @frozen(eq=False)
 class Fcm:
-    """Implements `egress.api.dialect.Dialect`."""
+    """Implements `egress.api.streams.StreamDialect`."""
 
     options: FcmOptions
     judge: Judge
 
     max_batch: int = 1
+    own_headers: frozenset[bytes] = frozenset()
 
     @property
     def secrets(self) -> Mapping[str, KeySource]:
@@ -123,6 +126,10 @@ class Fcm:
         """A bearer token, and the project in the URL."""
         url = request.url.replace(_OF_ACCOUNT, quote(secrets.get(_PROJECT, ""), safe=""))
         return with_header(evolve(request, url=url), b"Authorization", f"Bearer {secrets[TOKEN]}")
+
+    def is_unproven(self, reply: HttpResponse) -> bool:
+        """Whether it is our access token that Google does not like."""
+        return reply.code == 401 and _error(json_of(reply))[0] != _THIRD_PARTY
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`projects/*/messages/<id>`, or an error whose details say more than its status."""
@@ -265,13 +272,30 @@ class FcmCredentials:
 
 
 class FcmKind(ApiKind):
-    """Makes FCM channels."""
+    """Makes FCM channels: over HTTP/2, which costs half as much a message, or HTTP/1.1 where `base_url` has no TLS."""
 
     options = FcmOptions
 
     def dialect(self, options: FcmOptions, peer: Peer) -> Fcm:
         """For one project."""
         return Fcm(options, self.judge(peer, RULES, options))
+
+    def make(  # type: ignore[override] # another kind of channel
+        self, protocol: FcmOptions
+    ) -> ApiChannel | StreamChannel:
+        """The channel for one project. Raises ConfigError."""
+        channel = super().make(protocol)
+        if not protocol.base_url.startswith("https:"):
+            return channel
+        return StreamChannel(
+            name=channel.name,
+            options=protocol,
+            base_url=protocol.base_url,
+            dialect=lambda peer: self.dialect(protocol, peer),
+            credentials=channel.credentials,
+            services=self.services,
+            peer=evolve(channel.peer, delivery_protocol="HTTP/2"),
+        )
 
     def credentials(self, options: FcmOptions, dialect: Dialect) -> Credentials:
         """Access tokens for the service account."""

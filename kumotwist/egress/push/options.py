@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.translate import PushTextOptions
-from kumotwist.egress.api.options import ApiOptions
+from kumotwist.egress.api.options import CallOptions
 
 
 @options
-class PushOptions(ApiOptions):
+class PushOptions(CallOptions):
     """How a message becomes a notification."""
 
     text: PushTextOptions = option(

@@ -32,6 +32,7 @@ from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, targets
 from kumotwist.egress.api.jsonapi import text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
+from kumotwist.egress.api.session import ApiChannel
 from kumotwist.egress.push.notification import expiry_of, fitted, notification_of, wishes
 from kumotwist.egress.push.options import PushOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
@@ -82,9 +83,6 @@ class WebPushOptions(PushOptions):
     icon: str | None = option("URL of the picture beside it.", default=None)
     badge: str | None = option("URL of the small picture in its place.", default=None)
     url: str | None = option("What the page opens when it is clicked.", default=None)
-    base_url: str = option(
-        "Unused.", default="https://push.invalid", no_effect="each subscription names its own service"
-    )
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a subject that services refuse."""
@@ -235,6 +233,10 @@ class WebPushKind(ApiKind):
 
     options = WebPushOptions
     max_response = MAX_REPLY
+
+    def make(self, protocol: WebPushOptions) -> ApiChannel:
+        """The channel for one VAPID key; each subscription names its own service."""
+        return self.built(protocol, Peer("webpush", "webpush", "HTTP", channel="webpush", account=protocol.account))
 
     def dialect(self, options: WebPushOptions, peer: Peer) -> WebPush:
         """For one VAPID key."""

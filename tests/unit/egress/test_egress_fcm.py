@@ -1,12 +1,15 @@
 """FCM: requests held against Google's own schema, and what its errors mean for message, source and token."""
 
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_twisted
 from support.apicases.discovery import discovered
 from support.apicases.fcm import account, error, fcm_error, violation
-from support.fakes_egress import FakeKeys, make_channels, make_message
+from support.fakes_egress import FakeKeys, make_channels, make_message, make_request
+from support.http2peer import ROOTS, http2_peer, needs_node
+from support.webpeer import turn, web_peer
 from twisted.internet import reactor
 
 from kumotwist.config.keysource import LiteralKey
@@ -18,7 +21,7 @@ from kumotwist.egress.api.credentials import KeyCredentials
 from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.judge import Judge
 from kumotwist.egress.push.fcm import RULES, Fcm, FcmCredentials, FcmOptions
-from kumotwist.net.http import HttpResponse
+from kumotwist.net.http import HttpResponse, HttpTransports
 
 SCHEMA = discovered("google_fcm.v1.discovery.json", "SendMessageRequest")
 BODY = b"From: shop@src.test\r\nSubject: Your parcel\r\n\r\nIt arrives tomorrow.\r\n"
@@ -225,3 +228,75 @@ async def test_the_project_is_the_accounts_unless_told():
     with pytest.raises(SecretUnavailable, match="names no project"):
         await FcmCredentials(Tokens()).get()
     assert make_channels(reactor).channel_for(dialect().options).protocol_name == "fcm"
+
+
+# -- over HTTP/2, with Node in Google's place ---------------------------------------------------
+
+NAMED = {"status": 200, "raw": '{"name":"projects/demo-1/messages/1"}'}
+BY_PATH = "messages:send"
+
+
+@asynccontextmanager
+async def world(**script):
+    """A session's maker, the peer, and the authority, whose tokens are numbered."""
+    with http2_peer() as peer:
+        peer.script(**{BY_PATH: NAMED, **script})
+        async with web_peer() as authority:
+            authority.answers["/token"] = lambda request: json.dumps(
+                {"access_token": f"at-{len(authority.seen)}", "expires_in": 3600}
+            ).encode()
+            transports = HttpTransports(reactor)
+            chosen = FcmOptions(
+                service_account=LiteralKey(account("k").encode()),
+                base_url=f"https://localhost:{peer.port}",
+                token_url=f"{authority.url}/token",
+            )
+            channel = make_channels(reactor, roots=ROOTS, http=transports).channel_for(chosen)
+            yield channel.open(make_request()), peer, authority
+            await transports.close()
+            await turn()
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_a_batch_goes_out_at_once_over_http_2():
+    """One connection, one access token, a hundred messages on streams of their own."""
+    async with world() as (session, peer, authority):
+        await session.connect()
+        outcomes = await session.deliver([push() for _ in range(100)])
+        await session.close()
+        assert {row[0].verdict for row in outcomes} == {Verdict.DELIVERED}
+        assert outcomes[0][0].remote_id == "projects/demo-1/messages/1"
+        assert outcomes[0][0].peer.delivery_protocol == "HTTP/2"
+        requests = peer.requests()
+        assert {one["headers"][":path"] for one in requests} == {"/v1/projects/demo-1/messages:send"}
+        assert {one["headers"]["authorization"] for one in requests} == {"Bearer at-1"}
+        assert len(authority.seen) == 1
+        SCHEMA.validate(json.loads(requests[0]["body"]))
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_a_refused_token_is_had_anew_once_for_all():
+    """401 for a whole batch costs one request to the authority, and no message an attempt."""
+    refusal = {"status": 401, "raw": "{}", "times": 3, "then": NAMED}
+    async with world(**{BY_PATH: refusal}) as (session, peer, authority):
+        await session.connect()
+        outcomes = await session.deliver([push() for _ in range(3)])
+        await session.close()
+        assert {row[0].verdict for row in outcomes} == {Verdict.DELIVERED}
+        assert [one["headers"]["authorization"] for one in peer.requests()] == ["Bearer at-1"] * 3 + ["Bearer at-2"] * 3
+        assert len(authority.seen) == 2
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_the_projects_own_trouble_asks_for_no_new_token():
+    """THIRD_PARTY_AUTH_ERROR is about a key at Google: the source rests, the authority is left alone."""
+    refusal = {"status": 401, "raw": json.dumps(error(401, "X", fcm_error("THIRD_PARTY_AUTH_ERROR")).body)}
+    async with world(**{BY_PATH: refusal}) as (session, _, authority):
+        await session.connect()
+        ((outcome,),) = await session.deliver([push()])
+        await session.close()
+        assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SOURCE)
+        assert len(authority.seen) == 1
