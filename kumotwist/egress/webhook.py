@@ -245,6 +245,7 @@ class WebhookKind(ApiKind):
             channel,
             min_batch=min(protocol.min_batch_size, protocol.batch_size),
             batch_latency=protocol.max_batch_latency,
+            has_own_sites=protocol.url is None,
         )
 
     def dialect(self, options: WebhookOptions, peer: Peer) -> Webhook:

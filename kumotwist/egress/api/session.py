@@ -51,6 +51,9 @@ class ApiChannel:
     #: Messages that a batch waits for, and for how long in seconds.
     min_batch: int = 1
     batch_latency: float = 0.0
+    #: Each recipient's domain is a site of its own: messages name the hosts to call, and who waits for one
+    #: that hangs should not be in the way of the others.
+    has_own_sites: bool = False
 
     delivers_at_once: bool = False
 
@@ -59,9 +62,9 @@ class ApiChannel:
         """The name that policies write."""
         return self.name
 
-    async def site_name(self, domain: str) -> str:  # noqa: ARG002
+    async def site_name(self, domain: str) -> str:
         """The provider's host, whatever the recipient's domain: its limits hold for all of them together."""
-        return self.peer.name
+        return domain if self.has_own_sites else self.peer.name
 
     def open(self, request: OpenRequest) -> ApiSession:  # noqa: ARG002
         """A session that is not yet connected."""

@@ -20,9 +20,8 @@ from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
-from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.retryafter import seconds_of
-from kumotwist.egress.chat.hook import REFUSALS, Hook
+from kumotwist.egress.chat.hook import Hook, HookKind
 from kumotwist.egress.chat.options import HookOptions
 from kumotwist.egress.chat.post import Post, plan_posts
 from kumotwist.net.http import HttpRequest, HttpResponse
@@ -96,15 +95,10 @@ class Discord:
         return self.hook.request(post, json_request(chosen.base_url, value))
 
 
-class DiscordKind(ApiKind):
+class DiscordKind(HookKind):
     """Makes Discord channels."""
 
     options = DiscordOptions
-    unauthorized = REFUSALS
-
-    def reaches_private(self, options: DiscordOptions) -> bool:
-        """The operator's URL may; those that messages name only when the policy says so."""
-        return options.webhook is not None or options.allow_private_addresses
 
     def dialect(self, options: DiscordOptions, peer: Peer) -> Discord:
         """For one webhook, or for those that messages name."""

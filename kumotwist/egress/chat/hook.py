@@ -4,14 +4,14 @@ What the operator's URL refuses is a fault of the account and makes everything
 wait. A URL that a message named was chosen by whoever made the message: what it
 refuses concerns that message alone, and when it is gone the application hears of it.
 
-Public: `Hook`. What can go wrong: SecretUnavailable for a secret that is no URL.
+Public: `Hook`, `HookKind`. What can go wrong: SecretUnavailable for a secret that is no URL.
 No text ever has more of a URL than its host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
@@ -20,9 +20,11 @@ from kumotwist.config.keysource import KeySource
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Scope
+from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.dialect import Call
 from kumotwist.egress.api.judge import Fault, Judge
+from kumotwist.egress.api.kind import ApiKind
+from kumotwist.egress.api.session import ApiChannel
 from kumotwist.egress.chat.options import HookOptions
 from kumotwist.egress.chat.post import Post, chat_of
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_url
@@ -96,6 +98,24 @@ class Hook:
         if not self.query:
             return url
         return f"{url}{'&' if urlsplit(url).query else '?'}{self.query}"
+
+
+class HookKind(ApiKind):
+    """What the kinds of such services share."""
+
+    unauthorized = REFUSALS
+
+    def is_ours(self, options: Any) -> bool:
+        """Whether the operator says where to post."""
+        return options.webhook is not None
+
+    def reaches_private(self, options: Any) -> bool:
+        """The operator's URL may; those that messages name only when the policy says so."""
+        return self.is_ours(options) or options.allow_private_addresses
+
+    def built(self, protocol: Any, peer: Peer) -> ApiChannel:
+        """One that waits for a host that a message named is in nobody's way. Raises ConfigError."""
+        return evolve(super().built(protocol, peer), has_own_sites=not self.is_ours(protocol))
 
 
 def _url(text: str) -> str:

@@ -25,8 +25,7 @@ from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Dialect, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
-from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.chat.hook import REFUSALS, Hook
+from kumotwist.egress.chat.hook import Hook, HookKind
 from kumotwist.egress.chat.options import HookOptions
 from kumotwist.egress.chat.post import Post, chat_of, plan_posts
 from kumotwist.net.http import HttpRequest, HttpResponse
@@ -167,19 +166,18 @@ class SlackBot:
         return json_request(f"{self.options.base_url}/chat.postMessage", value)
 
 
-class SlackKind(ApiKind):
+class SlackKind(HookKind):
     """Makes Slack channels."""
 
     options = SlackOptions
-    unauthorized = REFUSALS
 
     def base_url(self, options: SlackOptions) -> str:
         """By which way it goes."""
         return options.base_url or (_HOOKS if options.token is None else _API)
 
-    def reaches_private(self, options: SlackOptions) -> bool:
-        """What the operator names may; URLs that messages name only when the policy says so."""
-        return options.token is not None or options.webhook is not None or options.allow_private_addresses
+    def is_ours(self, options: SlackOptions) -> bool:
+        """A bot is, and so is a webhook of the operator's."""
+        return options.token is not None or options.webhook is not None
 
     def dialect(self, options: SlackOptions, peer: Peer) -> Dialect:
         """For one bot or webhook, or for the webhooks that messages name."""

@@ -20,8 +20,7 @@ from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
-from kumotwist.egress.api.kind import ApiKind
-from kumotwist.egress.chat.hook import REFUSALS, Hook
+from kumotwist.egress.chat.hook import Hook, HookKind
 from kumotwist.egress.chat.options import HookOptions
 from kumotwist.egress.chat.post import Post, plan_posts
 from kumotwist.net.http import HttpRequest, HttpResponse
@@ -96,15 +95,10 @@ class Teams:
         )
 
 
-class TeamsKind(ApiKind):
+class TeamsKind(HookKind):
     """Makes Teams channels."""
 
     options = TeamsOptions
-    unauthorized = REFUSALS
-
-    def reaches_private(self, options: TeamsOptions) -> bool:
-        """The operator's URL may; those that messages name only when the policy says so."""
-        return options.webhook is not None or options.allow_private_addresses
 
     def dialect(self, options: TeamsOptions, peer: Peer) -> Teams:
         """For one workflow, or for those that messages name."""

@@ -140,3 +140,13 @@ def test_slack_is_spoken_to_in_one_way():
     """A token and a webhook at once is a mistake in the policy."""
     with pytest.raises(ConfigError, match="must have either"):
         protocol({"slack": {"token": "/etc/token", "webhook": "/etc/hook"}}, "test")
+
+
+@pytest.mark.parametrize("options", HOOKS)
+@pytest_twisted.ensureDeferred
+async def test_who_waits_for_a_strangers_server_is_in_nobodys_way(options):
+    """URLs that messages name are as many sites as the queues have domains; the operator's is one."""
+    channels = make_channels(reactor)
+    theirs, ours = channels.channel_for(options()), channels.channel_for(options(webhook=LiteralKey(b"x")))
+    assert await theirs.site_name("customer-7.chat") == "customer-7.chat"
+    assert await ours.site_name("customer-7.chat") == ours.peer.name != "customer-7.chat"

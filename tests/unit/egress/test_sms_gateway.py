@@ -1,5 +1,7 @@
 """From a message to the texts that gateways are asked to send."""
 
+from importlib import import_module
+
 import pytest
 from support.fakes_egress import make_message
 
@@ -7,9 +9,9 @@ from kumotwist.config.keysource import LiteralKey
 from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.outcome import Peer, Scope, Verdict
-from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.judge import Fault, Judge, Rule
-from kumotwist.egress.protocols import protocol
+from kumotwist.egress.protocols import load, protocol
 from kumotwist.egress.sms.content import sender_of
 from kumotwist.egress.sms.gateway import digits, plan_texts, refused
 from kumotwist.egress.sms.twilio import TwilioOptions
@@ -169,3 +171,30 @@ def test_an_option_that_makes_no_sense_is_refused(wrong, says):
     given = {"account_sid": "AC1", "auth_token": {"key_data": "x"}, **wrong}
     with pytest.raises(ConfigError, match=says):
         protocol({"twilio": given}, "test")
+
+
+GATEWAYS = (
+    "aws_sms",
+    "bird",
+    "brevo_sms",
+    "infobip",
+    "plivo",
+    "sinch",
+    "telnyx",
+    "twilio",
+    "vonage",
+    "vonage_messages",
+)
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>"])
+def test_a_yes_without_an_id_is_no_yes(name, body):
+    """A proxy's page under 200, say: nobody knows whether the text was taken, and `on_unknown` decides."""
+    case, kind = import_module(f"support.apicases.{name}").CASE, load(name)
+    maker = kind.__new__(kind)
+    maker.judge = lambda *_: JUDGE
+    dialect = maker.dialect(case.options("https://gw.test", LiteralKey(b"x")), JUDGE.peer)
+    (call,) = dialect.plan([make_message("+4930123456@sms", body=text("hi"))], 0.0)
+    with pytest.raises(Unreadable):
+        dialect.classify(call, HttpResponse(200, (), body))

@@ -253,3 +253,13 @@ def test_a_feed_gathers_records_before_it_calls():
     chosen = WebhookOptions(url="https://a.test", batch_size=50, min_batch_size=100, max_batch_latency=2.0)
     session = make_channels(reactor).channel_for(chosen).open(make_request())
     assert (session.max_batch, session.min_batch, session.batch_latency) == (50, 50, 2.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_customers_urls_have_sites_of_their_own():
+    """By the queue's domain; the operator's own URL is one site, whatever the domain."""
+    channels = make_channels(reactor)
+    theirs = channels.channel_for(WebhookOptions(url_meta="hook"))
+    assert await theirs.site_name("customer-7.hooks") == "customer-7.hooks"
+    ours = channels.channel_for(WebhookOptions(url="https://app.example.com/hooks"))
+    assert await ours.site_name("customer-7.hooks") == "app.example.com"
