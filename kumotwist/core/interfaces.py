@@ -305,6 +305,10 @@ class Limits(Protocol):
         """Take one event of `spec` under `key`: 0.0 when it may pass, else whole seconds to wait."""
         ...
 
+    async def until_full(self, key: str, spec: Throttle) -> float:
+        """Seconds until the whole burst of `spec` may pass again; takes nothing."""
+        ...
+
     async def acquire(self, key: str, limit: Limit) -> Lease | None:
         """Take one of `limit` slots under `key`, or None when all are taken."""
         ...

@@ -71,7 +71,9 @@ class Outcome:
     for the message, when it gave one: of `parts` names, separated by a space,
     when it went in so many. `is_address_dead`: the address (a push token, a
     subscription) is gone for good and should be forgotten by who gave it to
-    us. `is_ambiguous`: the peer may have taken it all the same.
+    us. `is_ambiguous`: the peer may have taken it all the same. `reason` is
+    the word for it in `requeue_message` and Delayed records, where KumoMTA
+    has one.
     """
 
     verdict: Verdict
@@ -83,3 +85,4 @@ class Outcome:
     parts: int = field(default=1, kw_only=True)
     is_address_dead: bool = field(default=False, kw_only=True)
     is_ambiguous: bool = field(default=False, kw_only=True)
+    reason: str | None = field(default=None, kw_only=True)

@@ -11,6 +11,8 @@ Lua traceback goes to the log once, here, and is never part of the error.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -177,6 +179,14 @@ class Bridge:
         await engine.turn()
         return self._watched(event, messages, partial(engine.resume, operation, tokens))[0]
 
+    def _hint(self, text: str) -> str:
+        """What was meant by a call of a function that is not there, as far as a name of ours is close to it."""
+        missing = _NO_FUNCTION.search(text)
+        if missing is None:
+            return ""
+        close = difflib.get_close_matches(missing[1].rpartition(".")[2], self.engine.crossing.names, n=1, cutoff=0.75)
+        return f"; did you mean '{close[0]}'?" if close else ""
+
     def _ended(self, event: str, outcome: tuple[object, ...]) -> list[object]:
         status = outcome[0]
         if status == DONE:
@@ -184,8 +194,13 @@ class Bridge:
         if status == REJECTED:
             raise _rejection(*outcome[1:])
         text, trace = (_text(part) for part in outcome[1:3])
+        text += self._hint(text)
         log.error("policy failed in {event}: {text}\n{trace}", event=event, text=text, trace=trace)
         raise (PolicyTimeout if status == TIMEOUT else PolicyError)(text)
+
+
+#: How Lua says that what was called is not there.
+_NO_FUNCTION: Final = re.compile(r"attempt to call a nil value \((?:field|method|function) '([\w.]+)'\)")
 
 
 def _in_hand(arguments: Sequence[object]) -> Sequence[Message]:

@@ -87,7 +87,18 @@ class HostClass:
 class Crossing:
     """The border of one Lua runtime: encodes, decodes, wraps host functions, numbers operations."""
 
-    __slots__ = ("_ample", "_class_keys", "_classes", "_function", "_memory", "_next_id", "_pending", "_stash", "_used")
+    __slots__ = (
+        "_ample",
+        "_class_keys",
+        "_classes",
+        "_function",
+        "_memory",
+        "_next_id",
+        "_pending",
+        "_stash",
+        "_used",
+        "names",
+    )
 
     def __init__(
         self,
@@ -108,6 +119,8 @@ class Crossing:
         self._used = used
         self._ample = ample
         self._class_keys: dict[object, int] = {}
+        #: What a policy can call, functions and methods alike; for hints.
+        self.names: set[str] = set()
         self._pending: dict[int, Awaitable[object]] = {}
         self._next_id = 0
         self._stash: list[object] = []
@@ -326,6 +339,7 @@ class Crossing:
 
     def _definition(self, key: int, host_class: HostClass) -> tuple[object, ...]:
         name = host_class.type_name
+        self.names.update(host_class.methods)
         out: list[object] = [key, name.encode()]
         for members, separator in ((host_class.methods, ":"), (host_class.fields, "."), (host_class.meta, ".")):
             out.append(len(members))

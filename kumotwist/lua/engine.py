@@ -189,6 +189,7 @@ class Engine:
     def install(self, namespace: str, functions: Mapping[str, Function]) -> None:
         """Put functions into `kumo`, or into the table below it that `namespace` names."""
         prefix = f"kumo.{namespace}." if namespace else "kumo."
+        self.crossing.names.update(functions)
         self._lua_install(namespace.encode(), *self.crossing.functions(functions, prefix))
 
     # -- memory -------------------------------------------------------------------------------------

@@ -239,7 +239,8 @@ class Dispatcher:
         """Settle what was in hand for the lost connection, and the whole ready queue if that is called for."""
         ready = self.ready
         self.ends_at = _NEVER
-        await self._hand.settle_alike(outcome, is_for_all=outcome.scope is Scope.SITE)
+        reason = outcome.reason or why.LOGGED_TRANSIENT_FAILURE
+        await self._hand.settle_alike(outcome, outcome.scope is Scope.SITE, reason)
         if outcome.scope is Scope.SOURCE:
             await self._rest(outcome)
         if outcome.scope in (Scope.SITE, Scope.SOURCE):

@@ -52,6 +52,11 @@ class Cells:
             self._sweep(now)
         return 0.0
 
+    def until_full(self, name: str, spec: Throttle, now: float) -> float:
+        """Seconds until the whole burst may pass again."""
+        arrival = self._arrivals.get((name, spec), 0)
+        return max(0.0, (arrival - round(now * _TICKS) * spec.limit) / (_TICKS * spec.limit))
+
     def _sweep(self, now: float) -> None:
         present = round(now * _TICKS)
         self._arrivals = {key: at for key, at in self._arrivals.items() if at > present * key[1].limit}
@@ -90,6 +95,10 @@ class LocalLimits:
     async def throttle(self, key: str, spec: Throttle) -> float:
         """Take one event of `spec` under `key`: 0.0 when it may pass, else whole seconds to wait."""
         return self._cells.take(key, spec, self._clock.seconds())
+
+    async def until_full(self, key: str, spec: Throttle) -> float:
+        """Seconds until the whole burst of `spec` may pass again."""
+        return self._cells.until_full(key, spec, self._clock.seconds())
 
     async def acquire(self, key: str, limit: Limit) -> Lease | None:
         """Take one of `limit` slots under `key`, or None when all are taken."""

@@ -54,8 +54,13 @@ class Bucket:
         return min(burst, self.spec.limit - 1)
 
     def take(self, now: float, want: int) -> tuple[int, float]:
-        """Up to `want` events that may pass now, and the seconds to wait when there is none."""
+        """Up to `want` events that may pass now, and the seconds to wait when there is none.
+
+        With 0 nothing is taken, and the seconds are those until the whole burst may pass.
+        """
         start = max(self.tat, now)
+        if want == 0:
+            return 0, start - now
         room = now + self.allowance * self.interval - start
         if room < -1e-9:
             return 0, -room
@@ -190,6 +195,13 @@ class LeasedLimits:
         held.in_hand += granted - 1
         held.drawn = now
         return 0.0
+
+    async def until_full(self, key: str, spec: Throttle) -> float:
+        """Seconds until the whole burst may pass again; what we have in hand has not passed yet."""
+        _, seconds = await self.desk.take(key, spec, 0)
+        held = self._slices.get((key, spec))
+        in_hand = held.in_hand if held is not None else 0
+        return max(0.0, seconds - in_hand * spec.period / spec.limit)
 
     async def acquire(self, key: str, limit: Limit) -> Lease | None:
         """One of `limit` slots, or None when all are taken."""

@@ -22,6 +22,9 @@ from kumotwist.net.mx import Candidate
 _NULL_MX: Final = Response.parse(556, "5.1.10 Recipient address has a null MX")
 _NO_HOSTS: Final = Response.parse(451, "4.4.4 MX didn't resolve to any hosts")
 _ALL_SKIPPED: Final = internal(451, "4.4.4 MX consisted solely of hosts on the skip_hosts list")
+#: KumoMTA's words for the two in `requeue_message`. The permanent ones never come there.
+_ZERO_HOSTS: Final = "MxResolvedToZeroHosts"
+_SKIPPED: Final = "MxWasSkipped"
 #: KumoMTA's words before the reasons why no host could be used.
 NO_CANDIDATE: Final = f"{INTERNAL_PREFIX}failed to connect to any candidate hosts: "
 
@@ -31,13 +34,13 @@ async def make_plan(resolver: Resolver, protocol: SmtpProtocol, request: OpenReq
     path = request.path
     found = await _resolve(resolver, protocol, request)
     if not found:
-        raise _site_fails(Verdict.TRANSIENT, _NO_HOSTS)
+        raise _site_fails(Verdict.TRANSIENT, _NO_HOSTS, _ZERO_HOSTS)
     for candidate in found:
         if candidate.address in path.prohibited_hosts:
             raise _site_fails(Verdict.PERMANENT, _prohibited(candidate, path.prohibited_hosts))
     plan = [candidate for candidate in found if candidate.address not in path.skip_hosts]
     if not plan:
-        raise _site_fails(Verdict.TRANSIENT, _ALL_SKIPPED)
+        raise _site_fails(Verdict.TRANSIENT, _ALL_SKIPPED, _SKIPPED)
     return plan
 
 
@@ -66,5 +69,5 @@ def _prohibited(candidate: Candidate, prohibited: Cidrs) -> Response:
     return Response.parse(550, f"5.4.4 {shown} is on the list of prohibited_hosts {prohibited}")
 
 
-def _site_fails(verdict: Verdict, response: Response) -> ConnectFailed:
-    return ConnectFailed(Outcome(verdict, response, Scope.SITE))
+def _site_fails(verdict: Verdict, response: Response, reason: str | None = None) -> ConnectFailed:
+    return ConnectFailed(Outcome(verdict, response, Scope.SITE, reason=reason))

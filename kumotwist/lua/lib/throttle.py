@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -35,6 +36,11 @@ class ThrottleLibrary:
         return UserThrottle(self._limits, self._clock, PREFIX + text(name, "name"), rate)
 
 
+def _span(seconds: float) -> Mapping[str, int]:
+    """Whole seconds as KumoMTA tells durations."""
+    return {"secs": int(seconds), "nanos": 0}
+
+
 _METHODS: Final = ("delay_message_if_throttled", "sleep_if_throttled", "throttle")
 
 
@@ -49,14 +55,17 @@ class UserThrottle:
         self._rate = rate
 
     async def throttle(self) -> Mapping[str, object]:
-        """Take one: `throttled`, `limit` and, when throttled, `retry_after` and `reset_after`."""
+        """Take one: `throttled`, `limit`, `remaining`, `reset_after` and, when throttled, `retry_after`."""
         wait = await self._limits.throttle(self._key, self._rate)
+        until_full = await self._limits.until_full(self._key, self._rate)
         rate = self._rate
         burst = rate.limit if rate.max_burst is None else min(rate.max_burst + 1, rate.limit)
-        result: dict[str, object] = {"throttled": wait > 0, "limit": burst}
+        # A thousandth of an event is rounding.
+        used = math.ceil(until_full * rate.limit / rate.period - 0.001)
+        result: dict[str, object] = {"throttled": wait > 0, "limit": burst, "reset_after": _span(until_full)}
+        result["remaining"] = 0 if wait > 0 else max(burst - used, 0)
         if wait > 0:
-            span = {"secs": int(wait), "nanos": 0}
-            result |= {"remaining": 0, "retry_after": span, "reset_after": span}
+            result["retry_after"] = _span(wait)
         return result
 
     async def sleep_if_throttled(self) -> bool:

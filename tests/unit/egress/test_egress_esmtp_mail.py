@@ -270,32 +270,40 @@ lost  MX 10 broken
 
 
 @pytest.mark.parametrize(
-    ("domain", "path", "verdict", "line"),
+    ("domain", "path", "verdict", "line", "reason"),
     [
-        ("null.dest.test", {}, Verdict.PERMANENT, "556 5.1.10 Recipient address has a null MX"),
-        ("empty.dest.test", {}, Verdict.TRANSIENT, "451 4.4.4 MX didn't resolve to any hosts"),
+        ("null.dest.test", {}, Verdict.PERMANENT, "556 5.1.10 Recipient address has a null MX", None),
+        (
+            "empty.dest.test",
+            {},
+            Verdict.TRANSIENT,
+            "451 4.4.4 MX didn't resolve to any hosts",
+            "MxResolvedToZeroHosts",
+        ),
         (
             "dest.test",
             {"prohibited_hosts": PathConfig().prohibited_hosts},
             Verdict.PERMANENT,
             "550 5.4.4 mx.dest.test./127.0.0.1 is on the list of prohibited_hosts 127.0.0.0/8, ",
+            None,
         ),
         (
             "dest.test",
             {"skip_hosts": Cidrs.parse("127.0.0.1")},
             Verdict.TRANSIENT,
             "451 4.4.4 KumoMTA internal: MX consisted solely of hosts on the skip_hosts list",
+            "MxWasSkipped",
         ),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_sites_that_share_one_fate(domain, path, verdict, line):
+async def test_sites_that_share_one_fate(domain, path, verdict, line, reason):
     """Null MX, no addresses, prohibited and skipped hosts decide for the whole ready queue in KumoMTA's words."""
     channel = make_channels(reactor, MX).channel_for(SmtpProtocol())
     with pytest.raises(ConnectFailed) as caught:
         await channel.open(make_request(domain, **path)).connect()
     outcome = caught.value.outcome
-    assert (outcome.verdict, outcome.scope) == (verdict, Scope.SITE)
+    assert (outcome.verdict, outcome.scope, outcome.reason) == (verdict, Scope.SITE, reason)
     assert outcome.response.to_line().startswith(line)
 
 

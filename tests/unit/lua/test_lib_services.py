@@ -308,9 +308,11 @@ def test_a_throttle_counts_by_name_and_rate(throttles):
     for n = 1, 2 do
       local result = kumo.make_throttle('a', '2/minute'):throttle()
       assert(result.throttled == false and result.limit == 2 and result.retry_after == nil)
+      assert(result.remaining == 2 - n and result.reset_after.secs == 30 * n)
     end
     local result = kumo.make_throttle('a', '2/minute'):throttle()
-    assert(result.throttled and result.remaining == 0 and result.retry_after.secs == 30)
+    assert(result.throttled and result.remaining == 0)
+    assert(result.retry_after.secs == 30 and result.reset_after.secs == 60)
     assert(not kumo.make_throttle('b', '2/minute'):throttle().throttled)
     """)
 

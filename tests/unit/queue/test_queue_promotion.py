@@ -8,7 +8,9 @@ from twisted.internet.defer import Deferred
 
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
-from kumotwist.core.errors import PolicyError, ResolveError
+from kumotwist.core.errors import ConnectFailed, PolicyError, ResolveError
+from kumotwist.core.outcome import Outcome, Scope, Verdict
+from kumotwist.core.response import Response
 from kumotwist.core.units import Limit, Throttle
 from kumotwist.queue.ready import connections_wanted
 from kumotwist.spool.memory import MemoryStore
@@ -447,4 +449,15 @@ def test_thousands_due_at_once_go_in_slices():
     assert max(store.loaded) <= 64
     assert len(house.recorder.of("Delivery")) == 1000
     assert house.numbers("scheduled_count_total") == {(): 0}
+    house.stop()
+
+
+def test_a_word_for_what_the_mx_said_reaches_policy():
+    """requeue_message is told KumoMTA's reason when a domain has no hosts, and not only that it failed."""
+    nowhere = Outcome(Verdict.TRANSIENT, Response(451, "no hosts"), Scope.SITE, reason="MxResolvedToZeroHosts")
+    house = house_with()
+    house.channel.on_connect = lambda: ConnectFailed(nowhere)
+    house.insert()
+    (asked,) = house.policy.asked("requeue_message")
+    assert asked == ("451 no hosts", ("MxResolvedToZeroHosts", "LoggedTransientFailure"), True, None)
     house.stop()

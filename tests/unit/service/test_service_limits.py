@@ -87,6 +87,20 @@ def test_a_throttled_worker_does_not_keep_asking() -> None:
     assert desk.questions == 2
 
 
+def test_what_remains_is_told_over_all_workers() -> None:
+    """A policy sees how much of its rate is left, whichever worker used the rest; what lies in a slice is left, too."""
+    clock, throttle = Clock(), Throttle.parse("100/s,max_burst=49")
+    _, (one, two) = workers(clock, 2)
+    assert now(one.until_full("k", throttle)) == 0.0
+    assert now(one.throttle("k", throttle)) == 0.0
+    assert now(one.until_full("k", throttle)) == pytest.approx(0.01)
+    for _ in range(10):
+        assert now(two.throttle("k", throttle)) == 0.0
+    assert now(two.until_full("k", throttle)) == pytest.approx(0.20)
+    clock.advance(1)
+    assert now(two.until_full("k", throttle)) == 0.0
+
+
 def test_slots_are_counted_over_all_workers_and_freed_by_death() -> None:
     """A connection limit holds for the machine; what a dead worker held is free again."""
     ledger, (one, two) = workers(Clock(), 2)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import define, field
 from support.lua import Bench, now
 from twisted.internet.defer import Deferred
 
 from kumotwist.core import queuename
+from kumotwist.core.errors import PolicyError
 
 SENDER = """
 kumo.on('make.sender', function(domain)
@@ -82,3 +84,25 @@ def test_a_handler_that_blocks_is_named(bench: Bench, events) -> None:
     (slow,) = [event for event in events if "held everything up" in str(event.get("log_format"))]
     assert slow["event"] == "go"
     assert 0.5 < slow["seconds"] < 30
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        ("kumo.make_queue_confg {}", "did you mean 'make_queue_config'?"),
+        ("msg:get_metta('x')", "did you mean 'get_meta'?"),
+        ("kumo.secrets_load {}", None),
+    ],
+)
+def test_a_misspelt_function_is_found(bench: Bench, call: str, hint: str | None) -> None:
+    """A typo in the name of a function or a method says which one is close; anything else is as in Lua."""
+    policy = bench.policy(f"kumo.on('requeue_message', function(msg) {call} end)")
+    with pytest.raises(PolicyError, match="attempt to call a nil value") as error:
+        now(policy.requeue_message(bench.message(), "400 x", [], True, None))
+    assert (hint in str(error.value)) if hint else ("did you mean" not in str(error.value))
+
+
+def test_what_may_be_missing_is_nil(bench: Bench) -> None:
+    """A policy may ask whether a function is there."""
+    policy = bench.policy("kumo.on('go', function() return kumo.no_such_thing == nil end)")
+    assert now(policy.run_event("go")) is True
