@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 #: RFC 5321 s4.5.3.1.1 to s4.5.3.1.3: octets in a local part, a domain and a path.
 MAX_LOCAL_PART: Final = 64
@@ -33,10 +33,11 @@ class EnvelopeAddress:
 
     user: str
     domain: str
+    #: `user@domain`; just `user` when there is no domain. Asked for ten times a message.
+    email: str = field(init=False, eq=False, repr=False)
 
-    @property
-    def email(self) -> str:
-        """`user@domain`; just `user` when there is no domain."""
+    @email.default
+    def _email(self) -> str:
         return f"{self.user}@{self.domain}" if self.domain else self.user
 
     @property

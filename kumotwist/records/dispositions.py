@@ -220,6 +220,7 @@ def _add_receipt(built: JsonRecord, event: ReceiptEvent) -> None:
     )
 
 
+@lru_cache(maxsize=4096)
 def _without_port(address: str) -> str:
     """`1.2.3.4:25` and `[::1]:25` without the port; a bare address as it is."""
     if address.startswith("["):

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
-from attrs import frozen
+from attrs import field, frozen
 
 from kumotwist.config.listener import TraceHeaders
 from kumotwist.core.json import Json, JsonObject
@@ -43,6 +43,18 @@ class Reception:
     local: str
     protocol: str
     tls: str = ""
+    #: The header up to what differs from message to message.
+    start: bytes = field(init=False, repr=False)
+
+    @start.default
+    def _start(self) -> bytes:
+        tls = f" ({self.tls})" if self.tls else ""
+        text = (
+            f"Received: from {self.ehlo_domain or 'unspecified'} ({self.peer})\r\n"
+            f"  by {self.hostname} (KumoMTA {self.local}) \r\n"
+            f"  with {self.protocol}{tls} id "
+        )
+        return text.encode("utf-8", "replace")
 
 
 def received(reception: Reception, message_id: str, recipient: str, now: float) -> bytes:
@@ -50,18 +62,7 @@ def received(reception: Reception, message_id: str, recipient: str, now: float) 
     if not recipient.isprintable():
         recipient = _UNSAFE.sub("?", recipient)
     end = f"{message_id} for <{recipient}>;\r\n  ".encode("utf-8", "replace")
-    return _received_start(reception) + end + _date(int(now))
-
-
-@lru_cache(maxsize=1024)
-def _received_start(reception: Reception) -> bytes:
-    tls = f" ({reception.tls})" if reception.tls else ""
-    text = (
-        f"Received: from {reception.ehlo_domain or 'unspecified'} ({reception.peer})\r\n"
-        f"  by {reception.hostname} (KumoMTA {reception.local}) \r\n"
-        f"  with {reception.protocol}{tls} id "
-    )
-    return text.encode("utf-8", "replace")
+    return reception.start + end + _date(int(now))
 
 
 @lru_cache(maxsize=4)
