@@ -1,4 +1,4 @@
---[[ One policy for everything that the send API takes: mail, text messages, notifications.
+--[[ One policy for everything that the send API takes: mail, text messages, notifications, chat.
 
 A program asks for people, not for providers:
 
@@ -7,8 +7,8 @@ A program asks for people, not for providers:
       "from": {"email": "shop@example.com", "sms": "SHOP"},
       "subject": "Your parcel", "text": "It arrives tomorrow." }'
 
-and this says how each is reached. The kind of address is the domain of the
-recipient (`sms`, `push`), the platform of a device the routing domain.
+and this says how each is reached. Texts go by SMPP, notifications to Android by
+FCM; to Apple's devices, to browsers and to Slack where a key is there for it.
 
     SMSC=smsc.example.com:2775 SMPP_SYSTEM_ID=me SMPP_PASSWORD_FILE=/etc/kumotwist/smpp \
     FCM_ACCOUNT=/etc/kumotwist/service-account.json kumotwist run --policy policy/examples/every_kind.lua
@@ -21,7 +21,6 @@ local fcm_url = os.getenv 'FCM_URL' or 'https://fcm.googleapis.com'
 local state_dir = os.getenv 'STATE_DIR' or '/var/spool/kumotwist'
 -- Set RELAY (`host`, `host:port` or `[ip]:port`) to send all mail through one host.
 local relay = os.getenv 'RELAY'
-local retry_interval = os.getenv 'RETRY_INTERVAL' or '5 minutes'
 
 local smpp = {
   host = smsc_host,
@@ -29,7 +28,34 @@ local smpp = {
   system_id = os.getenv 'SMPP_SYSTEM_ID' or 'me',
   password = os.getenv 'SMPP_PASSWORD_FILE' or '/etc/kumotwist/smpp',
 }
-local fcm = { service_account = os.getenv 'FCM_ACCOUNT' or '/etc/kumotwist/service-account.json', base_url = fcm_url }
+
+-- The ways out, by the kind of address and, behind it, the platform.
+local ways = {
+  ['sms'] = { smpp = smpp },
+  ['push!fcm'] = {
+    fcm = { service_account = os.getenv 'FCM_ACCOUNT' or '/etc/kumotwist/service-account.json', base_url = fcm_url },
+  },
+}
+if os.getenv 'APNS_KEY' then
+  ways['push!apns'] = {
+    apns = {
+      key = os.getenv 'APNS_KEY',
+      key_id = os.getenv 'APNS_KEY_ID',
+      team_id = os.getenv 'APNS_TEAM_ID',
+      topic = os.getenv 'APNS_TOPIC',
+    },
+  }
+end
+if os.getenv 'VAPID_KEY' then
+  ways['webpush'] = { webpush = { vapid_key = os.getenv 'VAPID_KEY', subject = os.getenv 'VAPID_SUBJECT' } }
+end
+if os.getenv 'SLACK_TOKEN_FILE' then
+  ways['chat!slack'] = { slack = { token = os.getenv 'SLACK_TOKEN_FILE' } }
+end
+
+local function kind_of(domain, platform)
+  return platform and domain .. '!' .. platform or domain
+end
 
 kumo.on('init', function()
   kumo.define_spool { name = 'data', path = state_dir .. '/spool/data' }
@@ -41,33 +67,28 @@ kumo.on('init', function()
   kumo.start_smpp_receiver(smpp)
 end)
 
--- A text message or a notification that is late is worth nothing, so neither is tried as long as mail.
-kumo.on('get_queue_config', function(domain, tenant, campaign, routing_domain)
-  local short = { retry_interval = os.getenv 'RETRY_INTERVAL' or '1 minute', max_age = '4 hours' }
-  if domain == 'sms' then
-    short.protocol = { smpp = smpp }
-    return kumo.make_queue_config(short)
-  end
-  if domain == 'push' and routing_domain == 'fcm' then
-    short.protocol = { fcm = fcm }
-    return kumo.make_queue_config(short)
+kumo.on('get_queue_config', function(domain, tenant, campaign, platform)
+  local way = ways[kind_of(domain, platform)]
+  if way then
+    -- Late is as bad as never here, so none of these is tried as long as mail.
+    return kumo.make_queue_config {
+      retry_interval = os.getenv 'RETRY_INTERVAL' or '1 minute',
+      max_age = '4 hours',
+      protocol = way,
+    }
   end
   return kumo.make_queue_config {
-    retry_interval = retry_interval,
+    retry_interval = os.getenv 'RETRY_INTERVAL' or '5 minutes',
     max_retry_interval = '1 hour',
     protocol = relay and { smtp = { mx_list = { relay } } } or nil,
   }
 end)
 
--- What there is no way to is refused at once, with the recipient's own error in the reply.
+-- What there is no way to is refused at once: the reply has it as that recipient's error.
 kumo.on('http_message_generated', function(message)
-  local domain = message:recipient().domain
-  local is_known = domain ~= 'webpush' and domain ~= 'chat'
-  if domain == 'push' then
-    is_known = message:get_meta 'routing_domain' == 'fcm'
-  end
-  if not is_known then
-    kumo.reject(550, 'there is no way to reach ' .. domain .. ' from here')
+  local kind = kind_of(message:recipient().domain, message:get_meta 'routing_domain')
+  if not (ways[kind] or kind:find('.', 1, true)) then
+    kumo.reject(550, 'there is no way to ' .. kind .. ' from here')
   end
 end)
 

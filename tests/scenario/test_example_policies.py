@@ -383,7 +383,7 @@ def test_every_kind(tmp_path: Path) -> None:
             (good, _) = sorted(providers.wait_for(2, "fcm"), key=lambda entry: entry["status"])
     smsc.popen.kill()
     smsc.wait(60)
-    assert recipients[4]["error"] == "550 there is no way to reach push from here"
+    assert recipients[4]["error"] == "550 there is no way to push!apns from here"
     assert "Subject: Your parcel" in relayed["data"]
     assert (receipt["id"], receipt["receipt"]["state"]) == (recipients[1]["id"], "delivered")
     assert receipt["recipient"] == "+15551234567@sms"
