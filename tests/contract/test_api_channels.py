@@ -37,6 +37,7 @@ PROVIDERS = (
     "kannel",
     "mailgun",
     "mailjet",
+    "messagebird",
     "plivo",
     "postmark",
     "resend",

@@ -7,8 +7,11 @@ Public: `VonageKind`, `VonageOptions`, `Vonage`.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal, TypeAlias
+from urllib.parse import parse_qsl
 
 from attrs import evolve, frozen
 
@@ -29,6 +32,9 @@ from kumotwist.net.httpform import url_encoded
 #: Seconds that Vonage keeps a text (`ttl` of its API, there in milliseconds).
 MIN_VALIDITY: Final = 20
 MAX_VALIDITY: Final = 604_800
+
+#: How an account's requests are signed, as its settings name it.
+Method: TypeAlias = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
 
 RULES: Final = (
     Rule(Fault.THROTTLED, code="1", meaning="faster than the account may send"),
@@ -61,9 +67,18 @@ class VonageOptions(CallbackOptions):
     channel: ClassVar[str] = "vonage"
 
     api_key: str = option("The account's key, eight characters.")
-    api_secret: KeySource = option("Its secret.", secret=True)
+    api_secret: KeySource | None = option("Its secret.", default=None, secret=True)
+    signature_secret: KeySource | None = option(
+        "What signs requests instead, for accounts that want that.", default=None, secret=True
+    )
+    signature_method: Method = option("How; as in the account's settings.", default="md5hash")
     validity: Duration | None = validity()
     base_url: str = option("Where its API is.", default="https://rest.nexmo.com")
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError when there is not one way to log in."""
+        if (self.api_secret is None) == (self.signature_secret is None):
+            raise ValueError("must have either 'api_secret' or 'signature_secret'")
 
 
 @frozen(eq=False)
@@ -77,17 +92,23 @@ class Vonage:
 
     @property
     def secrets(self) -> Mapping[str, KeySource]:
-        """The account's secret."""
-        return {"api_secret": self.options.api_secret}
+        """The account's secret, or the one that signs."""
+        found = {"api_secret": self.options.api_secret, "signature_secret": self.options.signature_secret}
+        return {name: source for name, source in found.items() if source is not None}
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         return plan_texts(batch, self.options, self.judge, self._request, now, needs_sender=True)
 
-    def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
-        """Key and secret are fields of the form."""
-        fields = [("api_key", self.options.api_key), ("api_secret", secrets["api_secret"])]
-        return evolve(request, body=(request.body or b"") + b"&" + url_encoded(fields))
+    def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:
+        """Key and secret are fields of the form; or the time and a signature over all fields."""
+        fields = [*parse_qsl((request.body or b"").decode(), keep_blank_values=True), ("api_key", self.options.api_key)]
+        if "api_secret" in secrets:
+            fields.append(("api_secret", secrets["api_secret"]))
+        else:
+            fields.append(("timestamp", str(int(now))))
+            fields.append(("sig", _signature(fields, secrets["signature_secret"], self.options.signature_method)))
+        return evolve(request, body=url_encoded(fields))
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """A status for each part; half a text is worth nothing, so the worst of them counts."""
@@ -119,6 +140,16 @@ class Vonage:
         if ttl is not None:
             fields.append(("ttl", str(ttl * 1000)))
         return form_request(f"{chosen.base_url}/sms/json", fields)
+
+
+def _signature(fields: Sequence[tuple[str, str]], secret: str, method: Method) -> str:
+    """The hash over the sorted fields, hexadecimal."""
+    text = "".join(
+        f"&{name}={value.replace('&', '_').replace('=', '_')}" for name, value in sorted(fields, key=lambda one: one[0])
+    )
+    if method == "md5hash":
+        return hashlib.md5((text + secret).encode()).hexdigest()  # noqa: S324 # what old accounts have
+    return hmac.digest(secret.encode(), text.encode(), method).hex()
 
 
 class VonageKind(ApiKind):
