@@ -26,6 +26,8 @@ from typing import Final
 import zstandard
 from attrs import define, field, frozen
 
+from kumotwist.records.repair import mend
+
 _MODE: Final = 0o644
 _ANY_WRITE: Final = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -108,7 +110,7 @@ class SegmentWriter:
 
     def _begin(self, now: float) -> _Segment:
         path, handle = _create(self.directory, self.options.prefix, self.suffix, now)
-        compressor = zstandard.ZstdCompressor(level=self.options.level or 3, write_checksum=True).compressobj()
+        compressor = zstandard.ZstdCompressor(level=self.options.level or 3).compressobj()
         deadline = now + self.options.duration if self.options.duration is not None else None
         self._segment = segment = _Segment(path, handle, compressor, deadline)
         if self.header:
@@ -127,18 +129,19 @@ class SegmentWriter:
 
 
 def mark_leftovers(directory: Path) -> None:
-    """Mark the segments that an earlier process left behind, except those that a living one writes."""
+    """Mend and mark the segments that an earlier process left behind, except those that a living one writes."""
     for entry in os.scandir(directory):
         if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
             continue
         if not entry.stat(follow_symlinks=False).st_mode & _ANY_WRITE:
             continue
         try:
-            handle = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
+            handle = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mend(handle)
             _mark(handle)
         except OSError:
             # Locked: alive. Not ours to change: so be it.

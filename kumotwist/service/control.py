@@ -78,6 +78,13 @@ class Ready(amp.Command):
     response: ClassVar[list[Any]] = []
 
 
+class CannotStart(amp.Command):
+    """Worker: I cannot start, and why."""
+
+    arguments = [(b"why", LargeBytes())]
+    response: ClassVar[list[Any]] = []
+
+
 class Take(amp.Command):
     """Worker: give me up to `want` events of this rate."""
 
@@ -150,6 +157,8 @@ class Supervising(Protocol):
 
     def worker_ready(self, index: int) -> None: ...
 
+    def worker_cannot_start(self, why: str) -> None: ...
+
     def take(self, key: str, spec: Throttle, want: int) -> tuple[int, float]: ...
 
     def give_back(self, key: str, spec: Throttle, count: int) -> None: ...
@@ -202,6 +211,11 @@ class SupervisorEnd(amp.AMP):
     @Ready.responder
     def _ready(self) -> dict[str, object]:
         self.supervisor.worker_ready(self.index)
+        return {}
+
+    @CannotStart.responder
+    def _cannot_start(self, why: bytes) -> dict[str, object]:
+        self.supervisor.worker_cannot_start(why.decode(errors="replace"))
         return {}
 
     @Take.responder
@@ -273,6 +287,14 @@ class WorkerEnd(amp.AMP):
     async def ready(self) -> None:
         """Tell that we take messages."""
         await self.callRemote(Ready)
+
+    async def cannot_start(self, why: str) -> bool:
+        """Have the supervisor say why; False when it cannot be reached."""
+        try:
+            await self.callRemote(CannotStart, why=why.encode())
+        except _UNREACHABLE:
+            return False
+        return True
 
     async def take(self, key: str, spec: Throttle, want: int) -> tuple[int, float]:
         """Draw events; see `limits.LimitsDesk`."""

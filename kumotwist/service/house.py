@@ -53,6 +53,10 @@ class House(Protocol):
         """We take messages."""
         ...
 
+    async def cannot_start(self, why: str) -> None:
+        """Tell the operator why we end."""
+        ...
+
     async def collect(self) -> list[bytes]:
         """The metric snapshots of all workers, ours among them."""
         ...
@@ -109,6 +113,10 @@ class Alone:
         """Tell whoever waits for us."""
         lifecycle.announce("initialization complete")
 
+    async def cannot_start(self, why: str) -> None:
+        """On stderr."""
+        lifecycle.announce(f"kumotwist: {why}")
+
     async def collect(self) -> list[bytes]:
         """Our own."""
         return [self.snapshot()]
@@ -152,6 +160,11 @@ class Supervised:
     async def ready(self) -> None:
         """Tell the supervisor."""
         await self.end.ready()
+
+    async def cannot_start(self, why: str) -> None:
+        """Through the supervisor, which says it once for all workers."""
+        if not await self.end.cannot_start(why):
+            lifecycle.announce(f"kumotwist: {why}")
 
     async def collect(self) -> list[bytes]:
         """Everybody's, by way of the supervisor."""

@@ -80,6 +80,8 @@ class Supervisor(Service):
         self.ledger = Ledger(self.reactor)
         self.workers = [Worker(index) for index in range(settings.workers)]
         self._sockets: dict[tuple[str, int, str], socket.socket] = {}
+        #: Why workers could not start; each reason is said once.
+        self._said: set[str] = set()
         self._is_complete = False
         self._is_stopping = False
         self._uid_gid: tuple[int, int] | None = None
@@ -118,6 +120,12 @@ class Supervisor(Service):
                 lifecycle.become(self.settings.user)
                 self._uid_gid = None
             lifecycle.announce("initialization complete")
+
+    def worker_cannot_start(self, why: str) -> None:
+        """A worker is about to end because of a mistake in its policy or its surroundings."""
+        if why not in self._said:
+            self._said.add(why)
+            lifecycle.announce(f"kumotwist: {why}")
 
     def take(self, key: str, spec: Throttle, want: int) -> tuple[int, float]:
         """Draw from a machine-wide rate."""
@@ -219,7 +227,11 @@ class Supervisor(Service):
         return min(BACKOFF_FIRST * 2.0 ** (worker.deaths - 1), BACKOFF_MOST)
 
     def _give_up(self, worker: Worker, reason: Failure) -> None:
-        self._fail(f"worker {worker.index} did not start: {reason.getErrorMessage()}")
+        if self._said:
+            lifecycle.exit_with(1)
+            self._signalled()
+        else:
+            self._fail(f"worker {worker.index} did not start: {_why(reason)}")
 
     def _fail(self, text: str) -> None:
         log.critical("{text}", text=text)

@@ -37,7 +37,8 @@ class WorkerService(Service):
     ) -> None:
         self.settings = settings
         self.reactor = reactor
-        self._worker = Worker(settings, make_house(self), reactor, set_log_filter)
+        self._house = make_house(self)
+        self._worker = Worker(settings, self._house, reactor, set_log_filter)
         self._is_stopping = False
         self._starting: Deferred[None] | None = None
 
@@ -83,10 +84,10 @@ class WorkerService(Service):
         except CancelledError:
             log.info("stopped while starting")
         except (ConfigError, PolicyError, StateUnavailable) as error:
-            self._fail(str(error))
+            await self._fail(str(error))
         except Exception as error:
             log.failure("the worker cannot start")
-            self._fail(f"{type(error).__name__}: {error}")
+            await self._fail(f"{type(error).__name__}: {error}")
         self._starting = None
 
     async def _drain(self) -> None:
@@ -96,7 +97,7 @@ class WorkerService(Service):
             log.failure("the worker did not stop cleanly")
             lifecycle.exit_with(1)
 
-    def _fail(self, text: str) -> None:
-        lifecycle.announce(f"kumotwist: {text}")
+    async def _fail(self, text: str) -> None:
+        await self._house.cannot_start(text)
         lifecycle.exit_with(1)
         self.stop()
