@@ -84,6 +84,7 @@ class Bridge:
         """`witness` is told which messages of the spool a handler has in hand while it runs."""
         self.engine = Engine(settings, classes, self._function)
         self.running = 0
+        self._clean = settings.redactor.clean
         self._witness = witness
 
     def _function(self, engine: Engine, number: int) -> KeptFunction:
@@ -192,8 +193,8 @@ class Bridge:
         if status == DONE:
             return self.engine.crossing.decode(outcome[1:])
         if status == REJECTED:
-            raise _rejection(*outcome[1:])
-        text, trace = (_text(part) for part in outcome[1:3])
+            raise _rejection(self._clean, *outcome[1:])
+        text, trace = (self._clean(_text(part)) for part in outcome[1:3])
         text += self._hint(text)
         log.error("policy failed in {event}: {text}\n{trace}", event=event, text=text, trace=trace)
         raise (PolicyTimeout if status == TIMEOUT else PolicyError)(text)
@@ -217,6 +218,8 @@ def _text(octets: object) -> str:
     return octets.decode(errors="replace") if isinstance(octets, bytes) else str(octets)
 
 
-def _rejection(code: object, text: object, disconnect: object = False, follow: object = False) -> Rejection:
+def _rejection(
+    clean: Callable[[str], str], code: object, text: object, disconnect: object = False, follow: object = False
+) -> Rejection:
     assert isinstance(code, int)
-    return Rejection(code, _text(text), bool(disconnect), bool(follow))
+    return Rejection(code, clean(_text(text)), bool(disconnect), bool(follow))

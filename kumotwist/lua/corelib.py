@@ -75,6 +75,7 @@ class CoreServices:
     clock: Clock
     bump_epoch: Callable[[], object]
     set_log_filter: Callable[[str], object]
+    clean: Callable[[str], str]
 
 
 class CoreLibrary:
@@ -238,19 +239,19 @@ class CoreLibrary:
 
     def log_error(self, *args: object) -> None:
         """Write a line to the diagnostic log."""
-        policy_log.error("{text}", text=_line(args))
+        policy_log.error("{text}", text=self._services.clean(_line(args)))
 
     def log_warn(self, *args: object) -> None:
         """Write a line to the diagnostic log."""
-        policy_log.warn("{text}", text=_line(args))
+        policy_log.warn("{text}", text=self._services.clean(_line(args)))
 
     def log_info(self, *args: object) -> None:
         """Write a line to the diagnostic log."""
-        policy_log.info("{text}", text=_line(args))
+        policy_log.info("{text}", text=self._services.clean(_line(args)))
 
     def log_debug(self, *args: object) -> None:
         """Write a line to the diagnostic log."""
-        policy_log.debug("{text}", text=_line(args))
+        policy_log.debug("{text}", text=self._services.clean(_line(args)))
 
 
 def no_effect(*_: object) -> None:

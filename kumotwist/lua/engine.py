@@ -36,6 +36,7 @@ from twisted.logger import Logger
 from kumotwist.core.errors import PolicyError
 from kumotwist.lua.binding import Function, LuaFunction
 from kumotwist.lua.convert import MARKERS, Crossing, HostClass
+from kumotwist.lua.redact import Redactor
 
 log: Final = Logger()
 
@@ -75,6 +76,7 @@ class Settings:
     memory: int = DEFAULT_MEMORY
     cpu_budget: float = DEFAULT_CPU_BUDGET
     write: Callable[[str], object] = field(default=lambda text: _write(text))
+    redactor: Redactor = field(factory=Redactor)
 
 
 def search_paths(policy: Path) -> tuple[str, str]:
@@ -172,7 +174,7 @@ class Engine:
                 "multiple": self._table(dict.fromkeys(settings.multiple, True) or {"none": True}),
             }
         )
-        write = self.crossing.host(_line_writer(settings.write), "print")
+        write = self.crossing.host(_line_writer(settings.write, settings.redactor), "print")
         environment = self._run("environment", raw, threads, options, write)
         events = self._run("events", raw, values, threads, environment, options)
         self._lua_define = values.define
@@ -312,8 +314,8 @@ class Engine:
         return events
 
 
-def _line_writer(write: Callable[[str], object]) -> Callable[[object], None]:
+def _line_writer(write: Callable[[str], object], redactor: Redactor) -> Callable[[object], None]:
     def write_line(line: object) -> None:
-        write(f"{line.decode(errors='replace') if isinstance(line, bytes) else line}\n")
+        write(redactor.clean(line.decode(errors="replace") if isinstance(line, bytes) else str(line)) + "\n")
 
     return write_line

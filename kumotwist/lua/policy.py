@@ -45,6 +45,7 @@ from kumotwist.lua.hooks.smtp import SmtpHooks
 from kumotwist.lua.message import message_class
 from kumotwist.lua.optionsview import OPTION_CLASSES
 from kumotwist.lua.program import EventStats, Program, ProgramSettings
+from kumotwist.lua.redact import Redactor
 from kumotwist.lua.refused import refused_libraries, with_refused
 from kumotwist.lua.reload import FileWatch, default_globs
 from kumotwist.net.clock import Clock, sleep
@@ -76,6 +77,7 @@ class PolicyServices:
     cpu_budget: float = DEFAULT_CPU_BUDGET
     watch_interval: float = WATCH_INTERVAL
     witness: Witness = NO_WITNESS
+    redactor: Redactor = field(factory=Redactor)
 
 
 class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
@@ -114,6 +116,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
                 clock=services.clock,
                 bump_epoch=services.bump_epoch or self.bump_epoch,
                 set_log_filter=services.set_log_filter,
+                clean=services.redactor.clean,
             ),
             declarations,
             self.start_task,
@@ -132,6 +135,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
             multiple=MULTIPLE,
             memory=services.memory,
             cpu_budget=services.cpu_budget,
+            redactor=services.redactor,
         )
         libraries = (*refused_libraries(), *services.libraries, core)
         return ProgramSettings(

@@ -47,6 +47,7 @@ from kumotwist.intake.sns import SnsGate, fetcher
 from kumotwist.lua.declare import Declarations
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.lua.redact import Redactor
 from kumotwist.net.blocking import BlockingThreads
 from kumotwist.net.clock import sleep
 from kumotwist.net.dns import CachingResolver, system_client
@@ -116,7 +117,7 @@ class Worker:
 
         # Policy and what it may call. Parts that are made further down are looked up when policy calls them.
         state_dir = Path(settings.state_dir)
-        witness = Witness()
+        witness, redactor = Witness(), Redactor()
         resolver = ConfigurableResolver(CachingResolver(system_client(reactor), reactor))
         keys = KeyStore(reactor, tasks, os.environ, lambda name, args: policy.run_key_event(name, args))
         libraries = Services(
@@ -128,6 +129,7 @@ class Worker:
             ids=ids,
             epoch=lambda: policy.epoch,
             declare_acct_log=acct_logs.append,
+            redactor=redactor,
         )
         self._close_last("the policy's libraries", libraries.close)
         self._close_last("the key sources", keys.close)
@@ -143,6 +145,7 @@ class Worker:
                 bump_epoch=house.spread_epoch,
                 set_log_filter=self._set_log_filter,
                 witness=witness,
+                redactor=redactor,
             ),
         )
         await policy.pre_init()

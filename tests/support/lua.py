@@ -19,6 +19,7 @@ from kumotwist.core.message import Message
 from kumotwist.lua.binding import Library
 from kumotwist.lua.bridge import NO_WITNESS
 from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.lua.redact import Redactor
 from kumotwist.net.tasks import Tasks
 from kumotwist.spool.memory import MemoryStore
 
@@ -87,6 +88,7 @@ class Bench:
     libraries: Sequence[Library] = ()
     cpu_budget: float = 5.0
     witness: Witness = NO_WITNESS
+    redactor: Redactor = field(factory=Redactor)
 
     @property
     def path(self) -> Path:
@@ -104,6 +106,7 @@ class Bench:
             libraries=(self.waits, *self.libraries),
             cpu_budget=self.cpu_budget,
             witness=self.witness,
+            redactor=self.redactor,
         )
 
     def write(self, source: str) -> None:

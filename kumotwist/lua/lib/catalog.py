@@ -31,6 +31,7 @@ from kumotwist.lua.lib.string import StringLibrary
 from kumotwist.lua.lib.throttle import ThrottleLibrary
 from kumotwist.lua.lib.time import SleepAlias, TimeLibrary
 from kumotwist.lua.lib.uuid import UuidLibrary
+from kumotwist.lua.redact import Redactor
 from kumotwist.net.blocking import BlockingThreads, ThreadReactor
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
@@ -58,6 +59,7 @@ class Services:
     ids: Callable[[], SpoolId]
     epoch: Callable[[], int]
     declare_acct_log: Callable[[AcctLogConfig], None]
+    redactor: Redactor | None = None
     transports: HttpTransports = field()
     file_threads: BlockingThreads = field()
 
@@ -96,7 +98,7 @@ def standard_libraries(services: Services) -> Sequence[Library]:
         MemoizeLibrary(caches, services.epoch),
         RegexLibrary(),
         RegexSetMapLibrary(),
-        SecretsLibrary(services.keys),
+        SecretsLibrary(services.keys, services.redactor),
         serde,
         SerdeAliases(serde),
         SleepAlias(times),

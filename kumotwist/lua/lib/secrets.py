@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from kumotwist.config.structure import key_source
 from kumotwist.core.interfaces import KeyLoader
 from kumotwist.lua.binding import Function
+from kumotwist.lua.redact import Redactor
 
 
 class SecretsLibrary:
@@ -14,8 +15,10 @@ class SecretsLibrary:
 
     namespace = "secrets"
 
-    def __init__(self, keys: KeyLoader) -> None:
+    def __init__(self, keys: KeyLoader, redactor: Redactor | None = None) -> None:
+        """`redactor` is told what policy gets to see."""
         self._keys = keys
+        self._redactor = redactor
 
     def functions(self) -> Mapping[str, Function]:
         """By their Lua name."""
@@ -23,4 +26,7 @@ class SecretsLibrary:
 
     async def load(self, source: object) -> bytes:
         """The secret as a string, from a file name, `key_data`, Vault, a policy event or the environment."""
-        return await self._keys.load(key_source(source, "kumo.secrets.load"))
+        secret = await self._keys.load(key_source(source, "kumo.secrets.load"))
+        if self._redactor is not None:
+            self._redactor.add(secret)
+        return secret
