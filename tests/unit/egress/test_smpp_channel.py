@@ -1,5 +1,6 @@
 """The SMPP channel against an SMSC that does what it is told, right or wrong."""
 
+import random
 from contextlib import asynccontextmanager
 
 import attrs
@@ -20,14 +21,16 @@ from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.core.errors import ConfigError, ConnectFailed, Overload, Rejection, SessionEnded
 from kumotwist.core.outcome import Scope, Verdict
 from kumotwist.core.receipt import ReceiptState
+from kumotwist.core.units import Throttle
 from kumotwist.egress.protocols import protocol
 from kumotwist.egress.sms.smpp.channel import BIND_OPTIONS
 from kumotwist.egress.sms.smpp.classify import Fault, vendor_table
 from kumotwist.egress.sms.smpp.content import words_of
 from kumotwist.egress.sms.smpp.options import SmppProtocol
-from kumotwist.proto.smpp.commands import Command, Status, Tag
+from kumotwist.egress.sms.smpp.pacer import Pacer
+from kumotwist.proto.smpp.commands import RESPONSE, Command, Status, Tag
 from kumotwist.proto.smpp.fields import Tlv
-from kumotwist.proto.smpp.messages import Address
+from kumotwist.proto.smpp.messages import Address, ShortMessage, encode_short_message
 from kumotwist.proto.translate.body import read
 from kumotwist.proto.translate.sms import words as translated
 
@@ -740,3 +743,64 @@ def test_a_receiver_that_could_not_receive_is_a_mistake():
     options = SmppProtocol(host="h", system_id="me", password=LiteralKey(b"x"), bind="Transmitter")
     with pytest.raises(ConfigError, match="nothing is received"):
         make_channels(reactor).receive(options)
+
+
+@pytest_twisted.ensureDeferred
+async def test_parts_leave_at_the_agreed_rate():
+    """Counted as the provider counts, and evenly."""
+    async with world() as around:
+        arrivals = []
+
+        def script(_):
+            arrivals.append(reactor.seconds())
+
+        around.smsc.script = script
+        rate = Throttle.parse("50/s,max_burst=1")
+        await around.deliver(
+            *[text("a" * 400, f"+1555000000{number}@sms") for number in range(4)], max_submit_rate=rate
+        )
+        assert len(arrivals) == 12
+        assert arrivals[-1] - arrivals[0] >= 0.02 * 9
+        assert around.channel(max_submit_rate=Throttle.parse("5/s")).open(make_request()).max_batch == 5
+
+
+@given(st.integers(1, 500), st.integers(1, 60), st.lists(st.floats(0, 5), min_size=1, max_size=60))
+def test_no_second_has_more_than_its_share(limit, period, pauses):
+    """Whatever the pauses between tries, a rate is kept but for its burst."""
+    pacer, now, sent = Pacer(Throttle(limit, period)), 1000.0, []
+    for pause in pauses:
+        now += pause
+        if pacer.wait(now) == 0:
+            pacer.count(now)
+            sent.append(now)
+    for start in sent:
+        count = sum(start <= one < start + period for one in sent)
+        assert count <= limit * (1 + 0.1 / period) + 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_whatever_the_smsc_sends_is_answered():
+    """Random bodies: each deliver_sm and data_sm gets one response, and the bind lives."""
+    chance = random.Random(7)
+    async with world() as around:
+        await around.deliver()
+        connection, real, answers = around.smsc.connections[0], around.smsc.received, []
+
+        def received(on, pdu):
+            if pdu.command & RESPONSE and pdu.command != Command.ENQUIRE_LINK | RESPONSE:
+                answers.append(pdu.sequence)
+            real(on, pdu)
+
+        around.smsc.received = received
+        whole = encode_short_message(ShortMessage(short_message=RECEIPT, esm_class=4))
+        for number in range(1, 301):
+            kind = chance.randrange(3)
+            body = chance.randbytes(chance.randrange(60)) if kind else bytearray(whole)
+            if not kind:
+                body[chance.randrange(len(body))] = chance.randrange(256)
+            connection.say(chance.choice((Command.DELIVER_SM, Command.DATA_SM)), 0, number, bytes(body))
+        await until(lambda: len(answers) == 300)
+        assert sorted(answers) == list(range(1, 301))
+        ((outcome,),) = await around.deliver()
+        assert outcome.verdict is Verdict.DELIVERED
+        assert len(around.smsc.binds) == 1

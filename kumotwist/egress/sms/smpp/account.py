@@ -28,6 +28,7 @@ from kumotwist.egress.sms.smpp.inbox import Inbox
 from kumotwist.egress.sms.smpp.keeper import Keeper
 from kumotwist.egress.sms.smpp.link import Link
 from kumotwist.egress.sms.smpp.opener import Opener
+from kumotwist.egress.sms.smpp.pacer import Pacer
 from kumotwist.egress.sms.smpp.transfer import Lost, Piece, Refused, Taken, Transfer, Unsent
 from kumotwist.net.clock import DelayedCall
 from kumotwist.net.tasks import Tasks
@@ -68,6 +69,8 @@ class Account:
         #: What is out on the sender's link, by sequence number.
         self._out: dict[int, tuple[Transfer, Piece]] = {}
         self._backoff = Backoff(opener.options.max_rest)
+        rate = opener.options.max_submit_rate
+        self._pacer = None if rate is None else Pacer(rate)
         self._paused_until = 0.0
         self._resume: DelayedCall | None = None
         self._tender: DelayedCall | None = None
@@ -169,18 +172,26 @@ class Account:
 
     def _pump(self) -> None:
         """Fill the window; a batch that ends here may bring the next, which waits for its turn in the loop."""
-        link = self.link
-        if link is None or self._is_pumping or self._clock.seconds() < self._paused_until:
+        link, now, pacer = self.link, self._clock.seconds(), self._pacer
+        if link is None or self._is_pumping:
+            return
+        if now < self._paused_until:
+            self._resume_in(self._paused_until - now)
             return
         core, transfers = link.core, self._transfers
         self._is_pumping = True
         try:
             while transfers and core.can_submit:
+                if pacer is not None and (wait := pacer.wait(now)) > 0:
+                    self._resume_in(wait)
+                    break
                 piece = transfers[0].next()
                 if piece is None:
                     transfers.popleft()
-                else:
-                    self._out[link.submit(piece.body)] = (transfers[0], piece)
+                    continue
+                self._out[link.submit(piece.body)] = (transfers[0], piece)
+                if pacer is not None:
+                    pacer.count(now)
         finally:
             self._is_pumping = False
         link.flush()
@@ -202,7 +213,7 @@ class Account:
         is_first = now >= self._paused_until
         if is_first:
             self._paused_until = now + self._backoff.pause()
-            self._resume_later()
+            self._resume_in(self._paused_until - now)
         if has_patience:
             if not self._transfers or self._transfers[0] is not transfer:
                 self._transfers.appendleft(transfer)
@@ -213,9 +224,9 @@ class Account:
             self._give_up(unsent)
         transfer.report(piece, unsent)
 
-    def _resume_later(self) -> None:
+    def _resume_in(self, seconds: float) -> None:
         if self._resume is None or not self._resume.active():
-            self._resume = self._clock.callLater(self._paused_until - self._clock.seconds(), self._pump)
+            self._resume = self._clock.callLater(seconds, self._pump)
 
     def _give_up(self, result: Unsent) -> None:
         """Say the same of all that has not been submitted."""

@@ -22,7 +22,7 @@ from kumotwist.egress.sms.smpp.opener import Opener
 from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.egress.sms.smpp.outcomes import Judge
 from kumotwist.egress.sms.smpp.plan import Planner
-from kumotwist.egress.sms.smpp.session import SmppSession
+from kumotwist.egress.sms.smpp.session import SmppSession, batch_size
 from kumotwist.net.tasks import Tasks
 
 __all__ = ["SmppChannel", "SmppKind", "error_table"]
@@ -30,8 +30,8 @@ __all__ = ["SmppChannel", "SmppKind", "error_table"]
 #: Options that a bind depends on; queues that agree in them share it.
 BIND_OPTIONS: Final = (
     "host", "port", "fallback_hosts", "tls", "system_id", "password", "system_type", "account", "bind",
-    "address_range", "window", "bind_timeout", "response_timeout", "enquire_link_interval", "receive_for",
-    "throttle_patience", "max_rest", "default_alphabet", "id_format", "rest", "status",
+    "address_range", "window", "max_submit_rate", "bind_timeout", "response_timeout", "enquire_link_interval",
+    "receive_for", "throttle_patience", "max_rest", "default_alphabet", "id_format", "rest", "status",
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ class SmppChannel:
         kind, options = self._kind, self._options
         return SmppSession(
             lambda: kind.account(options, request.source),
-            options.window,
+            batch_size(options),
             self._planner,
             self._judge,
             kind.services.clock,

@@ -15,6 +15,7 @@ from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import OnUnknown
 from kumotwist.config.table import Table
 from kumotwist.config.translate import SmsWordsOptions
+from kumotwist.core.units import Throttle
 from kumotwist.egress.sms.options import check_region, check_segments
 from kumotwist.proto.smpp.commands import status_number, tag_number
 
@@ -75,6 +76,10 @@ class SmppProtocol:
     )
     address_range: str = option("Numbers that a receiver wants messages for, as the provider has it.", default="")
     window: int = option("Messages that may be without answer at once.", default=10, unit="messages", validator=_window)
+    max_submit_rate: Throttle | None = option(
+        "Rate at which parts of texts leave over one bind; `max_message_rate` of a path counts whole texts.",
+        default=None,
+    )
     bind_timeout: Duration = option("Wait for the connection, the handshake and the bind.", default=Duration(30.0))
     response_timeout: Duration = option("Wait for the answer to a message.", default=Duration(60.0))
     enquire_link_interval: Duration = option("Ask a silent SMSC whether it is there.", default=Duration(30.0))

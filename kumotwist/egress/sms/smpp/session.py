@@ -3,7 +3,7 @@
 The bind belongs to the account, not to the session. A session has at most one
 batch under way; the account interleaves the batches of all of them.
 
-Public: `SmppSession`.
+Public: `SmppSession`, `batch_size`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from kumotwist.core.response import INTERNAL_PREFIX, Response
 from kumotwist.egress.sms.smpp.account import Account
 from kumotwist.egress.sms.smpp.keeper import NoBind
 from kumotwist.egress.sms.smpp.link import Link
+from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.egress.sms.smpp.outcomes import Judge
 from kumotwist.egress.sms.smpp.plan import Planner, Unfit, Unit
 from kumotwist.egress.sms.smpp.transfer import Transfer
@@ -30,6 +31,13 @@ from kumotwist.net.clock import Clock
 MAX_BATCH: Final = 100
 
 
+def batch_size(options: SmppProtocol) -> int:
+    """A window's worth, or what may leave in a second: many sessions must not hold what takes minutes to send."""
+    rate = options.max_submit_rate
+    paced = MAX_BATCH if rate is None else max(1, rate.limit // rate.period)
+    return min(options.window, MAX_BATCH, paced)
+
+
 class SmppSession:
     """Implements `core.interfaces.Session`; connects once, a new session starts afresh."""
 
@@ -37,9 +45,10 @@ class SmppSession:
     batch_latency: float = 0.0
 
     def __init__(
-        self, find_account: Callable[[], Account], window: int, planner: Planner, judge: Judge, clock: Clock
+        self, find_account: Callable[[], Account], max_batch: int, planner: Planner, judge: Judge, clock: Clock
     ) -> None:
         """`find_account` is asked when it connects: an account that nobody used may be gone by then."""
+        self.max_batch = max_batch
         self._find_account = find_account
         self._planner = planner
         self._judge = judge
@@ -47,8 +56,6 @@ class SmppSession:
         self._account: Account | None = None
         self._link: Link | None = None
         self._has_connected = False
-        #: A window's worth.
-        self.max_batch: int = min(window, MAX_BATCH)
 
     @property
     def is_connected(self) -> bool:
