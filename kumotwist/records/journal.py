@@ -17,8 +17,10 @@ from minijinja import TemplateError
 from twisted.logger import Logger
 
 from kumotwist.config.records import LocalLogConfig
+from kumotwist.core.address import parse_address
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.interfaces import RecordPolicy
+from kumotwist.core.message import Message
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.stats import Histogram, Sample
 from kumotwist.net.threads import ReactorClock
@@ -29,6 +31,17 @@ from kumotwist.records.routing import Route, routes
 from kumotwist.records.segments import SegmentOptions, SegmentWriter
 
 log: Final = Logger()
+
+
+def _stand_in(record: Record) -> Message | None:
+    """A receipt's message as far as it is still known, for a filter to look at; None without any message."""
+    if record.message_id is None:
+        return None
+    try:
+        recipients = tuple([parse_address(one) for one in record.recipients])
+        return Message(record.message_id, parse_address(record.sender), recipients, dict(record.meta), b"")
+    except ValueError:
+        return None
 
 
 @define(eq=False)
@@ -105,10 +118,11 @@ class LocalLog:
         return route.options.log_dir or self.config.log_dir, route.options.suffix or ""
 
     async def _passes(self, event: str, record: Record) -> bool:
-        if record.message is None:
+        message = record.message or _stand_in(record)
+        if message is None:
             return True
         try:
-            return await self._policy.filter_record(event, record.message)
+            return await self._policy.filter_record(event, message)
         except PolicyError as error:
             log.error("{event} failed, the record is not logged: {error}", event=event, error=str(error))
             return False

@@ -14,14 +14,14 @@ from kumotwist.core.receipt import METADATA_ID, ReceiptClass, ReceiptEvent, Rece
 from kumotwist.proto.receipts.callback import Callback, Scheme, Unreadable
 from kumotwist.proto.receipts.reading import moment, our_id, plain
 
-#: Kannel's DLR types.
+#: Kannel's DLR types, with words for where the SMS centre sends none.
 _TYPES: Final = {
-    "1": (ReceiptState.DELIVERED, ReceiptClass.NONE),
-    "2": (ReceiptState.FAILED, ReceiptClass.UNDETERMINED),
-    "4": (ReceiptState.ACCEPTED, ReceiptClass.NONE),
-    "8": (ReceiptState.ACCEPTED, ReceiptClass.NONE),
-    "16": (ReceiptState.FAILED, ReceiptClass.BLOCK),
-    "32": (ReceiptState.ACCEPTED, ReceiptClass.NONE),
+    "1": (ReceiptState.DELIVERED, ReceiptClass.NONE, "delivered to the phone"),
+    "2": (ReceiptState.FAILED, ReceiptClass.UNDETERMINED, "not delivered to the phone"),
+    "4": (ReceiptState.ACCEPTED, ReceiptClass.NONE, "queued at the SMS centre"),
+    "8": (ReceiptState.ACCEPTED, ReceiptClass.NONE, "taken by the SMS centre"),
+    "16": (ReceiptState.FAILED, ReceiptClass.BLOCK, "refused by the SMS centre"),
+    "32": (ReceiptState.ACCEPTED, ReceiptClass.NONE, "on its way"),
 }
 #: What an SMS centre's own text says more exactly than the type.
 _STAT: Final = re.compile(r"\bstat:([A-Z]+)", re.IGNORECASE)
@@ -34,7 +34,7 @@ def parse(callback: Callback) -> Sequence[ReceiptEvent]:
     kind, spool_id = given.get("type", ""), our_id(given.get(METADATA_ID))
     if not kind or (spool_id is None and not given.get("smsid")):
         raise Unreadable(f"there is no type, or neither {METADATA_ID} nor smsid; is the dlr-url ours?")
-    state, class_ = _TYPES.get(kind, (ReceiptState.UNKNOWN, ReceiptClass.NONE))
+    state, class_, words = _TYPES.get(kind, (ReceiptState.UNKNOWN, ReceiptClass.NONE, f"type {kind}"))
     answer = given.get("answer", "")
     found = _STAT.search(answer)
     if state is ReceiptState.FAILED and found is not None and found[1].upper().startswith(_EXPIRED):
@@ -44,7 +44,7 @@ def parse(callback: Callback) -> Sequence[ReceiptEvent]:
             channel="kannel",
             state=state,
             class_=class_,
-            text=answer or f"type {kind}",
+            text=answer or words,
             spool_id=spool_id,
             remote_id=given.get("smsid", ""),
             recipient=given.get("to", ""),

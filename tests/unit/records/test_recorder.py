@@ -152,6 +152,23 @@ async def test_a_filter_decides_and_its_failure_means_no(house, tmp_path, events
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_filter_sees_the_message_of_a_receipt(house, tmp_path):
+    """The message is long gone; id, addresses and metadata are still there to decide by."""
+    seen = []
+    house.policy.filter = lambda event, message: seen.append(message) or message.meta.get("tenant") == "yes"
+    log = house.open([LocalLogConfig(log_dir=str(tmp_path), filter_event="filter", meta=("tenant",))])
+    gone = new_record().message.id
+    for tenant in ("yes", "no"):
+        receipt = new_record(RecordType.RECEIPT, message=None, message_id=gone, meta={"tenant": tenant})
+        await log.record(receipt)
+    await log.record(new_record(RecordType.RECEIPT, message=None))
+    await log.close()
+    assert [json.loads(line)["meta"] for line in lines(tmp_path)] == [{"tenant": "yes"}, {}]
+    assert {message.id for message in seen} == {gone}
+    assert [one.email for one in seen[0].recipients] == list(new_record().recipients)
+
+
+@pytest_twisted.ensureDeferred
 async def test_records_are_readable_soon_after(house, tmp_path):
     """Whoever follows the log sees a record within a second, in a segment that is still open."""
     log = house.open([LocalLogConfig(log_dir=str(tmp_path))])
