@@ -55,6 +55,10 @@ class StreamDialect(Dialect, Protocol):
         """Whether other credentials may change this reply."""
         ...
 
+    def is_goodbye(self, reply: HttpResponse) -> bool:
+        """Whether the peer did not take it because it is about to close the connection."""
+        ...
+
 
 @frozen(eq=False, kw_only=True)
 class StreamChannel:
@@ -167,7 +171,7 @@ class StreamSession:
                 return
             again: list[Call] = []
             for call, answer in zip(calls, answers, strict=True):
-                if not is_last and self._may_go_again(answer, fresh is not None):
+                if not is_last and self._goes_again(answer, fresh is not None):
                     again.append(call)
                 else:
                     enter(rows, call.targets, self._judged(call, answer))
@@ -211,10 +215,13 @@ class StreamSession:
             return None
         return await credentials.get() if await credentials.renew(used) else None
 
-    def _may_go_again(self, answer: _Answer, has_fresh: bool) -> bool:
-        if isinstance(answer, HttpResponse):
-            return has_fresh and self._dialect.is_unproven(answer)
-        return isinstance(answer, HttpError) and not answer.was_sent
+    def _goes_again(self, answer: _Answer, has_fresh: bool) -> bool:
+        if not isinstance(answer, HttpResponse):
+            return isinstance(answer, HttpError) and not answer.was_sent
+        if self._dialect.is_goodbye(answer):
+            self._let_go()
+            return True
+        return has_fresh and self._dialect.is_unproven(answer)
 
     def _judged(self, call: Call, answer: _Answer) -> Sequence[Outcome]:
         if isinstance(answer, HttpResponse):

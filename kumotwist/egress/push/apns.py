@@ -156,6 +156,10 @@ class Apns:
         """Whether it is the provider token that Apple does not like."""
         return reply.code == 403 and _reason(reply) in _UNPROVEN
 
+    def is_goodbye(self, reply: HttpResponse) -> bool:
+        """Apple's servers say so in two ways, besides GOAWAY."""
+        return reply.code in (400, 503) and _reason(reply) in _GOODBYES
+
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """200, or a reason."""
         if reply.code == 200:
@@ -164,7 +168,7 @@ class Apns:
         outcome = self.judge.refused(reply, _text(reply), reason, SERVER_FAULT_WAIT if reply.code >= 500 else None)
         if call.note == "topic" and reason in _OF_TOPIC:
             outcome = self.judge.outcome(Fault.PERMANENT, outcome.response.content)
-        elif reason in _GOODBYES:
+        elif self.is_goodbye(reply):
             outcome = evolve(outcome, scope=Scope.SESSION, retry_after=None)
         return [outcome] * len(call.targets)
 

@@ -436,8 +436,20 @@ async def test_a_key_that_was_rotated_is_picked_up():
 
 @needs_node
 @pytest_twisted.ensureDeferred
-async def test_goodbyes_end_the_session():
-    """503 Shutdown and 400 IdleTimeout: a new connection for what comes next."""
+async def test_a_goodbye_costs_nothing():
+    """503 Shutdown and 400 IdleTimeout: the same message goes out over a new connection at once."""
+    for status, reason in ((503, "Shutdown"), (400, "IdleTimeout")):
+        async with world() as around:
+            around.peer.script(**{TOKEN: {"status": status, "reason": reason, "times": 1}})
+            first, second = await around.deliver(push(), push("cd" * 32))
+            assert (first.verdict, second.verdict) == (Verdict.DELIVERED, Verdict.DELIVERED)
+            assert first.peer.source_address != second.peer.source_address
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_goodbyes_without_end_end_the_session():
+    """503 Shutdown and 400 IdleTimeout on the new connection, too: later, by the queue's schedule."""
     for status, reason in ((503, "Shutdown"), (400, "IdleTimeout")):
         async with world() as around:
             around.peer.script(**{TOKEN: {"status": status, "reason": reason}})
