@@ -55,7 +55,7 @@ class Kannel:
     """A context manager; `url` is where smsbox takes texts, which go to the centre on port `smsc`."""
 
     def __init__(self, directory: Path, smsc: int, password: str) -> None:
-        ports = dict(zip(("admin", "boxes", "sendsms"), _free_ports(3), strict=True))
+        ports = dict(zip(("admin", "boxes", "sendsms"), free_ports(3), strict=True))
         self.url = f"http://127.0.0.1:{ports['sendsms']}"
         self._admin, self._sendsms = ports["admin"], ports["sendsms"]
         self._config = directory / "kannel.conf"
@@ -83,7 +83,7 @@ class Kannel:
                 process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:

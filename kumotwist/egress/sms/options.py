@@ -64,6 +64,7 @@ class CallbackOptions(SmsOptions):
     status_url: str | None = option(
         "URL of ours that it reports to, `/receipts/<channel>/<account>`; none: as set up at the provider.",
         default=None,
+        secret=True,  # a provider that signs nothing has its token in the query
     )
 
 
