@@ -18,8 +18,8 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _COUNTER = re.compile(rb"mesg=(\d+)")
 #: A run that stands still for so long has lost a message.
 STALL = 60.0
-#: Seconds between two looks at the sink's counter: one for each message would take a twentieth of the cores
-#: that the relays are measured on.
+#: Seconds between two looks at the sink's counter: one for each message would take a fiftieth of the
+#: cores that the relays are measured on.
 LOOK = 0.005
 
 

@@ -2,9 +2,10 @@
 
 Each contender relays the same messages over 20 kept sessions from Postfix's
 smtp-source to Postfix's smtp-sink, one contender after another, `--runs`
-times; the medians are printed with their ratios to kumotwist with one worker.
-The clock runs from the first offer to the arrival of the last message at the
-sink, so what is accepted and not yet delivered does not count.
+rounds; medians are printed. A ratio is the median of the rounds' own ratios,
+since a machine with other work to do drifts from round to round. The clock
+runs from the first offer to the arrival of the last message at the sink, so
+what is accepted and not yet delivered does not count.
 
     python tests/bench/relay.py [--only postfix,haraka,1,2] [--runs 3]
 """
@@ -16,7 +17,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -107,13 +108,17 @@ def _report(results: Mapping[str, list[Result]], count: int, size: int, runs: in
         )
         for name, each in results.items()
     }
-    ours = medians.get("kumotwist-1")
+    ours = results.get("kumotwist-1")
     print(f"{'':14}{'messages/s':>12}{'CPU us/message':>16}" + (f"{'kumotwist-1 is':>18}" if ours else ""))
     for name, median in medians.items():
-        ratio = f"{ours.rate / median.rate:>16.2f} x" if ours else ""
+        ratio = f"{_ratio(ours, results[name]):>16.2f} x" if ours else ""
         print(f"{name:14}{median.rate:>12.0f}{median.cpu_us:>16.0f}{ratio}", flush=True)
-    if "kumotwist-2" in medians and "postfix" in medians:
-        print(f"kumotwist-2 is {medians['kumotwist-2'].rate / medians['postfix'].rate:.2f} x postfix")
+    if "kumotwist-2" in results and "postfix" in results:
+        print(f"kumotwist-2 is {_ratio(results['kumotwist-2'], results['postfix']):.2f} x postfix")
+
+
+def _ratio(these: Sequence[Result], those: Sequence[Result]) -> float:
+    return statistics.median(one.rate / other.rate for one, other in zip(these, those, strict=True))
 
 
 if __name__ == "__main__":
