@@ -29,7 +29,8 @@ end
 local function constructor(options, make_request)
   return function(domain, tenant, campaign)
     local client = kumo.http.build_client { timeout = options.timeout or '30s' }
-    local key = kumo.secrets.load(options.key)
+    -- A key file that was made with an editor or `echo` ends in a line break.
+    local key = kumo.string.trim(kumo.secrets.load(options.key))
     local connection = {}
 
     function connection:send(message)

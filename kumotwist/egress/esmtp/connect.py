@@ -166,7 +166,8 @@ class Opener:
         password = b""
         if path.smtp_auth_plain_password is not None:
             try:
-                password = await self.services.keys.load(path.smtp_auth_plain_password)
+                # A key file that was made with an editor ends in a line break, which no password does.
+                password = (await self.services.keys.load(path.smtp_auth_plain_password)).rstrip(b"\r\n")
             except SecretUnavailable as problem:
                 raise HostFailed(f"fetching smtp_auth_plain_password: {problem}") from None
         context = f"authenticating as {user} via SMTP AUTH PLAIN to {addr}"

@@ -164,7 +164,8 @@ class Request:
         try:
             self._headers.append(clean_header(b"Authorization", credentials))
         except ValueError:
-            raise ValueError("the credentials have a line break or NUL in them") from None
+            hint = "kumo.string.trim takes off the one that a key file ends in"
+            raise ValueError(f"the credentials have a line break or NUL in them; {hint}") from None
         return self
 
     def _content_type(self, value: bytes) -> Request:

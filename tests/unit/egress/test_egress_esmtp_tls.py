@@ -211,6 +211,15 @@ async def test_a_password_goes_only_to_whom_it_may(context, mode, allowed, reaso
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_password_file_may_end_in_a_line_break():
+    """An editor puts one there; it is no part of the password."""
+    async with ScriptedSmtp().start(reactor) as server:
+        path = {**AUTH, "smtp_auth_plain_password": LiteralKey(b"s3cret\n"), "allow_smtp_auth_plain_without_tls": True}
+        assert (await deliver(open_session(server, **path))).verdict is Verdict.DELIVERED
+        assert "AUTH PLAIN AHVzZXIAczNjcmV0" in [line for _, line in server.commands]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_missing_password_names_the_option():
     """A secret that cannot be had is a failure of the connection, not of the message."""
     async with ScriptedSmtp().start(reactor) as server:
