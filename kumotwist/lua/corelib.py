@@ -132,7 +132,7 @@ class CoreLibrary:
         self._declared.receipts = self._declare(ReceiptsConfig, params, "kumo.configure_receipts")
 
     def configure_accounting_db_path(self, path: object) -> None:
-        """Accepted without effect: there is no accounting database; `kumo.aaa.configure_acct_log` has the events."""
+        """Count received and delivered recipients by month in this SQLite file; without it nothing is counted."""
         self._declared.accounting_db_path = text(path, "path")
 
     def set_config_monitor_globs(self, globs: object) -> None:

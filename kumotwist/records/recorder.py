@@ -48,6 +48,7 @@ class RecordLog:
     _hooks: dict[RecordType, tuple[LogHook, ...]]
     _tasks: Tasks
     _note_handover: Callable[[Record], None]
+    _account: Callable[[Record], None]
     _totals: Totals = field(factory=Totals, init=False)
 
     @classmethod
@@ -63,10 +64,11 @@ class RecordLog:
         nodeid: str,
         reactor: ReactorClock,
         note_handover: Callable[[Record], None] = _ignore,
+        account: Callable[[Record], None] = _ignore,
     ) -> RecordLog:
         """Set up logs and hooks; `inject` and `load_body` are first called with the first record.
 
-        `note_handover` is called with each Delivery record.
+        `note_handover` is called with each Delivery record, `account` with each record.
 
         Raises ConfigError: two hooks of one name, an unusable directory, a bad
         template or record type.
@@ -84,11 +86,13 @@ class RecordLog:
             {kind: tuple([one for one in made_hooks if one.wants(kind)]) for kind in RecordType},
             tasks,
             note_handover,
+            account,
         )
 
     async def record(self, record: Record) -> None:
         """Count, log and offer one record; waits for full logs and for hooks that store messages."""
         self._totals.count(record)
+        self._account(record)
         if record.type is RecordType.DELIVERY:
             self._note_handover(record)
         kind = record.type

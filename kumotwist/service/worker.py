@@ -65,6 +65,7 @@ from kumotwist.records.receipts import tables as receipt_tables
 from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
 from kumotwist.records.search import LogSearch
+from kumotwist.records.volume import FLUSH_INTERVAL, VolumeBook
 from kumotwist.secrets.store import KeyStore
 from kumotwist.service import lifecycle, listeners, suspects
 from kumotwist.service.diskspace import Disk, DiskSpace, MinFree
@@ -172,6 +173,7 @@ class Worker:
         space = DiskSpace(disks, house.count, lambda: store.make_room() if store else None)
         store = opened = await self._open_store(_spool_directory(settings, declared), space)
         self._close_last("the spool", opened.close)
+        book = VolumeBook(Path(declared.accounting_db_path), reactor) if declared.accounting_db_path else None
         recorder = RecordLog.open(
             logs=declared.local_logs,
             hooks=declared.log_hooks,
@@ -182,7 +184,11 @@ class Worker:
             nodeid=node_id(state_dir, os.environ),
             reactor=reactor,
             note_handover=desk.handovers.note,
+            account=book.count if book is not None else lambda _: None,
         )
+        if book is not None:
+            self._close_last("the accounting database", book.flush)
+            self._every(FLUSH_INTERVAL, book.flush)
         self._close_last("the logs", recorder.close)
         self._close_last("the receipts", desk.close)
         auditor = open_acct_log(acct_logs, reactor)
