@@ -22,6 +22,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -214,7 +215,9 @@ class SqliteFile:
             connection.execute("COMMIT")
         except BaseException as error:
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                # What fails here is the same trouble once more.
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
             raise self._explained(error) if isinstance(error, sqlite3.Error) else error from error
 
     def _do(self, connection: sqlite3.Connection, piece: _Piece[Any]) -> None:

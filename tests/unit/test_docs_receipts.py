@@ -8,7 +8,10 @@ from support.lua import Bench, now
 
 from kumotwist.config.receipts import ReceiptSources
 from kumotwist.core.receipt import ReceiptClass, ReceiptState
+from kumotwist.egress.protocols import BUILT_IN
 from kumotwist.lua.validate import validate
+from kumotwist.proto.receipts.schemes import SCHEMES
+from kumotwist.records.receipts.handovers import SILENT
 
 PAGE = Path(__file__).parents[2] / "docs" / "receipts.md"
 
@@ -42,3 +45,10 @@ def test_the_policies_work(number, tmp_path):
 
 def _source():
     return (Path(__file__).parents[2] / "kumotwist" / "config" / "receipts.py").read_text()
+
+
+def test_every_way_out_either_reports_or_is_known_not_to():
+    """A new channel is not forgotten: its receipts are taken in, or the ledger leaves its messages alone."""
+    local = {"smtp", "lmtp", "custom_lua", "maildir_path", "maildir", "null"}
+    assert set(BUILT_IN) - local <= set(SCHEMES) | {"smpp"} | SILENT
+    assert not (set(SCHEMES) | {"smpp"}) & SILENT

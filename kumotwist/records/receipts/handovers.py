@@ -37,6 +37,10 @@ FLUSH_DELAY: Final = 0.2
 FLUSH_COUNT: Final = 500
 #: Octets of packed facts with all of a message's metadata; above it only what names the message's place goes along.
 MAX_FACTS: Final = 4096
+#: Channels that report nothing later: their messages would only push out those that a receipt may come for.
+SILENT: Final = frozenset(
+    ("webhook", "fcm", "apns", "webpush", "slack", "teams", "discord", "telegram", "graph", "gmail")
+)
 #: Metadata that is kept in any case.
 _PLACE: Final = ("tenant", "campaign", "queue", "routing_domain")
 
@@ -60,7 +64,7 @@ class Handovers:
         """Note the hand-over that `record` tells of, if it is one that a receipt can refer to. Never raises."""
         message, peer = record.message, record.peer
         channel = peer.channel if peer is not None else None
-        if message is None or (channel is None and not record.remote_id):
+        if message is None or channel in SILENT or (channel is None and not record.remote_id):
             return
         channel = channel or record.delivery_protocol or ""
         account = (peer.account if peer is not None else None) or ""

@@ -350,11 +350,13 @@ async def test_a_stop_loses_no_hand_over(path):
 
 @pytest_twisted.ensureDeferred
 async def test_only_hand_overs_with_an_id_are_noted(path):
-    """Ordinary mail costs the ledger nothing."""
+    """Ordinary mail and log hooks cost the ledger nothing, nor does what nobody reports on."""
     house = await Desk(path).open()
     message = Message(NEW_ID(), EnvelopeAddress("", ""), (), {}, b"")
     record = Record(type=RecordType.DELIVERY, event_time=0.0, response=Response(250, "ok"), message=message)
     house.desk.handovers.note(record)
+    house.hand_over("wh1", channel="webhook")
+    house.hand_over("f1", channel="fcm")
     await house.flush()
     assert {one.name: one.value for one in house.desk.samples()}["total_handovers"] == 0
     await house.close()
