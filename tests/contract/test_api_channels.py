@@ -231,6 +231,17 @@ async def test_a_secret_that_cannot_be_had_rests_the_source(case):
         assert not around.peer.seen
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if not case.has_tokens], ids=lambda case: case.name)
+@pytest_twisted.ensureDeferred
+async def test_a_provider_that_repeats_the_secret_finds_no_echo(case):
+    """What it says goes into records, its words about a wrong key included; the key does not."""
+    async with world(case) as around:
+        for code in (400, 401, 500):
+            around.say(Said(code, f"the key {case.secret} is wrong".encode()))
+            outcomes = await around.deliver()
+            assert all(case.secret not in one.response.content for one in outcomes)
+
+
 @EACH
 @pytest_twisted.ensureDeferred
 async def test_a_secret_with_a_line_break_makes_no_header(case):

@@ -25,6 +25,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, Unreadable
+from kumotwist.egress.api.discreet import discreet
 from kumotwist.egress.api.options import ApiOptions, CallOptions
 from kumotwist.egress.api.unanswered import Unanswered
 from kumotwist.net.http import HttpClient, HttpError, HttpResponse
@@ -149,7 +150,7 @@ class ApiSession:
             return [self._unanswered.without_reply(error, call.is_idempotent)] * len(call.targets)
         except ValueError as error:
             return [self._unanswered.impossible(error)] * len(call.targets)
-        return self._judged(call, reply)
+        return discreet(self._judged(call, reply), request, secrets)
 
     def _judged(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         return judged(self._channel.dialect, call, reply, self._unanswered)

@@ -17,7 +17,6 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
@@ -135,7 +134,9 @@ class SlackBot:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""
-        return plan_posts(batch, self.options, self.judge, "slack", self._to, self._request)
+        return plan_posts(
+            batch, self.options, self.judge, "slack", chat_of(self.options, self.options.chat), self._request
+        )
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """A bearer token."""
@@ -151,14 +152,6 @@ class SlackBot:
             raise Unreadable("neither ok nor an error in the reply")
         named = error if isinstance(error, str) else None
         return [self.judge.refused(reply, named or text_of(reply), named)] * len(call.targets)
-
-    def _to(self, message: Message, recipient: EnvelopeAddress) -> str:
-        """As messages say, else the option's. Raises ValueError."""
-        chosen = self.options
-        is_named = member(message.meta.get("to"), "chat") or chosen.to_meta or chosen.to_header
-        if chosen.chat is not None and not is_named:
-            return chosen.chat
-        return chat_of(chosen)(message, recipient)
 
     def _request(self, post: Post) -> HttpRequest:
         metadata: JsonObject = {"event_type": "message", "event_payload": {METADATA_ID: post.id}}

@@ -15,7 +15,6 @@ from attrs import evolve, frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
@@ -73,7 +72,9 @@ class Telegram:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""
-        return plan_posts(batch, self.options, self.judge, "telegram", self._to, self._request)
+        return plan_posts(
+            batch, self.options, self.judge, "telegram", chat_of(self.options, self.options.chat), self._request
+        )
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """The token stands in the path. Raises SecretUnavailable."""
@@ -96,16 +97,6 @@ class Telegram:
         hint = seconds_of(wait, self.judge.now()) if isinstance(wait, (int, float)) else None
         said = text if moved is None else f"{text}; now it is {moved}"
         return [self.judge.refused(reply, said, hint=hint)] * len(call.targets)
-
-    def _to(self, message: Message, recipient: EnvelopeAddress) -> str:
-        """As messages say, else the option's. Raises ValueError."""
-        if self.options.chat is not None and not self._is_named(message):
-            return self.options.chat
-        return chat_of(self.options)(message, recipient)
-
-    def _is_named(self, message: Message) -> bool:
-        named = member(message.meta.get("to"), "chat")
-        return named is not None or self.options.to_meta is not None or self.options.to_header is not None
 
     def _request(self, post: Post) -> HttpRequest:
         value: JsonObject = {"chat_id": post.to, "text": post.text, "parse_mode": "MarkdownV2"}

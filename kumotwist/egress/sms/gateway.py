@@ -165,4 +165,4 @@ def refused(
 def digits(number: str) -> str:
     """A number without its `+` and separators; a sender's name as it is."""
     bare = number.translate(_SEPARATORS).removeprefix("+")
-    return bare if bare.isdecimal() else number
+    return bare if bare.isascii() and bare.isdecimal() else number

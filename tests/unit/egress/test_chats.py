@@ -1,5 +1,7 @@
 """Chat services: whose URL it is, what is never shown, and where a post goes."""
 
+import json
+
 import pytest
 import pytest_twisted
 from support.fakes_egress import make_channels, make_message, make_request
@@ -55,6 +57,18 @@ async def test_a_url_that_is_a_secret_is_in_no_record(options):
         assert outcome.verdict is Verdict.TRANSIENT
         assert "s3cret" not in outcome.response.content, outcome
     assert wrong.scope is Scope.SOURCE
+
+
+@pytest.mark.parametrize("options", HOOKS)
+@pytest_twisted.ensureDeferred
+async def test_a_page_that_quotes_the_url_is_not_repeated(options):
+    """As many a server's 404 does: the record has the words, and stars where the secret stood."""
+    async with web_peer() as peer:
+        peer.answer(f"/{S3CRET}", 404, f"<p>/{S3CRET} was not found on this server".encode())
+        (ours,) = await deliver(options(webhook=LiteralKey(f"{peer.url}/{S3CRET}".encode())))
+        (theirs,) = await deliver(options(allow_private_addresses=True), to(f"{peer.url}/{S3CRET}"))
+    for outcome in (ours, theirs):
+        assert "/*** was not found on this server" in outcome.response.content
 
 
 @pytest_twisted.ensureDeferred
@@ -117,10 +131,14 @@ async def test_a_post_goes_where_the_message_says_or_the_option():
     """The message's own chat first; the option `chat` when it names none."""
     async with web_peer() as peer:
         peer.answer("/api/chat.postMessage", 200, b'{"ok": true, "channel": "C1", "ts": "1.2"}')
-        options = SlackOptions(base_url=f"{peer.url}/api", token=LiteralKey(b"xoxb-1"), chat="#ops")
+        options = SlackOptions(
+            base_url=f"{peer.url}/api", token=LiteralKey(b"xoxb-1"), chat="#ops", to_meta="room", to_header="X-Room"
+        )
         await deliver(options, to("C42"))
         await deliver(options, make_message("ann@example.org"))
-        assert [b'"C42"' in peer.seen[0].body, b'"#ops"' in peer.seen[1].body] == [True, True]
+        await deliver(options, make_message("ann@example.org", meta={"room": "C43"}))
+        await deliver(options, make_message("ann@example.org", body=b"X-Room: C44\r\n\r\nhi\r\n"))
+        assert [json.loads(seen.body)["channel"] for seen in peer.seen] == ["C42", "#ops", "C43", "C44"]
 
 
 @pytest_twisted.ensureDeferred
