@@ -30,6 +30,7 @@ from kumotwist.config.receipts import (
 )
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
 from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
+from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.config.translate import ChatTextOptions, PushTextOptions, SmsTextOptions
 
@@ -39,6 +40,7 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.make_listener_domain": ListenerDomain,
     "kumo.define_spool": SpoolConfig,
     "kumo.make_queue_config": QueueConfig,
+    "kumo.make_route_table": RouteTableConfig,
     "kumo.make_egress_pool": PoolConfig,
     "kumo.make_egress_source": SourceConfig,
     "kumo.make_egress_path": PathConfig,
@@ -73,6 +75,8 @@ NESTED: Final[dict[str, type]] = {
     "protocol.custom_lua": CustomLuaProtocol,
     "protocol.maildir_path": MaildirProtocol,
     "protocol.null": NullProtocol,
+    "routes[]": RouteEntry,
+    "learn": LearnConfig,
     "entries[]": PoolEntry,
     "per_record.TYPE": RecordOptions,
     "name_servers[]": NameServer,

@@ -17,7 +17,7 @@ import attrs
 
 from kumotwist.config.catalog import CATALOG, NESTED
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration
+from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration, option_name
 from kumotwist.config.queue import Protocol
 from kumotwist.core.units import Limit, Throttle, format_duration
 
@@ -78,7 +78,7 @@ def _row(field: attrs.Attribute[Any], hint: object) -> str:
         meaning += f" In {doc.unit}."
     if doc.no_effect:
         meaning += f" *Accepted without effect: {doc.no_effect}.*"
-    cells = (f"`{field.name}`", _type_name(hint), _default(field), meaning)
+    cells = (f"`{option_name(field)}`", _type_name(hint), _default(field), meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

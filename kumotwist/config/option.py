@@ -5,7 +5,7 @@ type, default, unit, meaning, since, secret. Everything else (reading a Lua
 table, the error with a hint, the reference page, the editor stub) is derived
 from that one declaration by `config.structure` and `config.describe`.
 
-Public: `options`, `option`, `Duration`, `Cidrs`, `Doc`.
+Public: `options`, `option`, `option_name`, `Duration`, `Cidrs`, `Doc`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ def option(
     if factory is not None:
         return attrs.field(factory=factory, **how)
     return attrs.field(default=default, **how)
+
+
+def option_name(field: attrs.Attribute[Any]) -> str:
+    """What policies write; a field that would be a word of Python's has an underscore behind it."""
+    return field.name.removesuffix("_")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))

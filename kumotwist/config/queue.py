@@ -95,6 +95,11 @@ class QueueConfig:
     """How a scheduled queue retries, expires and sends."""
 
     protocol: Protocol = option("The channel by which its messages leave: `{ name = { ... } }`.", factory=SmtpProtocol)
+    route_table: str | None = option(
+        "The route table that chooses the way of each message, in place of `protocol` and `egress_pool`; a message may "
+        "name another in its meta `route_table`, or a route of it in `route`.",
+        default=None,
+    )
     egress_pool: str | None = option("The pool whose sources it uses; none: the `unspecified` source.", default=None)
     retry_interval: Duration = option("Delay before the first retry; doubles each time.", default=Duration(1200.0))
     max_retry_interval: Duration | None = option("Upper bound of the doubling; none: no bound.", default=None)

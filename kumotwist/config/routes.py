@@ -8,9 +8,15 @@ when it is made.
 from __future__ import annotations
 
 from math import isfinite
+from typing import Final, Literal, TypeAlias
 
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import Protocol, SmtpProtocol
+
+#: What classes and sticky keys may be made of, besides `meta:NAME`.
+CLASSES: Final = ("all", "domain", "tenant", "campaign")
+STICKY: Final = ("recipient", "sender")
+OnFailure: TypeAlias = Literal["next_route", "retry"]
 
 
 @options
@@ -57,7 +63,25 @@ class RouteTableConfig:
 
     name: str = option("The table's name.")
     routes: tuple[RouteEntry, ...] = option("The ways, in the order in which they are tried after a failure.")
+    class_: str = option(
+        "What deliveries are told apart by when learning: `all`, `domain`, `tenant`, `campaign`, or `meta:NAME`.",
+        default="domain",
+    )
     learn: LearnConfig = option("How the split is learned.", factory=LearnConfig)
+    on_failure: OnFailure = option(
+        "After a failure of the way itself (no connection, an account or a server at fault): `next_route` goes on over "
+        "the next one at once, `retry` waits.",
+        default="retry",
+    )
+    next_when_unknown: bool = option(
+        "Whether `next_route` also holds when the peer may have taken the message all the same.", default=False
+    )
+    sticky_by: str | None = option(
+        "Keeps what has the same value on the same route while shares do not change: `recipient`, `sender`, or "
+        "`meta:NAME`.",
+        default=None,
+    )
+    ttl: Duration = option("How long the answer is kept.", default=Duration(60.0))
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a table that cannot be followed."""
@@ -67,5 +91,11 @@ class RouteTableConfig:
             raise ValueError(f"option 'routes' has two routes named '{twice}'")
         if not any(route.weight > 0.0 for route in self.routes):
             raise ValueError("option 'routes' needs at least one route with a weight above 0")
+        if self.class_ not in CLASSES and not self.class_.startswith("meta:"):
+            raise ValueError(f"option 'class' must be one of {', '.join(CLASSES)}, meta:NAME, got '{self.class_}'")
+        if self.sticky_by not in (None, *STICKY) and not str(self.sticky_by).startswith("meta:"):
+            raise ValueError(
+                f"option 'sticky_by' must be one of {', '.join(STICKY)}, meta:NAME, got '{self.sticky_by}'"
+            )
         if self.learn.floor * len(self.routes) >= 1.0:
             raise ValueError("option 'learn.floor' is more than all routes together could keep")

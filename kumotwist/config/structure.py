@@ -29,7 +29,7 @@ from kumotwist.config.keysource import (
     LiteralKey,
     VaultKey,
 )
-from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration
+from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration, option_name
 from kumotwist.config.queue import MxHost, Protocol
 from kumotwist.config.table import Table
 from kumotwist.core.errors import ConfigError
@@ -327,9 +327,10 @@ def _table(reader: Reader) -> Reader:
 def _attrs_reader(cls: type) -> Reader:
     """The reader of an options class: its fields by name, defaults for what is absent."""
     hints = typing.get_type_hints(cls, localns={"Criterion": object})
-    fields = {field.name: _reader(hints[field.name]) for field in attrs.fields(cls)}
-    required = [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING]
-    secrets = {field.name for field in attrs.fields(cls) if _doc(field).secret}
+    fields = {option_name(field): _reader(hints[field.name]) for field in attrs.fields(cls)}
+    attributes = {option_name(field): field.name for field in attrs.fields(cls)}
+    required = [option_name(field) for field in attrs.fields(cls) if field.default is attrs.NOTHING]
+    secrets = {option_name(field) for field in attrs.fields(cls) if _doc(field).secret}
 
     def read(value: object) -> object:
         if isinstance(value, cls):
@@ -342,11 +343,11 @@ def _attrs_reader(cls: type) -> Reader:
             if item is None:
                 continue
             try:
-                given[name] = fields[name](item)
+                given[attributes[name]] = fields[name](item)
             except _Mistake as mistake:
                 hidden = name in secrets and not mistake.path
                 raise (_Mistake("is not a usable key source") if hidden else mistake).below(name) from None
-        missing = [name for name in required if name not in given]
+        missing = [name for name in required if attributes[name] not in given]
         if missing:
             raise _Mistake(f"option '{missing[0]}' is required")
         try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kumotwist.config.keysource import KeySource
     from kumotwist.config.listener import ListenerDomain
     from kumotwist.config.queue import QueueConfig
+    from kumotwist.config.routes import RouteTableConfig
     from kumotwist.core.units import Limit, Throttle
 
 
@@ -100,6 +101,8 @@ class QueuePolicy(Protocol):
     async def egress_source(self, name: str) -> SourceConfig: ...
 
     async def egress_path(self, domain: str, source: str, site: str) -> PathConfig: ...
+
+    async def route_table(self, name: str) -> RouteTableConfig: ...
 
     async def throttle_insert_ready_queue(self, message: Message) -> None:
         """May move `message.due` into the future."""

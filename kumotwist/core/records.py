@@ -18,6 +18,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
 from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.response import Response
+from kumotwist.core.way import Way
 
 
 class RecordType(enum.Enum):
@@ -43,6 +44,8 @@ class RecordType(enum.Enum):
     RECEIPT = "Receipt"
     #: An address (push token, subscription, chat) is gone for good; written after its Bounce. Not KumoMTA's.
     DEAD_ADDRESS = "DeadAddress"
+    #: A route of a table got another share, or its breaker opened or closed; about no message. Not KumoMTA's.
+    ROUTE_CHANGE = "RouteChange"
 
 
 @define(kw_only=True)
@@ -54,7 +57,8 @@ class Record:
     queue names, "" when unknown. `attempts` is the count before this attempt.
     Where there is no message any more, `message_id` names it and `meta` stands
     in for its own. `receipt` belongs to a Receipt, `feedback_report` to a
-    Feedback record.
+    Feedback record. `way` is there when a route table chose,
+    `route_change` in a RouteChange: what, before, after, evidence.
     """
 
     type: RecordType
@@ -77,6 +81,8 @@ class Record:
     provider_name: str | None = None
     remote_id: str | None = None
     parts: int = 1
+    way: Way | None = None
+    route_change: JsonObject | None = None
     receipt: ReceiptEvent | None = None
     feedback_report: JsonObject | None = None
     meta: JsonObject = field(factory=dict)

@@ -4,7 +4,7 @@
 class is the channel's own. A channel's module is imported when its name is
 first met, so a policy pays only for what it uses.
 
-Public: `queue_config`, `protocol`, `load`, `BUILT_IN`, `ENTRY_POINTS`. What can
+Public: `queue_config`, `route_table`, `protocol`, `load`, `BUILT_IN`, `ENTRY_POINTS`. What can
 go wrong: ConfigError with the option's path; for an unknown name, the nearest
 known one.
 """
@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 from kumotwist.config.queue import Protocol, QueueConfig
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.config.structure import describe_value, hint, structure
 from kumotwist.core.errors import ConfigError
 
@@ -69,6 +70,19 @@ def queue_config(params: object, where: str) -> QueueConfig:
     if isinstance(params, Mapping) and params.get("protocol") is not None:
         params = {**params, "protocol": protocol(params["protocol"], where)}
     return structure(QueueConfig, params, where)
+
+
+def route_table(params: object, where: str) -> RouteTableConfig:
+    """A route table from a policy's table, the protocols of its routes included. Raises ConfigError."""
+    if isinstance(params, Mapping) and isinstance(params.get("routes"), (list, tuple)):
+        params = {**params, "routes": [_route(one, where) for one in params["routes"]]}
+    return structure(RouteTableConfig, params, where)
+
+
+def _route(params: object, where: str) -> object:
+    if isinstance(params, Mapping) and params.get("protocol") is not None:
+        return {**params, "protocol": protocol(params["protocol"], f"{where}: routes")}
+    return params
 
 
 def protocol(value: object, where: str) -> Protocol:

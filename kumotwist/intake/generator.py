@@ -20,6 +20,7 @@ from attrs import define, field
 from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
 from kumotwist.config.option import Duration
 from kumotwist.config.queue import GeneratorProtocol, QueueConfig
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.connection import AuthInfo, Identity
 from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy
 from kumotwist.core.interfaces import OpenRequest, QueuePolicy
@@ -146,6 +147,10 @@ class InternalQueues:
     async def egress_path(self, domain: str, source: str, site: str) -> PathConfig:
         """Policy's: how many requests are generated at once is for the operator to say."""
         return await self.policy.egress_path(domain, source, site)
+
+    async def route_table(self, name: str) -> RouteTableConfig:
+        """Policy's."""
+        return await self.policy.route_table(name)
 
     async def throttle_insert_ready_queue(self, message: Message) -> None:
         """Policy's."""

@@ -19,13 +19,14 @@ from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpLi
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import LocalLogConfig, LogHookConfig
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.config.structure import structure
 from kumotwist.core.errors import Rejection
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Injector, MessageStore
 from kumotwist.core.message import Message
-from kumotwist.egress.protocols import queue_config
+from kumotwist.egress.protocols import queue_config, route_table
 from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.lua.address import address, addresses
 from kumotwist.lua.binding import Function, binary, facade_of, integer, mapping, octets, sequence, text
@@ -167,6 +168,10 @@ class CoreLibrary:
     def make_queue_config(self, params: object) -> QueueConfig:
         """Options of a scheduled queue."""
         return queue_config(params, "kumo.make_queue_config")
+
+    def make_route_table(self, params: object) -> RouteTableConfig:
+        """Several ways for the same messages, and how they are shared out."""
+        return route_table(params, "kumo.make_route_table")
 
     def make_egress_pool(self, params: object) -> PoolConfig:
         """A weighted set of sources."""

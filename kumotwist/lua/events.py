@@ -74,6 +74,7 @@ _EVENTS: Final = (
         "A scheduled queue is made or refreshed.",
         True,
     ),
+    Event("get_route_table", "(name) -> kumo.make_route_table", "A route table is needed."),
     Event("get_egress_pool", "(name) -> kumo.make_egress_pool", "A pool is needed."),
     Event("get_egress_source", "(name) -> kumo.make_egress_source", "A source is needed."),
     Event(

@@ -18,6 +18,7 @@ from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, Litera
 from kumotwist.config.listener import ListenerDomain
 from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration
 from kumotwist.config.queue import MxHost, QueueConfig
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.units import Limit, Throttle, format_duration
 from kumotwist.lua.binding import text
 from kumotwist.lua.convert import HostClass
@@ -85,6 +86,7 @@ def _view(type_name: str) -> HostClass:
 
 OPTION_CLASSES: Final[Mapping[type, HostClass]] = {
     QueueConfig: _view("queue_config"),
+    RouteTableConfig: _view("route_table"),
     PoolConfig: _view("egress_pool"),
     SourceConfig: _view("egress_source"),
     PathConfig: _view("egress_path"),

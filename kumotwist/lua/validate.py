@@ -126,6 +126,9 @@ class _Check:
             return None
         self._without_effect(config)
         await self._pool(policy, name, config.egress_pool)
+        table = config.route_table
+        if table is not None:
+            await self.attempt(lambda: policy.route_table(table), f"route table '{table}'")
         protocol = config.protocol
         if not isinstance(protocol, CustomLuaProtocol):
             return None

@@ -53,6 +53,13 @@ class Answers(Generic[V]):
     flight: SingleFlight[str, V]
     _kept: OrderedDict[str, _Answer[V]] = field(factory=OrderedDict, init=False)
 
+    def fresh(self, name: str) -> V | None:
+        """A kept answer that is fresh, without asking; None when there is none."""
+        kept = self._kept.get(name)
+        if kept is None or kept.epoch != self.policy.epoch or self.clock.seconds() >= kept.until:
+            return None
+        return kept.value
+
     async def get(self, name: str) -> V:
         """The answer, a kept one if it is fresh. Raises what policy raised."""
         kept = self._kept.get(name)

@@ -290,7 +290,7 @@ class Dispatcher:
         log.warn(
             "{queue} rests for {rest:g} s: {said}", queue=self.ready.name, rest=rest, said=outcome.response.to_line()
         )
-        await self._hand.hold_all(outcome.response, why.SOURCE_RESTS, rest)
+        await self._hand.leave(outcome, why.SOURCE_RESTS, rest)
 
 
 def _transient(text: str) -> Outcome:

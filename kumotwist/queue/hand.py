@@ -102,6 +102,12 @@ class Hand:
         async for message, queue in self._emptied(True):
             await self._means.requeuer.postpone(queue, message, response, (reason,), delay)
 
+    async def leave(self, outcome: Outcome, reason: str, delay: float) -> None:
+        """The way is shut for so long: over another route if there is one, else held up, uncharged."""
+        async for message, queue in self._emptied(True):
+            if not await self._means.settler.go_elsewhere(queue, message, outcome):
+                await self._means.requeuer.postpone(queue, message, outcome.response, (reason,), delay)
+
     async def give_up(self, response: Response) -> None:
         """Hold up what is in hand because its session makes no progress."""
         async for message, queue in self._emptied(False):
@@ -126,6 +132,7 @@ class Hand:
             except SpoolCorrupt as error:
                 self._items.remove(item)
                 response = internal(554, f"5.3.0 the stored message cannot be read: {error}")
+                self._means.settler.routing.arrive(message)
                 await self._means.ledger.end(RecordType.BOUNCE, queue, message, response)
             except Exception as error:
                 self._items.remove(item)

@@ -21,18 +21,20 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
+from kumotwist.core.way import Way
 from kumotwist.net.clock import Clock
 from kumotwist.queue.scheduled import ScheduledQueue
 
 
 @frozen
 class Leg:
-    """The way a message was going when something happened to it: ready queue, pool, source and provider."""
+    """Where a message was going when something happened to it: ready queue, pool, source, provider, way by a table."""
 
     site: str
     pool: str | None
     source: str | None
     provider: str | None = None
+    way: Way | None = None
 
 
 #: Not on its way anywhere.
@@ -85,6 +87,7 @@ class Ledger:
             provider_name=leg.provider,
             remote_id=outcome.remote_id if outcome is not None else None,
             parts=outcome.parts if outcome is not None else 1,
+            way=leg.way,
         )
         await self.recorder.record(record)
         if kind is RecordType.BOUNCE and outcome is not None and outcome.is_address_dead:

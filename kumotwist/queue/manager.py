@@ -25,10 +25,12 @@ from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, Recorder
 from kumotwist.core.message import Message, Parked
-from kumotwist.core.records import RecordType
-from kumotwist.core.response import internal
+from kumotwist.core.receipt import ReceiptEvent
+from kumotwist.core.records import Record, RecordType
+from kumotwist.core.response import Response, internal
 from kumotwist.core.stats import Histogram, Sample
 from kumotwist.core.suspect import Suspect
+from kumotwist.core.way import Way
 from kumotwist.net.clock import Clock, DelayedCall, sleep
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue import reasons as why
@@ -42,6 +44,9 @@ from kumotwist.queue.ready import Bodies, Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.retry import expiry_of_wait
 from kumotwist.queue.route import ReadyQueues, Route
+from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routestate import RouteState
+from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 from kumotwist.queue.settle import Settler
 from kumotwist.queue.sources import Pools
@@ -77,10 +82,12 @@ class Manager:
         chance: Callable[[], float] = random.random,
         bodies: Bodies | None = None,
         suspects: Mapping[SpoolId, Suspect] | None = None,
+        route_state: RouteState | None = None,
     ) -> None:
         """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues.
 
-        `suspects` are messages that a process ended with.
+        `suspects` are messages that a process ended with. `route_state` keeps
+        what route tables learn; without it they forget with the process.
         """
         self._suspects = suspects or {}
         self._store = store
@@ -94,8 +101,17 @@ class Manager:
         pools = Pools(policy, clock, tasks)
         self._queues = ScheduledQueues(policy, pools, clock, tasks, self._protocol_changed)
         self._waiting = Waiting(store, clock, tasks, self._promote)
-        self._requeuer = Requeuer(self._queues, policy, store, self._ledger, clock, self._waiting.park, chance)
-        settler = Settler(self._ledger, store, policy, self._requeuer)
+        self._requeuer = Requeuer(self._queues, policy, store, self._ledger, clock, self._park, chance)
+        self._recorder = recorder
+        self._routing = Routing(policy, clock, tasks, self._route_changed, route_state)
+        settler = Settler(
+            self._ledger,
+            store,
+            policy,
+            self._requeuer,
+            self._routing,
+            lambda queue, message, traveller: self._promoter.go_on(queue, message, traveller),
+        )
         means = Means(store, limits, settler, self._requeuer, self._ledger, clock, self._latency)
         self._dispatchers = Dispatchers(means, tasks)
         self._ready_queues = ReadyQueues(
@@ -112,6 +128,7 @@ class Manager:
             clock,
             self._counters,
             bodies,
+            self._routing,
         )
         self._next_tick: DelayedCall | None = None
         self._is_stopping = False
@@ -176,13 +193,18 @@ class Manager:
             if self._promoter.searching < _MAX_SEARCHES or message.is_body_dirty:
                 self._tasks.spawn("route of a message", self._promoter.search(queue, message, why.RECEIVED))
             else:
-                self._waiting.park(queue, message)
+                self._park(queue, message)
 
     def samples(self) -> Iterator[Sample]:
         """The queue's numbers as they are now."""
-        return samples_of(
+        yield from self._routing.samples()
+        yield from samples_of(
             self._queues, self._ready_queues, self._ready_queues.gone, self._counters, self._latency, len(self._waiting)
         )
+
+    def note_receipt(self, way: Way, event: ReceiptEvent) -> None:
+        """Learn from a receipt about a message that went by a route table."""
+        self._routing.learn_receipt(way, event)
 
     # -- what happens by itself -------------------------------------------------------------------
 
@@ -192,6 +214,7 @@ class Manager:
         self._waiting.tick(now)
         self._dispatchers.tick(now)
         self._ready_queues.tick(now)
+        self._routing.tick()
         self._counters.forget(self._queues.reap(now))
 
     async def _promote(self, queue: ScheduledQueue, message: Message) -> None:
@@ -216,6 +239,11 @@ class Manager:
             return
         if is_admitted and not self._promoter.place(queue, message, now):
             await self._promoter.search(queue, message, why.DUE_TIME_WAS_REACHED)
+
+    def _park(self, queue: ScheduledQueue, message: Message) -> None:
+        """Let the message wait on the wheel; whatever way it was on, the next attempt chooses anew."""
+        self._routing.arrive(message)
+        self._waiting.park(queue, message)
 
     def _wait_for_policy(self, queue: ScheduledQueue, message: Message) -> None:
         """A policy that fails is not the message's fault: it is neither charged nor told of, and tried again."""
@@ -268,6 +296,26 @@ class Manager:
         kept = f"; a copy is in {place}" if place is not None else ""
         response = internal(554, f"5.3.0 {suspect.account}{kept}")
         await self._ledger.end(RecordType.BOUNCE, queue, message, response, Leg("", None, None))
+
+    def _route_changed(self, table: RouteTable, change: Change) -> None:
+        """A share that moved or a breaker that changed: a record with its evidence."""
+        text = f"{change.what} of {change.route} from {change.before} to {change.after}: {change.evidence}"
+        record = Record(
+            type=RecordType.ROUTE_CHANGE,
+            event_time=self._clock.seconds(),
+            response=Response(250, text),
+            way=Way(table.config.name, change.route, change.name),
+            route_change={
+                "what": change.what,
+                "before": change.before,
+                "after": change.after,
+                "evidence": change.evidence,
+            },
+        )
+        log.info(
+            "route table {table}, class {name}: {text}", table=table.config.name, name=change.name or "all", text=text
+        )
+        self._tasks.spawn("record of a route's change", self._recorder.record(record))
 
     # -- changes of policy ------------------------------------------------------------------------
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from kumotwist.core.errors import KumotwistError
+from kumotwist.core.errors import KumotwistError, PolicyError
 from kumotwist.core.interfaces import Limits, MessageStore, OpenRequest, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Verdict
@@ -33,6 +33,7 @@ from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Bodies, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import ReadyQueues, Route
+from kumotwist.queue.routing import Routing, Traveller
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.settle import Settler
 
@@ -40,6 +41,15 @@ log: Final = Logger()
 
 #: Seconds to wait while the spool is unhealthy. Ours: a restart mends it, or an operator who makes room.
 _UNHEALTHY_DELAY: Final = 60.0
+
+
+@frozen
+class _Refusal:
+    """Why no source took a message; `rest` in seconds when some have to rest."""
+
+    is_any_full: bool
+    is_any_held_up: bool
+    rest: float | None
 
 
 @define(eq=False)
@@ -56,6 +66,7 @@ class Promoter:
     clock: Clock
     counters: Counters
     bodies: Bodies
+    routing: Routing
     #: Searches for a route that are under way.
     searching: int = field(default=0, init=False)
     #: Deliveries without a ready queue that are under way.
@@ -85,7 +96,8 @@ class Promoter:
 
     def place(self, queue: ScheduledQueue, message: Message, now: float) -> bool:
         """Put an admitted message into its ready queue if that is known and has room."""
-        route = queue.route
+        name = self.routing.table_name(queue, message)
+        route = queue.route if name is None else self._known_route(queue, message, name)
         if route is None or now >= route.until:
             return False
         ready = route.sole
@@ -95,25 +107,71 @@ class Promoter:
         """Look up the route of an admitted message and place it, or put it back; raises nothing."""
         self.searching += 1
         try:
-            route = await self._route_of(queue, message)
-            if route.channel.delivers_at_once:
-                await self._deliver(queue, route, message)
-            else:
-                await self._choose(queue, route, message, reason)
+            traveller = await self._set_out(queue, message)
+            await self._go(queue, message, reason, traveller)
         except CancelledError:
             raise
         except Exception as error:
-            if not isinstance(error, KumotwistError):
-                log.failure("looking for the route of {queue} failed", queue=queue.name.text)
-            await self._fail(queue, message, reason, f"failed to resolve queue {queue.name.text}: {error}")
+            await self._lose_the_way(queue, message, reason, error)
         finally:
             self.searching -= 1
 
-    async def _route_of(self, queue: ScheduledQueue, message: Message) -> Route:
+    async def go_on(self, queue: ScheduledQueue, message: Message, traveller: Traveller) -> None:
+        """The same attempt over another route of the message's table; raises nothing."""
+        try:
+            await self._go(queue, message, why.NEXT_ROUTE, traveller)
+        except CancelledError:
+            raise
+        except Exception as error:
+            await self._lose_the_way(queue, message, why.NEXT_ROUTE, error)
+
+    def _known_route(self, queue: ScheduledQueue, message: Message, name: str) -> Route | None:
+        """The route that the message's table chooses, when table and route are at hand."""
+        table = self.routing.fresh_table(name)
+        if table is None:
+            return None
+        try:
+            traveller = self.routing.set_out(message, table)
+        except PolicyError:
+            return None  # `search` will say so
+        return queue.route_by(traveller.entry.name) if traveller is not None else None
+
+    async def _set_out(self, queue: ScheduledQueue, message: Message) -> Traveller | None:
+        """By the message's table, unless `place` did already; None without one."""
+        name = self.routing.table_name(queue, message)
+        if name is None:
+            return None
+        table = await self.routing.table(name)
+        return self.routing.traveller(message) or self.routing.set_out(message, table)
+
+    async def _go(self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller | None) -> None:
+        """Place the message, over the next route of its table as long as the one at hand has no room."""
+        while True:
+            route = await self._route_of(queue, message, traveller)
+            if route.channel.delivers_at_once:
+                await self._deliver(queue, route, message)
+                return
+            refusal = await self._offer(queue, route, message)
+            if refusal is None:
+                return
+            following = self.routing.after(message, traveller)
+            if following is None:
+                self.routing.arrive(message)
+                await self._put_back(queue, route, message, reason, refusal)
+                return
+            traveller = following
+
+    async def _lose_the_way(self, queue: ScheduledQueue, message: Message, reason: str, error: Exception) -> None:
+        self.routing.arrive(message)
+        if not isinstance(error, KumotwistError):
+            log.failure("looking for the route of {queue} failed", queue=queue.name.text)
+        await self._fail(queue, message, reason, f"failed to resolve queue {queue.name.text}: {error}")
+
+    async def _route_of(self, queue: ScheduledQueue, message: Message, traveller: Traveller | None) -> Route:
         """The route; while it is looked up the body counts among those of the ready queues."""
         self.bodies.hold(message)
         try:
-            return await self.ready_queues.route_of(queue)
+            return await self.ready_queues.route_of(queue, traveller.entry if traveller is not None else None)
         finally:
             self.bodies.let_go(message)
 
@@ -127,8 +185,8 @@ class Promoter:
         await self.requeuer.postpone(queue, message, response, (reason, why.MESSAGE_RATE_THROTTLE), wait)
         return False
 
-    async def _choose(self, queue: ScheduledQueue, route: Route, message: Message, reason: str) -> None:
-        """Offer the message to the sources in turn until one has room and is allowed more."""
+    async def _offer(self, queue: ScheduledQueue, route: Route, message: Message) -> _Refusal | None:
+        """Offer the message to the sources in turn until one has room and is allowed more; why none was."""
         left = list(range(len(route.pool.sources)))
         is_any_full = is_any_held_up = False
         rested: list[float] = []
@@ -140,20 +198,26 @@ class Promoter:
             elif len(ready) < ready.max_ready and not await self._may_select(ready):
                 is_any_held_up = True
             elif ready.put(message, queue, self.clock.seconds()):
-                return
+                return None
             else:
                 ready.totals.full += 1
                 is_any_full = True
             left.remove(position)
-        if is_any_full:
+        return _Refusal(is_any_full, is_any_held_up, min(rested, default=None))
+
+    async def _put_back(
+        self, queue: ScheduledQueue, route: Route, message: Message, reason: str, refusal: _Refusal
+    ) -> None:
+        """No source takes the message now."""
+        if refusal.is_any_full:
             self.counters.ready_full[queue.name.text] += 1
             await self.requeuer.hold(queue, message, (reason, why.READY_QUEUE_WAS_FULL))
             return
-        if rested:
-            await self.requeuer.hold(queue, message, (reason, why.SOURCE_RESTS), min(rested))
+        if refusal.rest is not None:
+            await self.requeuer.hold(queue, message, (reason, why.SOURCE_RESTS), refusal.rest)
             return
         name, pool = queue.name.text, route.pool.name
-        if is_any_held_up:
+        if refusal.is_any_held_up:
             text = f"no sources for {name} pool=`{pool}` are eligible for selection at this time"
         else:
             text = f"no sources available for {name} pool=`{pool}`"

@@ -26,3 +26,5 @@ SPOOL_UNHEALTHY: Final = "SpoolUnhealthy"
 PROCESS_ENDED: Final = "ProcessEndedInPolicy"
 #: Ours: the account or rate that a channel sends through has to rest.
 SOURCE_RESTS: Final = "SourceRests"
+#: Ours: the attempt goes on over another route of its table.
+NEXT_ROUTE: Final = "NextRoute"

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from kumotwist.config.egress import PathConfig
 from kumotwist.config.queue import Protocol
+from kumotwist.config.routes import RouteEntry
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.net.clock import Clock
 from kumotwist.net.flight import SingleFlight
@@ -44,9 +45,12 @@ _Key = tuple[str, Protocol]
 class Route:
     """Where the messages of one scheduled queue go for now."""
 
-    __slots__ = ("channel", "pool", "ready", "robin", "site", "until")
+    __slots__ = ("channel", "pool", "protocol", "ready", "robin", "site", "until")
 
-    def __init__(self, channel: Channel, site: str, pool: Pool, robin: RoundRobin, until: float) -> None:
+    def __init__(
+        self, protocol: Protocol, channel: Channel, site: str, pool: Pool, robin: RoundRobin, until: float
+    ) -> None:
+        self.protocol = protocol
         self.channel = channel
         self.site = site
         self.pool = pool
@@ -99,21 +103,29 @@ class ReadyQueues:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    async def route_of(self, queue: ScheduledQueue) -> Route:
-        """The route, kept or made anew. Raises ResolveError, PolicyError."""
-        old = queue.route
-        if old is not None and self._clock.seconds() < old.until:
-            return old
+    async def route_of(self, queue: ScheduledQueue, entry: RouteEntry | None = None) -> Route:
+        """The route, kept or made anew: the queue's own, or that of an entry of a route table.
+
+        Raises ResolveError, PolicyError.
+        """
+        old = queue.route if entry is None else queue.route_by(entry.name)
         config = queue.config
-        channel = self._channel_for(config.protocol)
+        protocol, pool_name = (
+            (config.protocol, config.egress_pool) if entry is None else (entry.protocol, entry.egress_pool)
+        )
+        if old is not None and self._clock.seconds() < old.until and old.protocol == protocol:
+            return old
+        channel = self._channel_for(protocol)
         if channel.delivers_at_once:
             pool, site = UNSPECIFIED_POOL, queue.name.delivery_domain
         else:
-            pool = await self._pools.get(config.egress_pool)
+            pool = await self._pools.get(pool_name)
             site = await channel.site_name(queue.name.delivery_domain)
         robin = old.robin if old is not None else RoundRobin()
-        route = Route(channel, site, pool, robin, self._clock.seconds() + _ROUTE_TTL)
-        if queue.config is config:
+        route = Route(protocol, channel, site, pool, robin, self._clock.seconds() + _ROUTE_TTL)
+        if entry is not None:
+            queue.keep_route(entry.name, route)
+        elif queue.config is config:
             queue.route = route
         return route
 
@@ -122,7 +134,7 @@ class ReadyQueues:
         ready = route.ready[position]
         if ready is None:
             source = route.pool.sources[position]
-            key = (f"{source.name}->{route.site}@{route.channel.protocol_name}", queue.config.protocol)
+            key = (f"{source.name}->{route.site}@{route.channel.protocol_name}", route.protocol)
             ready = self._by_key.get(key)
             if ready is None:
                 ready = await self._making.run(key, lambda: self._make(queue, route, position, key))

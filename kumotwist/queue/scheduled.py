@@ -41,6 +41,8 @@ _NULL_QUEUE: Final = "null"
 _NULL_CONFIG: Final = QueueConfig(protocol=NullProtocol(), retry_interval=Duration(10.0))
 #: Failed names remembered. Ours: names come from clients, a minute's worth must not fill memory.
 _MAX_FAILURES: Final = 16384
+#: Routes by entries of tables that a queue remembers. Ours: more than a table has; names change with the policy.
+_MAX_ROUTES: Final = 32
 #: Queues looked at per second for reaping. Ours: about a millisecond's work.
 _REAP_SLICE: Final = 2000
 
@@ -48,7 +50,7 @@ _REAP_SLICE: Final = 2000
 class ScheduledQueue:
     """One scheduled queue. `waiting` counts its messages on the wheel."""
 
-    __slots__ = ("config", "epoch", "name", "route", "stale_at", "used_at", "waiting")
+    __slots__ = ("config", "epoch", "name", "route", "routes", "stale_at", "used_at", "waiting")
 
     def __init__(self, name: QueueName, config: QueueConfig, now: float, epoch: int) -> None:
         self.name = name
@@ -58,11 +60,23 @@ class ScheduledQueue:
         self.used_at = now
         self.waiting = 0
         self.route: Route | None = None
+        #: By the name of an entry of a route table; None as long as there is none, which is most queues' case.
+        self.routes: dict[str, Route] | None = None
 
     @property
     def pool_name(self) -> str:
         """The egress pool as records name it."""
         return self.config.egress_pool or UNSPECIFIED
+
+    def route_by(self, entry: str) -> Route | None:
+        """The route by an entry of a route table, if it was used before."""
+        return self.routes.get(entry) if self.routes is not None else None
+
+    def keep_route(self, entry: str, route: Route) -> None:
+        """Remember the route by an entry of a route table."""
+        if self.routes is None or len(self.routes) >= _MAX_ROUTES:
+            self.routes = {}
+        self.routes[entry] = route
 
 
 class ScheduledQueues:

@@ -11,13 +11,14 @@ than there are recipients, which leaves the others to be tried again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from attrs import define, evolve
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from kumotwist.config.egress import UNSPECIFIED
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import MessageStore, QueuePolicy
@@ -29,6 +30,7 @@ from kumotwist.queue import reasons as why
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.routing import Routing, Traveller
 from kumotwist.queue.scheduled import ScheduledQueue
 
 log: Final = Logger()
@@ -51,6 +53,9 @@ class Settler:
     store: MessageStore
     policy: QueuePolicy
     requeuer: Requeuer
+    routing: Routing
+    #: Puts a message that has been set out over another route into its ready queue, or back to wait; see `Promoter`.
+    go_on: Callable[[ScheduledQueue, Message, Traveller], Awaitable[None]]
 
     async def settle(self, ready: ReadyQueue, item: Item, outcomes: Sequence[Outcome]) -> None:
         """Apply the outcomes of one attempt, one per recipient by position, to one message."""
@@ -67,23 +72,43 @@ class Settler:
     ) -> None:
         """The same outcome for all recipients, though none was attempted; `reason` goes with a retry."""
         message, queue = item
-        leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
+        leg = self._leg(ready, queue, message)
         kind = _RECORD_OF[outcome.verdict]
+        self.routing.learn(message, outcome)
         if outcome.verdict is not Verdict.TRANSIENT:
+            self.routing.arrive(message)
             await self.ledger.end(kind, queue, message, outcome.response, leg, outcome)
             return
         await self.ledger.note(kind, queue, message, outcome.response, leg, outcome)
-        await self._again(queue, message, outcome, _logged(reason), outcome.retry_after or 0.0)
+        if not await self.go_elsewhere(queue, message, outcome):
+            await self._again(queue, message, outcome, _logged(reason), outcome.retry_after or 0.0)
+
+    async def go_elsewhere(self, queue: ScheduledQueue, message: Message, outcome: Outcome) -> bool:
+        """Have the attempt go on over the next route of the message's table; whether it does."""
+        traveller = self.routing.next_route(message, outcome)
+        if traveller is None:
+            self.routing.arrive(message)
+            return False
+        await self.go_on(queue, message, traveller)
+        return True
+
+    def _leg(self, ready: ReadyQueue, queue: ScheduledQueue, message: Message) -> Leg:
+        traveller = self.routing.traveller(message)
+        if traveller is None:
+            return Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
+        pool = traveller.entry.egress_pool or UNSPECIFIED
+        return Leg(ready.name, pool, ready.source.name, ready.path.provider_name, traveller.way)
 
     async def _settle_many(
         self, ready: ReadyQueue, queue: ScheduledQueue, message: Message, outcomes: Sequence[Outcome]
     ) -> None:
-        leg = Leg(ready.name, queue.pool_name, ready.source.name, ready.path.provider_name)
+        leg = self._leg(ready, queue, message)
         groups: dict[tuple[Verdict, Response, str | None, bool], tuple[Outcome, list[EnvelopeAddress]]] = {}
         left: list[EnvelopeAddress] = []
         for position, recipient in enumerate(message.recipients):
             outcome = outcomes[position] if position < len(outcomes) else _NO_OUTCOME
             outcome = await self._judged(queue, outcome)
+            self.routing.learn(message, outcome)
             group = (outcome.verdict, outcome.response, outcome.remote_id, outcome.is_address_dead)
             groups.setdefault(group, (outcome, []))[1].append(recipient)
             if outcome.verdict is Verdict.TRANSIENT:
@@ -91,6 +116,7 @@ class Settler:
         for (verdict, response, *_), (outcome, recipients) in groups.items():
             await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome, recipients)
         if not left:
+            self.routing.arrive(message)
             self.ledger.forget(message)
             return
         if len(left) < len(message.recipients):
@@ -99,7 +125,8 @@ class Settler:
         again = [outcome for outcome, _ in groups.values() if outcome.verdict is Verdict.TRANSIENT]
         at_least = max(outcome.retry_after or 0.0 for outcome in again)
         worst = next((outcome for outcome in again if outcome.scope is not Scope.SOURCE), again[0])
-        await self._again(queue, message, worst, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
+        if not await self.go_elsewhere(queue, message, worst):
+            await self._again(queue, message, worst, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
 
     async def _again(
         self, queue: ScheduledQueue, message: Message, outcome: Outcome, reasons: tuple[str, ...], at_least: float

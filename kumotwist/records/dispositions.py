@@ -97,6 +97,10 @@ class JsonRecord(msgspec.Struct):
     account: str | UnsetType = UNSET
     remote_id: str | UnsetType = UNSET
     parts: int | UnsetType = UNSET
+    route_table: str | UnsetType = UNSET
+    route: str | UnsetType = UNSET
+    route_class: str | UnsetType = UNSET
+    route_change: JsonObject | UnsetType = UNSET
     receipt: _Receipt | UnsetType = UNSET
     address: Json | UnsetType = UNSET
 
@@ -147,6 +151,10 @@ def build(record: Record, nodeid: str) -> JsonRecord:
         built.remote_id = record.remote_id
     if record.parts > 1:
         built.parts = record.parts
+    if record.way is not None:
+        built.route_table, built.route, built.route_class = record.way.table, record.way.route, record.way.name
+    if record.route_change is not None:
+        built.route_change = record.route_change
     if record.receipt is not None:
         _add_receipt(built, record.receipt)
     if record.type is RecordType.DEAD_ADDRESS and message is not None:

@@ -30,6 +30,7 @@ from kumotwist.core.errors import ConfigError, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator, SpoolId
 from kumotwist.core.interfaces import Channel, MessageStore, Room
 from kumotwist.core.json import JsonObject
+from kumotwist.core.records import Record
 from kumotwist.egress.registry import Channels
 from kumotwist.intake import idempotency
 from kumotwist.intake.admission import Admission
@@ -57,7 +58,9 @@ from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls
+from kumotwist.queue import routestate
 from kumotwist.queue.manager import Manager
+from kumotwist.queue.routestate import RouteState
 from kumotwist.records.acct import open_acct_log
 from kumotwist.records.metrics import Metrics, merge
 from kumotwist.records.nodeid import node_id
@@ -164,10 +167,16 @@ class Worker:
         notes = self._open_witness(witness, state_dir)
 
         # What workers share, spool and logs.
-        schema = (*receipt_tables.SCHEMA, *idempotency.SCHEMA, *suspects.SCHEMA)
+        schema = (*receipt_tables.SCHEMA, *idempotency.SCHEMA, *suspects.SCHEMA, *routestate.SCHEMA)
         state = await SqliteFile.open(state_dir / STATE_FILE, reactor, schema)
         self._close_last("the state file", state.close)
-        desk = ReceiptDesk(state, declared.receipts, reactor, lambda record: recorder.record(record))
+
+        async def record_receipt(record: Record) -> None:
+            if record.way is not None and record.receipt is not None:
+                queue.note_receipt(record.way, record.receipt)
+            await recorder.record(record)
+
+        desk = ReceiptDesk(state, declared.receipts, reactor, record_receipt)
         # What is written and not yet in tables is owed to the disk: asked when there is a store.
         disks = _disks(settings, declared, acct_logs, lambda: store.owed() * house.count if store else 0)
         space = DiskSpace(disks, house.count, lambda: store.make_room() if store else None)
@@ -207,7 +216,15 @@ class Worker:
 
         charged = await suspects.charge(state, notes, reactor.seconds())
         queue = Manager(
-            opened, InternalQueues(policy), recorder, house.limits, channel_for, reactor, tasks, suspects=charged
+            opened,
+            InternalQueues(policy),
+            recorder,
+            house.limits,
+            channel_for,
+            reactor,
+            tasks,
+            suspects=charged,
+            route_state=RouteState(state, house.index, reactor),
         )
 
         # The ways in.

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 
 from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
 from kumotwist.config.queue import QueueConfig
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.address import parse_address
 from kumotwist.core.errors import ConnectFailed, PolicyError
 from kumotwist.core.ids import IdGenerator
@@ -43,6 +44,7 @@ class FakePolicy:
         self.config: QueueConfig | Exception = config or QueueConfig()
         self.configs: dict[str, QueueConfig | Exception] = {}
         self.pools: dict[str, PoolConfig | Exception] = {}
+        self.tables: dict[str, RouteTableConfig | Exception] = {}
         self.path: PathConfig | Exception = path or PathConfig()
         self.paths: dict[str, PathConfig] = {}
         self.calls: list[tuple] = []
@@ -73,6 +75,12 @@ class FakePolicy:
     async def egress_path(self, domain, source, site):
         self.calls.append(("egress_path", domain, source, site))
         return _given(self.paths.get(source, self.path))
+
+    async def route_table(self, name):
+        self.calls.append(("route_table", name))
+        if name not in self.tables:
+            raise PolicyError(f"no table {name}")
+        return _given(self.tables[name])
 
     async def throttle_insert_ready_queue(self, message):
         if self.on_throttle is not None:
@@ -203,6 +211,8 @@ class House:
         self.clock = clock or started_clock()
         self.policy = policy or FakePolicy()
         self.channel = channel or FakeChannel()
+        #: Channels of other protocols, by protocol.
+        self.channels = {}
         self.store = store if store is not None else MemoryStore()
         self.recorder = ListRecorder()
         self.limits = LocalLimits(self.clock)
@@ -213,7 +223,7 @@ class House:
             self.policy,
             self.recorder,
             self.limits,
-            lambda protocol: self.channel,
+            lambda protocol: self.channels.get(protocol, self.channel),
             self.clock,
             self.tasks,
             chance,

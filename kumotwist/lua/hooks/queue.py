@@ -9,10 +9,11 @@ from twisted.logger import Logger
 
 from kumotwist.config.egress import UNSPECIFIED, PathConfig, PoolConfig, PoolEntry, SourceConfig
 from kumotwist.config.queue import QueueConfig
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
-from kumotwist.egress.protocols import queue_config
+from kumotwist.egress.protocols import queue_config, route_table
 from kumotwist.lua.hooks.base import Hooks, returned
 from kumotwist.lua.lib.timevalue import TimeDelta
 
@@ -37,6 +38,13 @@ class QueueHooks(Hooks):
         if not results:
             return _DEFAULT_QUEUE
         return returned(QueueConfig, results[0], "get_queue_config", program, queue_config)
+
+    async def route_table(self, name: str) -> RouteTableConfig:
+        """`get_route_table`; there is no table by default."""
+        program = self.program
+        results = await program.run_required("get_route_table", name)
+        value = results[0] if results else None
+        return returned(RouteTableConfig, value, "get_route_table", program, route_table)
 
     async def egress_pool(self, name: str) -> PoolConfig:
         """`get_egress_pool`; `unspecified` is built in."""

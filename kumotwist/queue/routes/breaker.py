@@ -97,13 +97,24 @@ class Breaker:
         """Let nothing through until the first trial."""
         self._open(now, FIRST_PAUSE)
 
+    def follow(self, until: float, now: float) -> bool:
+        """Another worker's breaker, or this one before a restart, is open; whether that is news.
+
+        `until` is when the next trial may be, 0 for a closed one. A pause that
+        is over leaves the trial to be made.
+        """
+        if self.state is not State.CLOSED or until <= 0.0:
+            return False
+        self._open(now, min(max(until - now, 0.0), MAX_PAUSE))
+        return True
+
     def calm(self) -> None:
         """Nobody else is better: watch anew."""
         self.suspicion = 0.0
 
     def _tried(self, is_good: bool, now: float) -> None:
         if not is_good:
-            self._open(now, min(self.pause * _GROWTH, MAX_PAUSE))
+            self._open(now, min(max(self.pause, FIRST_PAUSE) * _GROWTH, MAX_PAUSE))
             return
         self._passed += 1
         self.until = now

@@ -11,7 +11,7 @@ Public: `Counts`, `Evidence`, `believed`. Times are Unix seconds; a clock that j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import exp, log, sqrt
 from typing import Final
 
@@ -72,6 +72,30 @@ class Evidence:
                 counts.good += count
             else:
                 counts.bad += count
+
+    def copy(self, other: Evidence) -> None:
+        """Know what `other` knows."""
+        for own, known in ((self.slow, other.slow), (self.fast, other.fast)):
+            own.good, own.bad, own.at = known.good, known.bad, known.at
+
+    def together(self, others: Iterable[Evidence], now: float) -> Evidence:
+        """What this and `others` know as of `now`, as evidence of its own."""
+        found = Evidence(self.half_life)
+        for one in (self, *others):
+            one.fade(now)
+            for own, known in ((found.slow, one.slow), (found.fast, one.fast)):
+                own.good, own.bad, own.at = own.good + known.good, own.bad + known.bad, now
+        return found
+
+    def as_numbers(self) -> tuple[float, ...]:
+        """For the state file: good, bad and time, slow and fast."""
+        return (self.slow.good, self.slow.bad, self.slow.at, self.fast.good, self.fast.bad, self.fast.at)
+
+    @classmethod
+    def of_numbers(cls, half_life: float, numbers: Sequence[float]) -> Evidence:
+        """From what `as_numbers` gave."""
+        slow_good, slow_bad, slow_at, fast_good, fast_bad, fast_at = numbers
+        return cls(half_life, Counts(slow_good, slow_bad, slow_at), Counts(fast_good, fast_bad, fast_at))
 
     def fade(self, now: float) -> None:
         """Bring both memories to `now`."""

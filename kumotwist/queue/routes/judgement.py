@@ -11,7 +11,7 @@ trial traffic remains, or nobody would see it recover.
 Only comparisons count. When all routes are equally bad nobody is worse than
 another, and the weights rest where the operator put them.
 
-Public: `judge`, `Judged`, `Sample`. Pure; see decision 0100 for the methods that were compared.
+Public: `judge`, `Judged`, `Sample`. Pure; see decision 0160 for the methods that were compared.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ class Sample:
     good: float
     total: float
     is_enough: bool = True
+
+    @property
+    def rate(self) -> float:
+        """The part that was good; 1 without any."""
+        return self.good / self.total if self.total > 0.0 else 1.0
 
 
 @frozen

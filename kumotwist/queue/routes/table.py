@@ -1,14 +1,14 @@
 """A route table at work: choices out, outcomes in.
 
 Ask `choose` for each message, tell `report` what became of it. Shares are
-computed anew at most once a second for each class; a choice itself is a few
+computed anew every few seconds for each class; a choice itself is a few
 additions.
 
 A class learns by itself as soon as it has evidence enough; until then it is
 judged by what all classes together have shown. So does the breaker: one for
 each route and class, and one for the route as a whole.
 
-Public: `RouteTable`, `Choice`, `Change`, `Signal`. Nothing can go wrong: when
+Public: `RouteTable`, `Choice`, `Change`, `Shown`, `Signal`, `Known`. Nothing can go wrong: when
 no route is left the resting weights decide, since trying is better than waiting.
 """
 
@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from hashlib import blake2b
+from math import log
 from typing import Final
 
 from attrs import define, field, frozen
@@ -27,8 +29,14 @@ from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence, believed
 from kumotwist.queue.routes.judgement import Judged, Sample, judge
 
-#: Seconds between two judgements of a class.
+#: Seconds between two judgements of all messages together, and of one class: there may be a thousand, and sudden
+#: death is the breaker's.
 _REFRESH: Final = 1.0
+_REFRESH_CLASS: Final = 3.0
+#: A move of a share that is told.
+_TOLD: Final = 0.01
+#: Classes that metrics and explanations show. Ours: a dashboard of more is a list.
+MAX_SHOWN: Final = 100
 #: The class that stands for all of them.
 ALL: Final = ""
 
@@ -57,13 +65,34 @@ class Choice:
 
 @frozen
 class Change:
-    """A breaker that changed, or a share that moved; `name` is the class, "" for all."""
+    """A breaker that changed, or a share that moved; `name` is the class, "" for all. `evidence` says why in words."""
 
     route: str
     name: str
     what: str
     before: str
     after: str
+    evidence: str
+
+
+@frozen
+class Shown:
+    """How a route and class stand, for metrics and explanations."""
+
+    share: float
+    #: The part of its messages that is handed over and arrives, as it is believed, and the samples behind it.
+    health: float
+    samples: float
+    breaker: State
+
+
+@frozen(eq=False)
+class Known:
+    """What one worker knows about one class, by route; `open_until` is 0 for a breaker that is closed."""
+
+    handed: tuple[Evidence, ...]
+    arrived: tuple[Evidence, ...]
+    open_until: tuple[float, ...]
 
 
 @define(eq=False)
@@ -75,6 +104,20 @@ class _Class:
     breakers: list[Breaker]
     judged: Judged | None = None
     judge_at: float = 0.0
+    #: What other workers know, by worker.
+    others: dict[int, Known] = field(factory=dict)
+    is_news: bool = False
+    reports: int = 0
+
+    def seen(self, now: float) -> tuple[list[Evidence], list[Evidence]]:
+        """Hand-overs and arrivals by route, as all workers together have seen them."""
+        if not self.others:
+            return self.handed, self.arrived
+        known = self.others.values()
+        return (
+            [own.together([one.handed[at] for one in known], now) for at, own in enumerate(self.handed)],
+            [own.together([one.arrived[at] for one in known], now) for at, own in enumerate(self.arrived)],
+        )
 
 
 @define(eq=False)
@@ -92,8 +135,11 @@ class RouteTable:
         self._weights = tuple(route.weight / total for route in self.config.routes)
         self._balance = Balance(len(self._weights))
 
-    def choose(self, name: str, now: float, tried: Collection[str] = ()) -> Choice | None:
-        """The route for a message of class `name`, none of those `tried`; None when all were."""
+    def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> Choice | None:
+        """The route for a message of class `name`, none of those `tried`; None when all were.
+
+        Messages with the same `key` have the same route as long as the shares are what they are.
+        """
         everybody, own = self._class(ALL), self._class(name)
         open_ = self._open(everybody, own, now, tried)
         shares = [0.0 if is_out else share for share, is_out in zip(self.shares(name, now), open_, strict=True)]
@@ -102,7 +148,12 @@ class RouteTable:
         total = sum(shares)
         if total <= 0.0:
             return None
-        position = self._balance.choose(name, [share / total for share in shares])
+        shares = [share / total for share in shares]
+        if key is None:
+            position = self._balance.choose(name, shares)
+        else:
+            position = _by_key(key, [route.name for route in self.config.routes], shares)
+            self._balance.note(name, position, shares)
         is_trial = False
         for breaker in (everybody.breakers[position], own.breakers[position]):
             is_trial = is_trial or breaker.state is not State.CLOSED
@@ -114,6 +165,8 @@ class RouteTable:
         is_good = signal in (Signal.HANDED_OVER, Signal.ARRIVED)
         for one in {ALL, name}:
             known = self._class(one)
+            known.is_news = True
+            known.reports += 1
             if signal in (Signal.HANDED_OVER, Signal.FAILED):
                 known.handed[position].add(is_good, now)
                 self._note_breaker(known, one, position, is_good, now)
@@ -132,17 +185,79 @@ class RouteTable:
         return [share / total for share in shares] if total > 0.0 else self._weights
 
     def judged(self, name: str, now: float) -> Judged:
-        """The shares and what they rest on, no older than a second."""
+        """The shares and what they rest on, no older than a few seconds."""
         known = self._class(name)
-        if known.judged is None or now >= known.judge_at or now < known.judge_at - _REFRESH:
+        if name != ALL and known.reports < self.config.learn.min_samples and not known.others:
+            return self.judged(ALL, now)  # it has nothing of its own to say
+        refresh = _REFRESH if name == ALL else _REFRESH_CLASS
+        if known.judged is None or now >= known.judge_at or now < known.judge_at - refresh:
             before, known.judged = known.judged, self._judge(known, now)
-            known.judge_at = now + _REFRESH
-            self._tell_shares(name, before, known.judged)
+            known.judge_at = now + refresh
+            self._tell_shares(name, before, known.judged, now)
         return known.judged
 
     def breaker(self, name: str, position: int) -> Breaker:
         """The breaker of a route and class."""
         return self._class(name).breakers[position]
+
+    def pin(self, name: str, position: int, now: float) -> None:
+        """A message goes by the route at `position` because it must; the others make up for it."""
+        self._balance.note(name, position, self.shares(name, now))
+        for known in (self._class(ALL), self._class(name)):
+            known.breakers[position].take(now)
+
+    def remember(self, other: RouteTable) -> None:
+        """Take over what `other`, the table as it was before, knows about routes of the same names."""
+        before = {route.name: position for position, route in enumerate(other.config.routes)}
+        for name, known in other._classes.items():
+            own = self._class(name)
+            for position, route in enumerate(self.config.routes):
+                at = before.get(route.name)
+                if at is not None:
+                    own.breakers[position] = known.breakers[at]
+                    own.handed[position].copy(known.handed[at])
+                    own.arrived[position].copy(known.arrived[at])
+
+    def news(self) -> Iterator[tuple[str, Known]]:
+        """What has been learned since this was asked last, by class, for other workers and the next start."""
+        for name, known in self._classes.items():
+            if known.is_news:
+                known.is_news = False
+                until = tuple(0.0 if one.state is State.CLOSED else one.until for one in known.breakers)
+                yield name, Known(tuple(known.handed), tuple(known.arrived), until)
+
+    def hear(self, worker: int, name: str, known: Known, now: float) -> None:
+        """What another worker has learned."""
+        own = self._class(name)
+        own.others[worker] = known
+        for position, (breaker, until) in enumerate(zip(own.breakers, known.open_until, strict=True)):
+            if breaker.follow(until, now):
+                route = self.config.routes[position].name
+                told = f"worker {worker} has opened it"
+                self.changed(Change(route, name, "breaker", State.CLOSED.value, State.OPEN.value, told))
+
+    def recall(self, name: str, known: Known, now: float) -> None:
+        """What this worker had learned before it was started anew."""
+        own = self._class(name)
+        for position in range(len(self._weights)):
+            own.handed[position].copy(known.handed[position])
+            own.arrived[position].copy(known.arrived[position])
+            own.breakers[position].follow(known.open_until[position], now)
+
+    def classes(self) -> list[str]:
+        """The classes to show: that of all, and those used last."""
+        return [ALL, *[name for name in reversed(self._classes) if name != ALL][: MAX_SHOWN - 1]]
+
+    def shown(self, name: str, position: int, now: float) -> Shown:
+        """How a route and class stand."""
+        everybody, own = self._class(ALL), self._class(name)
+        handed, arrived = (stream[position] for stream in self._streams(own, everybody, now))
+        breaker = next(
+            (one.breakers[position] for one in (everybody, own) if one.breakers[position].state is not State.CLOSED),
+            own.breakers[position],
+        )
+        health = handed.rate * arrived.rate
+        return Shown(self.open_shares(name, now)[position], health, handed.total, breaker.state)
 
     def _judge(self, known: _Class, now: float) -> Judged:
         learn = self.config.learn
@@ -150,11 +265,14 @@ class RouteTable:
             nothing = (0.0,) * len(self._weights)
             return Judged(self._weights, nothing, (-1,) * len(self._weights))
         everybody = self._class(ALL)
-        streams = [
-            self._stream(known.handed, everybody.handed, now),
-            self._stream(known.arrived, everybody.arrived, now),
-        ]
+        streams = self._streams(known, everybody, now)
         return judge(self._weights, streams, margin=learn.margin, floor=learn.floor)
+
+    def _streams(self, own: _Class, everybody: _Class, now: float) -> tuple[list[Sample], list[Sample]]:
+        """Hand-overs and arrivals, as they are believed."""
+        handed, arrived = own.seen(now)
+        all_handed, all_arrived = everybody.seen(now) if own is not everybody else (handed, arrived)
+        return self._stream(handed, all_handed, now), self._stream(arrived, all_arrived, now)
 
     def _stream(self, own: Sequence[Evidence], everybody: Sequence[Evidence], now: float) -> list[Sample]:
         """For each route what the class has shown, or all classes together where that is too little."""
@@ -199,14 +317,34 @@ class RouteTable:
                 breaker.calm()
         if (breaker.state is State.CLOSED) is not (before is State.CLOSED):
             route = self.config.routes[position].name
-            self.changed(Change(route, name, "breaker", before.value, breaker.state.value))
+            recent = f"{breaker.recent:.0%} of its last messages went well"
+            self.changed(Change(route, name, "breaker", before.value, breaker.state.value, recent))
 
-    def _tell_shares(self, name: str, before: Judged | None, after: Judged) -> None:
+    def _tell_shares(self, name: str, before: Judged | None, after: Judged, now: float) -> None:
         """Say which shares have moved by more than a hundredth."""
         old = before.shares if before is not None else self._weights
-        for route, one, other in zip(self.config.routes, old, after.shares, strict=True):
-            if abs(one - other) >= 0.01:
-                self.changed(Change(route.name, name, "share", f"{one:.3f}", f"{other:.3f}"))
+        for position, (one, other) in enumerate(zip(old, after.shares, strict=True)):
+            if abs(one - other) >= _TOLD:
+                route, why = self.config.routes[position].name, self._evidence(name, after, position, now)
+                self.changed(Change(route, name, "share", f"{one:.3f}", f"{other:.3f}", why))
+
+    def _evidence(self, name: str, judged: Judged, position: int, now: float) -> str:
+        """In words, what a share rests on."""
+        told = [self._told(name, position, now)]
+        rival = judged.rivals[position]
+        if rival >= 0:
+            told.append(
+                f"{self._told(name, rival, now)}; worse with a chance of {(1 + judged.doubts[position]) / 2:.3f}"
+            )
+        elif judged.is_at_rest:
+            told.append("no route is worse than another")
+        return "; ".join(told)
+
+    def _told(self, name: str, position: int, now: float) -> str:
+        everybody, own = self._class(ALL), self._class(name)
+        handed, arrived = (stream[position] for stream in self._streams(own, everybody, now))
+        text = f"{self.config.routes[position].name}: {handed.rate:.1%} of {handed.total:.0f} handed over"
+        return f"{text}, {arrived.rate:.1%} of {arrived.total:.0f} arrived" if arrived.total >= 1.0 else text
 
     def _class(self, name: str) -> _Class:
         known = self._classes.get(name)
@@ -223,3 +361,15 @@ class RouteTable:
         elif name != ALL:
             self._classes.move_to_end(name)
         return known
+
+
+def _by_key(key: str, names: Sequence[str], shares: Sequence[float]) -> int:
+    """Weighted rendezvous hashing: when shares move, only as many keys move as must."""
+    best, most = 0, -1.0
+    for position, (name, share) in enumerate(zip(names, shares, strict=True)):
+        if share > 0.0:
+            number = int.from_bytes(blake2b(f"{name}\0{key}".encode(), digest_size=8).digest(), "big")
+            score = -share / log((number + 1) / (2**64 + 1))
+            if score > most:
+                best, most = position, score
+    return best

@@ -155,5 +155,6 @@ def _pack(record: Record, meta: JsonObject) -> bytes:
             record.remote_id or "",
             record.parts,
             meta,
+            (record.way.table, record.way.route, record.way.name) if record.way is not None else None,
         )
     )

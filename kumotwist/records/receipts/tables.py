@@ -88,6 +88,8 @@ class Facts(msgspec.Struct, array_like=True, frozen=True):
     parts: int
     #: A JsonObject; msgspec cannot read the type of one.
     meta: dict[str, Any]
+    #: Table, route and class, when a route table chose.
+    way: tuple[str, str, str] | None = None
 
 
 class _Event(msgspec.Struct, array_like=True, frozen=True):

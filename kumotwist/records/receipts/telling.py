@@ -11,6 +11,7 @@ from kumotwist.core.outcome import Peer
 from kumotwist.core.receipt import ReceiptEvent, ReceiptState
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import EnhancedCode, Response
+from kumotwist.core.way import Way
 from kumotwist.records.receipts.matching import Match, recipient_of
 
 #: The reply codes that readers of logs and classifiers know, by state; what is no failure has 250.
@@ -56,6 +57,7 @@ def record_of(event: ReceiptEvent, match: Match | None, now: float) -> Record:
         remote_id=facts.remote_id,
         parts=facts.parts,
         meta=facts.meta,
+        way=Way(*facts.way) if facts.way is not None else None,
         receipt=event,
     )
 

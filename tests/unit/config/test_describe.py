@@ -7,7 +7,7 @@ import pytest
 
 from kumotwist.config.catalog import CATALOG, NESTED
 from kumotwist.config.describe import page
-from kumotwist.config.option import DOC_KEY
+from kumotwist.config.option import DOC_KEY, option_name
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "options.md"
 
@@ -22,4 +22,4 @@ def test_every_option_says_what_it_means(cls: type) -> None:
     """No option without a sentence, in the page as in the class."""
     for field in attrs.fields(cls):
         assert field.metadata[DOC_KEY].text.endswith("."), field.name
-        assert f"`{field.name}`" in page()
+        assert f"`{option_name(field)}`" in page()

@@ -1,0 +1,210 @@
+"""Route tables in the queue: which table a message goes by, where it is on its way, and what is learned from it.
+
+A table is made when it is first named and kept for as long as its answer says;
+made anew it remembers what its routes have shown. A message that was placed by
+a table is a traveller until its attempt has ended: the table then hears what
+became of it, and the message may go on over the next route.
+
+Public: `Routing`, `Traveller`. What can go wrong: PolicyError from
+`get_route_table`, and for a `route` in a message's meta that its table has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from attrs import define, field, frozen
+
+from kumotwist.config.routes import RouteEntry, RouteTableConfig
+from kumotwist.core.errors import PolicyError
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.interfaces import QueuePolicy
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome
+from kumotwist.core.receipt import ReceiptEvent
+from kumotwist.core.stats import Sample
+from kumotwist.core.way import Way
+from kumotwist.net.clock import Clock
+from kumotwist.net.flight import SingleFlight
+from kumotwist.net.tasks import Tasks
+from kumotwist.queue.answers import Answers
+from kumotwist.queue.routes.breaker import State
+from kumotwist.queue.routes.classes import class_of, sticky_key
+from kumotwist.queue.routes.signals import may_go_elsewhere, signal_of, signal_of_receipt
+from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routestate import RouteState
+from kumotwist.queue.scheduled import ScheduledQueue
+
+#: Tables remembered. Ours: names may come from messages; an operator has a handful.
+MAX_TABLES: Final = 128
+
+
+@frozen
+class Traveller:
+    """A message on its way by a table, and the routes that this attempt has tried, the present one included."""
+
+    table: RouteTable
+    way: Way
+    position: int
+    tried: tuple[str, ...]
+
+    @property
+    def entry(self) -> RouteEntry:
+        """The present route."""
+        return self.table.config.routes[self.position]
+
+
+@define(eq=False)
+class Routing:
+    """All tables of this worker. `changed` hears which table moved what."""
+
+    policy: QueuePolicy
+    clock: Clock
+    tasks: Tasks
+    changed: Callable[[RouteTable, Change], object]
+    #: Where tables are shared and kept; None: in memory only.
+    state: RouteState | None = None
+    _exchanging: bool = field(default=False, init=False)
+    _configs: Answers[RouteTableConfig] = field(init=False)
+    _tables: dict[str, RouteTable] = field(factory=dict, init=False)
+    #: The answer that a table is known to follow; another one may be equal.
+    _followed: dict[str, RouteTableConfig] = field(factory=dict, init=False)
+    _travellers: dict[SpoolId, Traveller] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        flight: SingleFlight[str, RouteTableConfig] = SingleFlight(self.tasks.spawn, "route table")
+        ask, clock = self.policy.route_table, self.clock
+        self._configs = Answers(ask, lambda table: table.ttl, MAX_TABLES, self.policy, clock, flight)
+
+    def tick(self) -> None:
+        """Once a second: tell the other workers what is new, and hear of theirs."""
+        if self.state is not None and self._tables and not self._exchanging:
+            self._exchanging = True
+            self.tasks.spawn("exchange of what routes have shown", self._exchange(self.state))
+
+    async def _exchange(self, state: RouteState) -> None:
+        try:
+            await state.exchange(list(self._tables.values()))
+        finally:
+            self._exchanging = False
+
+    def table_name(self, queue: ScheduledQueue, message: Message) -> str | None:
+        """The table that a message goes by: its own meta's, else its queue's; None for none."""
+        own = message.meta.get("route_table")
+        return own if isinstance(own, str) else queue.config.route_table
+
+    async def table(self, name: str) -> RouteTable:
+        """The table of that name. Raises PolicyError."""
+        config = await self._configs.get(name)
+        table = self._tables.get(name)
+        if table is None or table.config != config:
+            made = RouteTable(config, lambda change: self.changed(made, change))
+            if table is not None:
+                made.remember(table)
+            elif self.state is not None:
+                await self.state.recall(made)
+                made = self._tables.get(name, made)  # another caller may have waited for the same
+            self._tables[name] = table = made
+            if len(self._tables) > MAX_TABLES:
+                oldest = next(iter(self._tables))
+                del self._tables[oldest], self._followed[oldest]
+        self._followed[name] = config
+        return table
+
+    def fresh_table(self, name: str) -> RouteTable | None:
+        """The table if it is at hand, without asking anybody."""
+        config = self._configs.fresh(name)
+        return self._tables[name] if config is not None and self._followed.get(name) is config else None
+
+    def set_out(self, message: Message, table: RouteTable, tried: tuple[str, ...] = ()) -> Traveller | None:
+        """Choose the route for a message, none of those `tried`; None when all were. Raises PolicyError."""
+        config, pinned = table.config, message.meta.get("route")
+        name = class_of(config, message)
+        if isinstance(pinned, str):
+            position = _position(config, pinned)
+            if pinned in tried:
+                return None
+            table.pin(name, position, self.clock.seconds())
+        else:
+            choice = table.choose(name, self.clock.seconds(), tried, sticky_key(config, message))
+            if choice is None:
+                return None
+            position = choice.position
+        route = config.routes[position].name
+        traveller = Traveller(table, Way(config.name, route, name), position, (*tried, route))
+        self._travellers[message.id] = traveller
+        return traveller
+
+    def traveller(self, message: Message) -> Traveller | None:
+        """Where the message is on its way; None when no table placed it."""
+        return self._travellers.get(message.id) if self._travellers else None
+
+    def way_of(self, message: Message) -> Way | None:
+        """The same for its records."""
+        traveller = self.traveller(message)
+        return traveller.way if traveller is not None else None
+
+    def arrive(self, message: Message) -> None:
+        """The attempt is over: the message has ended, or waits."""
+        if self._travellers:
+            self._travellers.pop(message.id, None)
+
+    def learn(self, message: Message, outcome: Outcome) -> None:
+        """Tell the table what became of an attempt."""
+        traveller = self.traveller(message)
+        signal = signal_of(outcome) if traveller is not None else None
+        if traveller is not None and signal is not None:
+            traveller.table.report(traveller.way.name, traveller.position, signal, self.clock.seconds())
+
+    def learn_receipt(self, way: Way, event: ReceiptEvent) -> None:
+        """Tell the table what a receipt says about the route that carried the message."""
+        table, signal = self._tables.get(way.table), signal_of_receipt(event.state, event.class_)
+        if table is None or signal is None:
+            return
+        position = next((one for one, route in enumerate(table.config.routes) if route.name == way.route), None)
+        if position is not None:
+            table.report(way.name, position, signal, self.clock.seconds())
+
+    def next_route(self, message: Message, outcome: Outcome) -> Traveller | None:
+        """The route over which the same attempt goes on; None when it does not."""
+        traveller = self.traveller(message)
+        if traveller is None:
+            return None
+        config = traveller.table.config
+        if config.on_failure != "next_route" or not may_go_elsewhere(outcome, config.next_when_unknown):
+            return None
+        return self.set_out(message, traveller.table, traveller.tried)
+
+    def after(self, message: Message, traveller: Traveller | None) -> Traveller | None:
+        """The next route when the one at hand has no room; None when there is none."""
+        if traveller is None or traveller.table.config.on_failure != "next_route":
+            return None
+        return self.set_out(message, traveller.table, traveller.tried)
+
+    def samples(self) -> Iterator[Sample]:
+        """Shares, health and breakers, by table, route and class."""
+        now = self.clock.seconds()
+        for name, table in self._tables.items():
+            for position, route in enumerate(table.config.routes):
+                for class_ in table.classes():
+                    labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
+                    yield from _samples(table, position, class_, labels, now)
+
+
+def _samples(
+    table: RouteTable, position: int, class_: str, labels: tuple[tuple[str, str], ...], now: float
+) -> Iterator[Sample]:
+    shown = table.shown(class_, position, now)
+    yield Sample("route_share", shown.share, labels)
+    yield Sample("route_health", shown.health, labels)
+    yield Sample("route_samples", shown.samples, labels)
+    yield Sample("route_breaker_open", float(shown.breaker is not State.CLOSED), labels)
+
+
+def _position(config: RouteTableConfig, pinned: str) -> int:
+    for position, route in enumerate(config.routes):
+        if route.name == pinned:
+            return position
+    known = ", ".join(route.name for route in config.routes)
+    raise PolicyError(f"meta.route is '{pinned}', which route table '{config.name}' has not; it has {known}")

@@ -1,0 +1,119 @@
+"""Three providers behind one route table: a real daemon, one of them fails at full rate and recovers."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from support.daemon import Daemon, mail
+from support.provider_stand_in import Providers
+
+POLICY = """
+local kumo = require 'kumo'
+
+kumo.on('init', function()
+  kumo.start_esmtp_listener { listen = '127.0.0.1:0' }
+  kumo.start_http_listener { listen = '127.0.0.1:0' }
+  kumo.configure_local_logs { log_dir = os.getenv 'LOGS', max_segment_duration = '1 second' }
+end)
+
+kumo.on('get_queue_config', function()
+  return kumo.make_queue_config { route_table = 'bulk', retry_interval = '1 second' }
+end)
+
+kumo.on('get_route_table', function(name)
+  local function route(name, weight)
+    local key = { key_data = 'k' }
+    return { name = name, weight = weight, protocol = { sendgrid = { base_url = os.getenv(name), api_key = key } } }
+  end
+  return kumo.make_route_table {
+    name = name,
+    class = 'all',
+    routes = { route('FIRST', 20), route('SECOND', 10), route('THIRD', 70) },
+    learn = { half_life = '1 minute' },
+    on_failure = 'next_route',
+  }
+end)
+"""
+
+
+class Feed:
+    """Messages over one SMTP session, and which way each went."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.sent = 0
+
+    def send(self, count: int) -> Counter[str]:
+        """How `count` further messages were delivered, by route."""
+        with self.daemon.smtp() as client:
+            for number in range(self.sent, self.sent + count):
+                client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+        before, self.sent = self.sent, self.sent + count
+        delivered = self.daemon.wait_for_records("Delivery", self.sent)
+        return Counter(record["route"] for record in delivered[before:])
+
+
+def provider(directory: Path, name: str, *options: str) -> Providers:
+    home = directory / f"{name}-{time.monotonic_ns()}"
+    home.mkdir()
+    return Providers(home, *options)
+
+
+def changes(daemon: Daemon, what: str) -> list[dict[str, object]]:
+    """RouteChange records of the table as a whole."""
+    found = [
+        one for one in daemon.records("RouteChange") if one["route_class"] == "" and one["route_change"]["what"] == what
+    ]
+    return sorted(found, key=lambda one: one["event_time"])
+
+
+def test_a_provider_that_fails_is_left_and_found_again(tmp_path: Path) -> None:
+    """Exact shares, then none for the one that fails, then its share again; nothing lost, each hop in the log."""
+    with provider(tmp_path, "first") as first, provider(tmp_path, "second") as second:
+        third = provider(tmp_path, "third")
+        env = {"FIRST": first.url, "SECOND": second.url, "THIRD": third.url, "LOGS": str(tmp_path / "log")}
+        arguments = {"env": env, "workers": 0}
+        try:
+            with Daemon(tmp_path, POLICY, **arguments) as daemon:
+                feed = Feed(daemon)
+                assert feed.send(100) == {"FIRST": 20, "SECOND": 10, "THIRD": 70}
+                third = replaced(third, tmp_path, "--share", "1.0", "--failures", "503")
+                failing = feed.send(100)
+                assert failing["THIRD"] == 0
+                assert failing["FIRST"] > failing["SECOND"] > 0
+                assert len(daemon.records("TransientFailure")) <= 12, "the breaker needs four, its trials a few"
+                opened = changes(daemon, "breaker")
+                assert [(one["route"], one["route_change"]["after"]) for one in opened[:1]] == [("THIRD", "open")]
+                before_restart = len(daemon.records("TransientFailure"))
+            with Daemon(tmp_path, POLICY, **arguments) as daemon:
+                feed = Feed(daemon)
+                feed.sent = 200
+                assert feed.send(50)["THIRD"] == 0, "a restart forgets nothing"
+                assert len(daemon.records("TransientFailure")) <= before_restart + 3
+                third = replaced(third, tmp_path)
+                recovered = eventually_back(feed)
+                assert recovered, "its share comes back"
+                assert changes(daemon, "breaker")[-1]["route_change"]["after"] == "closed"
+                assert not daemon.records("Bounce", "Expiration")
+                assert {record["num_attempts"] for record in daemon.records("Delivery")} == {0}
+        finally:
+            third.process.popen.kill()
+            third.process.wait(10)
+
+
+def replaced(old: Providers, directory: Path, *options: str) -> Providers:
+    """Another provider in the place of `old`, on its port."""
+    old.process.popen.kill()
+    old.process.wait(10)
+    return provider(directory, "third", "--listen", old.url.removeprefix("http://"), *options)
+
+
+def eventually_back(feed: Feed) -> bool:
+    """Whether the third route gets more than half of a hundred messages, within a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if feed.send(50)["THIRD"] >= 25:
+            return True
+    return False

@@ -1,0 +1,239 @@
+"""Messages that go by a route table: the split, the next route, what is learned, what is recorded."""
+
+from collections import Counter
+from functools import partial
+
+import pytest
+from attrs import evolve
+from support.fakes_queue import DEFERRED, DELIVERED, PEER, REFUSED, FakeChannel, FakePolicy, House, now
+from twisted.internet.defer import Deferred
+
+from kumotwist.config.egress import PathConfig
+from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
+from kumotwist.config.routes import RouteEntry, RouteTableConfig
+from kumotwist.core.outcome import Outcome, Scope, Verdict
+from kumotwist.core.receipt import ReceiptEvent, ReceiptState
+from kumotwist.core.response import Response
+from kumotwist.core.units import Limit
+from kumotwist.core.way import Way
+
+DEAD = Outcome(Verdict.TRANSIENT, Response(451, "cannot connect"), Scope.SESSION, PEER)
+KEY_EXPIRED = Outcome(Verdict.TRANSIENT, Response(421, "401 Unauthorized"), Scope.SOURCE, PEER)
+BUSY = Outcome(Verdict.TRANSIENT, Response(451, "503 Service Unavailable"), Scope.MESSAGE, PEER)
+UNKNOWN = evolve(DEAD, is_ambiguous=True)
+NAMES = ("a", "b", "c")
+
+
+def answer_with(answer, batch):
+    return answer
+
+
+def house(weights=(20, 10, 70), answers=(DELIVERED,) * 3, **table):
+    """A house whose queue goes by the table `bulk`: routes a, b and c, each with a channel of its own."""
+    policy = FakePolicy(QueueConfig(route_table="bulk"))
+    protocols = [CustomLuaProtocol(constructor=name) for name in NAMES]
+    routes = tuple(
+        RouteEntry(name=name, weight=weight, protocol=protocol)
+        for name, weight, protocol in zip(NAMES, weights, protocols, strict=True)
+    )
+    policy.tables["bulk"] = RouteTableConfig(name="bulk", routes=routes, **table)
+    one = House(policy=policy)
+    for name, protocol, answer in zip(NAMES, protocols, answers, strict=True):
+        channel = one.channels[protocol] = FakeChannel(partial(answer_with, answer))
+        channel.protocol_name = f"fake-{name}"
+    one.by_name = dict(zip(NAMES, one.channels.values(), strict=True))
+    one.manager.start()
+    return one
+
+
+def routes_of(one, kind="Delivery"):
+    return Counter(record.way.route for record in one.recorder.of(kind))
+
+
+def test_a_hundred_messages_go_as_the_table_says():
+    """20, 10 and 70 percent, whatever the queue; each record says by which route."""
+    one = house()
+    for number in range(100):
+        one.insert(one.message(f"u@d{number % 7}.example"))
+    assert routes_of(one) == {"a": 20, "b": 10, "c": 70}
+    record = one.recorder.of("Delivery")[0]
+    assert record.way == Way("bulk", record.way.route, "d0.example")
+    assert record.site.endswith(f"@fake-{record.way.route}")
+    one.stop()
+
+
+def test_a_message_may_name_its_table_and_its_route():
+    """Meta `route_table` comes before the queue's; meta `route` pins, and the others make up for it."""
+    one = house()
+    one.policy.tables["own"] = evolve(one.policy.tables["bulk"], name="own")
+    for _ in range(50):
+        one.insert(one.message(route_table="own", route="b"))
+    assert {(record.way.table, record.way.route) for record in one.recorder.of("Delivery")} == {("own", "b")}
+    one.stop()
+
+
+def test_a_table_or_route_that_does_not_exist_keeps_the_message():
+    """A typing error is a transient failure that names what there is; the message goes out when it is mended."""
+    one = house()
+    one.insert(one.message(route="z"))
+    one.insert(one.message(route_table="nowhere"))
+    texts = [record.response.content for record in one.recorder.of("TransientFailure")]
+    assert "meta.route is 'z'" in texts[0]
+    assert "it has a, b, c" in texts[0]
+    assert "no table nowhere" in texts[1]
+    assert len(one.store) == 2
+    one.stop()
+
+
+@pytest.mark.parametrize("failure", [DEAD, KEY_EXPIRED, BUSY])
+def test_the_next_route_takes_over_at_once(failure):
+    """A dead way or an expired key costs a message nothing but the hop, which is in the log."""
+    one = house((0.0001, 0, 100), (DELIVERED, DELIVERED, failure), on_failure="next_route")
+    message = one.insert()
+    assert [(record.type.value, record.way.route) for record in one.recorder.records if record.message is message] == [
+        ("TransientFailure", "c"),
+        ("Delivery", "a"),
+    ]
+    assert one.recorder.of("Delivery")[0].attempts == 0
+    one.stop()
+
+
+def test_each_route_is_tried_once_an_attempt():
+    """When all ways are dead the message waits, charged one attempt."""
+    one = house(answers=(DEAD,) * 3, on_failure="next_route")
+    one.insert()
+    assert sorted(routes_of(one, "TransientFailure").items()) == [("a", 1), ("b", 1), ("c", 1)]
+    one.pass_time(1300)
+    assert {record.attempts for record in one.recorder.of("TransientFailure")} == {0, 1}
+    one.stop()
+
+
+def test_without_next_route_a_message_waits():
+    """The default is the queue's own schedule."""
+    one = house((0, 0, 100), (DELIVERED, DELIVERED, DEAD))
+    one.insert()
+    assert routes_of(one, "TransientFailure") == {"c": 1}
+    assert not one.recorder.of("Delivery")
+    one.stop()
+
+
+@pytest.mark.parametrize(("allowed", "delivered"), [(False, 0), (True, 1)])
+def test_what_may_have_been_taken_moves_on_only_if_policy_says_so(allowed, delivered):
+    """A double is worse than a delay, unless the operator thinks otherwise."""
+    one = house((0, 1, 100), (DELIVERED, DELIVERED, UNKNOWN), on_failure="next_route", next_when_unknown=allowed)
+    one.insert(one.message(route_table="bulk"))
+    one.insert(one.message(route_table="bulk"))
+    assert len([one_ for one_ in one.recorder.of("Delivery") if one_.attempts == 0]) >= delivered
+    one.stop()
+
+
+def test_a_refusal_of_the_recipient_is_final_on_every_way():
+    """An unknown user is unknown everywhere: bounced, and no route is blamed for it."""
+    one = house(answers=(REFUSED,) * 3, on_failure="next_route")
+    for _ in range(100):
+        one.insert()
+    assert len(one.recorder.of("Bounce")) == 100
+    assert not one.recorder.of("RouteChange")
+    assert routes_of(one, "Bounce") == {"a": 20, "b": 10, "c": 70}
+    one.stop()
+
+
+def test_a_greylisted_recipient_is_no_fault_of_the_route():
+    """A passing failure of one recipient waits on the same schedule as without a table."""
+    one = house(answers=(DEFERRED,) * 3, on_failure="next_route")
+    one.insert()
+    assert len(one.recorder.of("TransientFailure")) == 1
+    one.stop()
+
+
+def test_traffic_leaves_a_route_that_dies_and_comes_back():
+    """Sudden death costs four messages and a hop each; the breaker's opening and closing are records with evidence."""
+    one = house((50, 50, 0), (DELIVERED, DEAD, DELIVERED), on_failure="next_route")
+    for _ in range(100):
+        one.insert()
+    assert routes_of(one)["a"] == 100
+    assert routes_of(one, "TransientFailure") == {"b": 4}
+    (opened,) = {record.response.content for record in one.recorder.of("RouteChange") if record.way.name == ""}
+    assert opened.startswith("breaker of b from closed to open: ")
+    one.by_name["b"].answer = lambda batch: DELIVERED
+    for _ in range(30):
+        one.pass_time(1)
+        one.insert()
+    changes = [
+        record.route_change for record in one.recorder.of("RouteChange") if record.route_change["what"] == "breaker"
+    ]
+    assert changes[-1]["after"] == "closed"
+    for _ in range(20):
+        one.insert()
+    assert 8 <= Counter(record.way.route for record in one.recorder.of("Delivery")[-20:])["b"] <= 12
+    one.stop()
+
+
+def test_a_full_ready_queue_sends_on_to_the_next_route():
+    """A way without room is a way that is shut: what does not fit goes by another one at once."""
+    busy = Deferred()
+    one = house((1, 0, 1000), (DELIVERED, DELIVERED, busy), on_failure="next_route")
+    one.policy.path = PathConfig(max_ready=2, connection_limit=Limit(1))
+    for _ in range(6):
+        one.insert()
+    assert routes_of(one) == {"a": 3}, "one is on the wire, two wait"
+    busy.callback(DELIVERED)
+    one.turn()
+    assert routes_of(one)["c"] >= 1
+    one.stop()
+
+
+def test_receipts_move_shares():
+    """Bounces that come later count for the route that carried the message."""
+    one = house((50, 50, 0))
+    for _ in range(200):
+        one.insert()
+    for record in one.recorder.of("Delivery"):
+        state = ReceiptState.DELIVERED if record.way.route == "a" else ReceiptState.FAILED
+        one.manager.note_receipt(record.way, ReceiptEvent(channel="x", account="main", state=state))
+    one.pass_time(4)
+    for _ in range(100):
+        one.insert()
+    latest = Counter(record.way.route for record in one.recorder.of("Delivery")[-100:])
+    assert latest["b"] <= 2
+    change = next(one_ for one_ in one.recorder.of("RouteChange") if one_.route_change["what"] == "share")
+    assert "arrived" in change.response.content
+    assert one.numbers("route_share")[(("table", "bulk"), ("route", "b"), ("class", "all"))] < 0.1
+    one.stop()
+
+
+def test_a_table_made_anew_remembers():
+    """Editing weights does not forget what the routes have shown."""
+    one = house((50, 50, 0), (DELIVERED, DEAD, DELIVERED), on_failure="next_route")
+    for _ in range(20):
+        one.insert()
+    old = one.policy.tables["bulk"]
+    one.policy.tables["bulk"] = evolve(old, routes=(evolve(old.routes[0], weight=1.0), *old.routes[1:]))
+    one.policy.epoch += 1
+    before = routes_of(one, "TransientFailure")
+    one.insert()
+    assert routes_of(one, "TransientFailure") == before, "the breaker is still open"
+    one.stop()
+
+
+def test_a_sticky_key_stays_on_its_route():
+    """A conversation does not change hands from message to message."""
+    one = house(sticky_by="meta:thread", class_="all")
+    for _ in range(20):
+        for thread in ("x", "y", "z", "w"):
+            one.insert(one.message(thread=thread))
+    by_thread = {}
+    for record in one.recorder.of("Delivery"):
+        by_thread.setdefault(record.message.meta["thread"], set()).add(record.way.route)
+    assert all(len(routes) == 1 for routes in by_thread.values())
+    one.stop()
+
+
+def test_nobody_is_left_travelling():
+    """Whatever became of the messages, nothing is remembered of their ways."""
+    one = house(answers=(DELIVERED, DEAD, REFUSED), on_failure="retry")
+    for _ in range(50):
+        one.insert()
+    assert not one.manager._routing._travellers
+    assert now(one.manager._routing.table("bulk")) is one.manager._routing.fresh_table("bulk")
+    one.stop()

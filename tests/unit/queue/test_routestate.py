@@ -1,0 +1,109 @@
+"""What route tables learn, over workers and restarts, in a real state file."""
+
+from contextlib import asynccontextmanager
+
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
+from kumotwist.net.sqlite import SqliteFile
+from kumotwist.queue.routes.breaker import State
+from kumotwist.queue.routes.table import RouteTable, Signal
+from kumotwist.queue.routestate import SCHEMA, RouteState
+
+
+class Now:
+    """A clock that stands where it is put."""
+
+    def __init__(self):
+        self.now = 1_800_000_000.0
+
+    def seconds(self):
+        return self.now
+
+
+@asynccontextmanager
+async def state_of(path, worker, clock):
+    file = await SqliteFile.open(path / "state.sqlite", reactor, SCHEMA)
+    try:
+        yield RouteState(file, worker, clock)
+    finally:
+        await file.close()
+
+
+def table(*names):
+    routes = tuple(RouteEntry(name=name, weight=50.0) for name in names or ("a", "b"))
+    return RouteTable(RouteTableConfig(name="t", routes=routes, learn=LearnConfig()))
+
+
+def feed(one, clock, bad=0.4, count=100):
+    for number in range(count):
+        one.report("gmail.com", 0, Signal.HANDED_OVER, clock.now)
+        one.report("gmail.com", 1, Signal.HANDED_OVER if number / count >= bad else Signal.FAILED, clock.now)
+
+
+@ensureDeferred
+async def test_what_one_worker_learns_the_others_know(tmp_path):
+    """Shares move in a worker that has not sent a message by that route itself; together they are judged once."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        feed(mine, clock)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        clock.now += 2
+        assert theirs.shares("gmail.com", clock.now)[1] < 0.05
+        assert mine.shown("", 1, clock.now).samples == theirs.shown("", 1, clock.now).samples
+        await second.exchange([theirs])
+        await first.exchange([mine])
+        clock.now += 2
+        assert round(mine.shown("", 1, clock.now).samples) == 100, "heard back, it is not counted twice"
+
+
+@ensureDeferred
+async def test_an_open_breaker_is_open_everywhere(tmp_path):
+    """A route that died is left by every worker within a second or so."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        feed(mine, clock, bad=0.0, count=1)
+        for _ in range(4):
+            mine.report("gmail.com", 1, Signal.FAILED, clock.now)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        assert theirs.breaker("gmail.com", 1).state is State.OPEN
+        assert {theirs.choose("gmail.com", clock.now).position for _ in range(10)} == {0}
+
+
+@ensureDeferred
+async def test_a_restart_forgets_nothing(tmp_path):
+    """A worker finds its own rows, as old as they are by then; a route that was renamed begins anew."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as state:
+        before = table()
+        feed(before, clock)
+        await state.exchange([before])
+    clock.now += 60
+    async with state_of(tmp_path, 0, clock) as state:
+        after, renamed = table(), table("a", "new")
+        await state.recall(after)
+        await state.recall(renamed)
+        assert after.shares("gmail.com", clock.now)[1] < 0.05
+        assert 90 < after.shown("", 1, clock.now).samples < 100
+        assert renamed.shown("", 1, clock.now).samples == 0
+
+
+@ensureDeferred
+async def test_rows_that_cannot_be_read_are_passed_over(tmp_path):
+    """Somebody else's or a later version's rows harm nothing."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as state:
+        await state.file.write(
+            lambda connection: connection.execute(
+                "INSERT INTO route_state VALUES (7, 't', 'x', ?, ?)", (clock.now, b"\xc1 junk")
+            )
+        )
+        one = table()
+        await state.recall(one)
+        await state.exchange([one])
+        assert tuple(one.shares("x", clock.now)) == (0.5, 0.5)
