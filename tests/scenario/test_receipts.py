@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.daemon import Daemon, eventually, mail, unused_port
-from support.kannel import Kannel, needs_kannel
+from support.daemon import Daemon, eventually, mail
 from support.provider_stand_in import Providers
 from support.receipts import SendgridKey
 from support.reports import BOUNCE, COMPLAINT
-from support.smsc import Smsc
 
 POLICY = """
 local kumo = require 'kumo'
@@ -23,10 +21,9 @@ local kumo = require 'kumo'
 kumo.on('init', function()
   kumo.start_esmtp_listener { listen = '127.0.0.1:0' }
   kumo.start_http_listener {
-    listen = '127.0.0.1:' .. os.getenv 'HTTP_PORT',
+    listen = '127.0.0.1:0',
     receipts = {
       sendgrid = { main = { verification_key = { key_data = os.getenv 'SENDGRID_KEY' } } },
-      kannel = { main = { hosts = { '127.0.0.1' } } },
       sparkpost = { main = { basic_user = 'sp', basic_password = { env = 'SPARKPOST_PASSWORD' } } },
     },
   }
@@ -49,12 +46,6 @@ kumo.on('get_queue_config', function(domain)
   local protocols = {
     ['sendgrid.test'] = { sendgrid = { api_key = { key_data = 'k' }, base_url = url } },
     ['sparkpost.test'] = { sparkpost = { api_key = { key_data = 'k' }, base_url = url } },
-    ['sms'] = {
-      kannel = {
-        base_url = os.getenv 'KANNEL', username = 'me', password = { key_data = 'sms-pass' }, sender = '12345',
-        status_url = os.getenv 'REPORTS',
-      },
-    },
     ['hook.test'] = { maildir_path = os.getenv 'HOOKED' },
     ['far.test'] = { smtp = { mx_list = { { name = 'x', addr = '127.0.0.1:1' } } } },
   }
@@ -80,15 +71,13 @@ def signer() -> SendgridKey:
     return SendgridKey()
 
 
-def daemon_for(tmp_path: Path, signer: SendgridKey, url: str, workers: int, port: int = 0, **more: str) -> Daemon:
+def daemon_for(tmp_path: Path, signer: SendgridKey, url: str, workers: int) -> Daemon:
     env = {
         "PROVIDERS": url,
         "LOGS": str(tmp_path / "log"),
         "HOOKED": str(tmp_path / "hooked"),
         "SENDGRID_KEY": signer.public,
         "SPARKPOST_PASSWORD": "pass-word",
-        "HTTP_PORT": str(port),
-        **more,
     }
     return Daemon(tmp_path, POLICY, workers=workers, env=env)
 
@@ -145,23 +134,6 @@ def test_receipts_find_their_messages(tmp_path: Path, signer: SendgridKey) -> No
     assert 'total_receipts{channel="sendgrid",account="main",state="failed",is_known="true"} 1' in metrics
     assert 'total_receipts_refused{channel="sendgrid",account="main",reason="proof"} 1' in metrics
     assert "pass-word" not in daemon.process.text()
-
-
-@needs_kannel
-def test_a_real_gateway(tmp_path: Path, signer: SendgridKey) -> None:
-    """A text by Kannel to an SMS centre; the centre's receipt comes back through Kannel and finds the message."""
-    port = unused_port()
-    more = {"REPORTS": f"http://127.0.0.1:{port}/receipts/kannel/main"}
-    with Smsc("rust", receipts=True) as centre, Kannel(tmp_path, centre.port, "sms-pass") as kannel:
-        more["KANNEL"] = kannel.url
-        with daemon_for(tmp_path, signer, "http://127.0.0.1:1", 0, port, **more) as daemon:
-            send(daemon, "+4930123456@sms")
-            (record,) = daemon.wait_for_records("Receipt", 1)
-            (delivery,) = [one for one in daemon.records("Delivery") if one.get("channel") == "kannel"]
-    assert (record["id"], record["recipient"]) == (delivery["id"], "+4930123456@sms")
-    assert (record["channel"], record["receipt"]["state"]) == ("kannel", "delivered")
-    assert record["receipt"]["text"] == "delivered to the phone", "this centre sends no text"
-    assert record["queue"] == delivery["queue"]
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, signer: SendgridKey) -> None:
