@@ -23,6 +23,7 @@ from attrs import evolve, field, frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
+from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.json import Json
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
@@ -45,6 +46,8 @@ RULES: Final = (
     Rule(Fault.TRANSIENT, (404, 405, 406, 409), meaning="the receiver is not set up, or not yet"),
 )
 _TYPES: Final = {"json": b"application/json", "form": b"application/x-www-form-urlencoded", "raw": b"message/rfc822"}
+#: Stands in for a secret URL until the request is authorized.
+_LATER: Final = "https://secret.invalid/"
 #: Characters of a URL that a message brings. Ours: the longest that servers commonly take.
 MAX_URL: Final = 8192
 
@@ -56,6 +59,7 @@ class WebhookOptions(CallOptions):
     channel: ClassVar[str] = "webhook"
 
     url: str | None = option("Where to post to.", default=None)
+    secret_url: KeySource | None = option("The URL, where it is a secret.", default=None, secret=True)
     url_meta: str | None = option("Meta key that has the URL instead; each message is then a call.", default=None)
     content: Literal["message", "raw", "meta", "value"] = option(
         "`message`: all of it; `raw`: its MIME; `meta`: the keys that `meta` names; `value`: what the first one has.",
@@ -80,16 +84,16 @@ class WebhookOptions(CallOptions):
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for what makes no sense together."""
-        if (self.url is None) == (self.url_meta is None):
-            raise ValueError("must have either 'url' or 'url_meta'")
+        if sum(one is not None for one in (self.url, self.secret_url, self.url_meta)) != 1:
+            raise ValueError("must have either 'url', 'secret_url' or 'url_meta'")
         if self.content == "value" and not self.meta:
             raise ValueError("option 'meta' must name the key that has the value")
         if self.batch_size < 1:
             raise ValueError("option 'batch_size' must be at least 1")
-        if self.batch_size > 1 and (self.url is None or self.content == "raw" or self.format == "form"):
-            raise ValueError("option 'batch_size' above 1 makes a JSON array for one 'url'")
+        if self.batch_size > 1 and (self.url_meta is not None or self.content == "raw" or self.format == "form"):
+            raise ValueError("option 'batch_size' above 1 makes a JSON array for one URL")
         if self.url is not None:
-            urlsplit(clean_url(self.url)).port  # noqa: B018 # raises for what is no number
+            _checked(self.url)
         for name, value in self.headers.items():
             clean_header(name.encode(), value.encode())
 
@@ -108,10 +112,10 @@ class Webhook:
 
     @property
     def secrets(self) -> Mapping[str, KeySource]:
-        """The signing secrets by their place, and the Authorization header."""
+        """The signing secrets by their place, the Authorization header and the URL."""
         found = {f"secret {number}": one for number, one in enumerate(self.options.secrets, 1)}
-        chosen = self.options.authorization
-        return found if chosen is None else {**found, "authorization": chosen}
+        more = {"authorization": self.options.authorization, "secret_url": self.options.secret_url}
+        return {**found, **{name: one for name, one in more.items() if one is not None}}
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for the batch, less what cannot be sent so."""
@@ -131,7 +135,7 @@ class Webhook:
         return [*steps, *(self._call([message], targets, value) for message, targets, value in values)]
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:
-        """Stamped, and signed with each secret."""
+        """Stamped, and signed with each secret. Raises SecretUnavailable for a secret that is no URL."""
         request = with_header(request, b"webhook-timestamp", str(int(now)))
         keys = [secrets[f"secret {number}"] for number in range(1, len(self.options.secrets) + 1)]
         if keys:
@@ -139,7 +143,12 @@ class Webhook:
             request = with_header(request, b"webhook-signature", signed)
         if "authorization" in secrets:
             request = with_header(request, b"Authorization", secrets["authorization"])
-        return request
+        if "secret_url" not in secrets:
+            return request
+        try:
+            return evolve(request, url=_checked(secrets["secret_url"]))
+        except ValueError:
+            raise SecretUnavailable("secret_url is no http or https URL", permanent=True) from None
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """Any 2xx is a yes."""
@@ -150,16 +159,16 @@ class Webhook:
             to = reply.header("location") if 300 <= reply.code < 400 else None
             said = f"redirects to {_host(to)} are not followed" if to is not None else text
             outcome = self.judge.refused(reply, said)
-        if self.options.url is None:
+        if self.options.url_meta is not None:
             outcome = evolve(outcome, peer=_at(self.judge.peer, call.request.url), scope=Scope.MESSAGE)
         return [outcome] * len(call.targets)
 
     def _content(self, message: Message, targets: tuple[Target, ...]) -> object:
         """What to send of a message: octets when raw, else JSON; or why it cannot be."""
         chosen = self.options
-        if chosen.url is None:
+        if chosen.url_meta is not None:
             try:
-                _url_of(message, chosen)
+                _url_of(message, chosen.url_meta)
             except ValueError as error:
                 return Refused(targets, self.judge.outcome(Fault.PERMANENT, f"no URL to call: {error}"))
         if chosen.content == "raw":
@@ -183,7 +192,10 @@ class Webhook:
         name = ids[0] if chosen.batch_size == 1 else f"batch_{sha256(''.join(ids).encode()).hexdigest()[:32]}"
         headers = [(b"Content-Type", _TYPES[kind]), (b"webhook-id", name.encode())]
         headers += [(key.encode(), text.encode()) for key, text in chosen.headers.items()]
-        url = clean_url(chosen.url) if chosen.url is not None else _url_of(messages[0], chosen)
+        if chosen.url_meta is not None:
+            url = _url_of(messages[0], chosen.url_meta)
+        else:
+            url = clean_url(chosen.url) if chosen.url is not None else _LATER
         request = HttpRequest(b"POST", url, tuple(headers), _written(kind, value), has_secret_path=True)
         return Call(request, targets, is_idempotent=True)
 
@@ -200,16 +212,21 @@ def _written(kind: str, value: object) -> bytes:
     )
 
 
-def _url_of(message: Message, options: WebhookOptions) -> str:
+def _url_of(message: Message, key: str) -> str:
     """Where the message wants to go. Raises ValueError."""
-    value = message.meta.get(options.url_meta or "")
+    value = message.meta.get(key)
     if not isinstance(value, str) or len(value) > MAX_URL:
-        raise ValueError(f"there is none in meta {options.url_meta!r}")
+        raise ValueError(f"there is none in meta {key!r}")
     try:
-        url = clean_url(value)
-        urlsplit(url).port  # noqa: B018 # raises for what is no number
+        return _checked(value)
     except ValueError:  # its text quotes the path, which may be all that keeps others from calling it
-        raise ValueError(f"what stands in meta {options.url_meta!r} is none") from None
+        raise ValueError(f"what stands in meta {key!r} is none") from None
+
+
+def _checked(text: str) -> str:
+    """A URL as it can be called. Raises ValueError."""
+    url = clean_url(text)
+    urlsplit(url).port  # noqa: B018 # raises for what is no number
     return url
 
 
@@ -232,6 +249,8 @@ class WebhookKind(ApiKind):
     """Makes webhook channels."""
 
     options = WebhookOptions
+    #: A secret URL that was replaced may be gone.
+    unauthorized = frozenset((401, 403, 404, 410))
 
     def reaches_private(self, options: WebhookOptions) -> bool:
         """Only when the policy says so; whatever DNS or a redirect says."""
@@ -245,7 +264,9 @@ class WebhookKind(ApiKind):
             channel,
             min_batch=min(protocol.min_batch_size, protocol.batch_size),
             batch_latency=protocol.max_batch_latency,
-            has_own_sites=protocol.url is None,
+            has_own_sites=protocol.url_meta is not None,
+            # What strangers' URLs say of our secrets makes nobody read them anew.
+            unauthorized=self.unauthorized if protocol.url_meta is None else frozenset(),
         )
 
     def dialect(self, options: WebhookOptions, peer: Peer) -> Webhook:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import pytest
 import pytest_twisted
 from standardwebhooks import Webhook, WebhookVerificationError
-from support.fakes_egress import make_channels, make_message, make_request
+from support.fakes_egress import FakeKeys, make_channels, make_message, make_request
 from support.webpeer import turn, web_peer
 from twisted.internet import reactor
 
@@ -215,12 +215,12 @@ async def test_what_is_no_url_bounces_its_message(url):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, "either 'url' or 'url_meta'"),
+        ({}, "either 'url', 'secret_url' or 'url_meta'"),
         ({"url": "http://a.test", "url_meta": "hook"}, "either"),
         ({"url": "a.test/hook"}, "not an http"),
         ({"url": "http://a.test:x/"}, "[Pp]ort"),
         ({"url": "http://a.test", "content": "value"}, "name the key"),
-        ({"url_meta": "hook", "batch_size": 5}, "array for one 'url'"),
+        ({"url_meta": "hook", "batch_size": 5}, "array for one URL"),
         ({"url": "http://a.test", "batch_size": 0}, "batch_size"),
         ({"url": "http://a.test", "headers": {"X-A": "a\r\nX-B: b"}}, "X-A"),
     ],
@@ -263,3 +263,28 @@ async def test_customers_urls_have_sites_of_their_own():
     assert await theirs.site_name("customer-7.hooks") == "customer-7.hooks"
     ours = channels.channel_for(WebhookOptions(url="https://app.example.com/hooks"))
     assert await ours.site_name("customer-7.hooks") == "app.example.com"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_url_that_is_a_secret_is_read_anew_when_it_is_gone_and_shows_nowhere():
+    """The service gave out another: the same message goes there at once."""
+    async with web_peer() as peer:
+        peer.answer("/new-s3cret")
+        peer.answer("/old-s3cret", 404, b"/old-s3cret is not here")
+        old, keys = f"{peer.url}/old-s3cret".encode(), FakeKeys()
+        transports = HttpTransports(reactor)
+        options = WebhookOptions(secret_url=LiteralKey(old), allow_private_addresses=True)
+        session = make_channels(reactor, http=transports, keys=keys).channel_for(options).open(make_request())
+        await session.connect()
+        ((gone,),) = await session.deliver([make_message()])
+        assert (gone.verdict, gone.response.content) == (Verdict.TRANSIENT, "404 Not Found: /*** is not here")
+        keys.current[old] = f"{peer.url}/new-s3cret".encode()
+        ((taken,),) = await session.deliver([make_message()])
+        assert taken.verdict is Verdict.DELIVERED
+        keys.current[old] = b"new-s3cret"
+        keys.cached.clear()
+        ((wrong,),) = await session.deliver([make_message()])
+        assert (wrong.scope, "s3cret" in wrong.response.content) == (Scope.SOURCE, False)
+        await session.close()
+        await transports.close()
+        await turn()
