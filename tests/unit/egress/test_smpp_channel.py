@@ -106,8 +106,10 @@ def text(body="hello", to=NUMBER, meta=None):
 
 
 async def until(condition):
-    """Let the reactor turn until `condition()`; a test's own bound ends it otherwise."""
+    """Let the reactor turn until `condition()`, within a bound."""
+    deadline = reactor.seconds() + 30
     while not condition():
+        assert reactor.seconds() < deadline, "it does not come true"
         await task.deferLater(reactor, 0.002)
 
 
@@ -388,7 +390,7 @@ async def test_a_receipt_that_cannot_be_noted_comes_again():
 async def test_a_receipt_is_heard_after_the_last_session_has_gone():
     """The bind stays for `receive_for`, then the SMSC hears goodbye."""
     async with world() as around:
-        await around.deliver(receive_for=0.2)
+        await around.deliver(receive_for=1.0)
         answered = defer.Deferred()
         around.smsc.deliver(RECEIPT, answered, esm_class=4)
         assert await answered == Status.ESME_ROK
