@@ -1,6 +1,6 @@
 """From where a connection goes out: binding to the address of an egress source.
 
-Public: `connect`, `is_address`. What can go wrong: an address that is not ours, or of
+Public: `connect`, `is_address`, `check_plumbed`. What can go wrong: an address that is not ours, or of
 another family than the peer's, raises `OSError` or a Twisted ConnectError.
 """
 
@@ -64,13 +64,13 @@ def _endpoint(reactor: Reactor, address: str, port: int, source: SourceConfig, t
     if local is not None and (":" in local) != (":" in address):
         raise OSError(f"source address {local} and {address} are of different families")
     if local is not None:
-        _check_plumbed(local)
+        check_plumbed(local)
     bind = None if local is None else (local, _ANY_PORT)
     kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
     return kind(reactor, address, port, timeout, bind)
 
 
-def _check_plumbed(address: str) -> None:
+def check_plumbed(address: str) -> None:
     """Raise OSError when `address` is not ours: Twisted would leave its socket to the garbage collector."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -30,6 +30,7 @@ from kumotwist.egress.api.options import CallOptions
 from kumotwist.egress.api.session import enter, judged
 from kumotwist.egress.api.unanswered import Unanswered
 from kumotwist.egress.services import Services
+from kumotwist.egress.sources import check_plumbed
 from kumotwist.net.http import HttpError, HttpRequest, HttpResponse
 from kumotwist.net.http2 import Http2Settings
 from kumotwist.net.http2connect import Destination, TlsHttp2Connection, connect
@@ -242,12 +243,17 @@ class StreamSession:
 
     async def _open(self) -> None:
         self._let_go()
-        channel = self._channel
+        channel, source = self._channel, self._request.source.source_address
         services, url = channel.services, urlsplit(channel.base_url)
+        try:
+            if source is not None:
+                check_plumbed(source)
+        except OSError as error:
+            raise HttpError(f"{channel.peer.name}: {error}") from None
         destination = Destination(
             host=url.hostname or "",
             port=url.port or _HTTPS,
-            source_address=self._request.source.source_address,
+            source_address=source,
             timeout=self._request.path.connect_timeout,
         )
         settings = Http2Settings(timeout=channel.options.timeout)

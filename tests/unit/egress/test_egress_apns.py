@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
+from kumotwist.config.egress import SourceConfig
 from kumotwist.config.keysource import FileKey, LiteralKey
 from kumotwist.config.option import Duration
 from kumotwist.config.translate import PushTextOptions
@@ -496,3 +497,19 @@ async def test_cancelling_a_delivery_ends_the_session():
             await delivery
         assert not session.is_connected
         await session.close()
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_an_egress_source_is_where_it_comes_from():
+    """As with mail: `source_address` binds the connection; one that is not ours fails with a reason."""
+    async with world() as around:
+        channel = around.channels.channel_for(around.options)
+        session = channel.open(make_request(source=SourceConfig(name="s", source_address="127.0.0.2")))
+        await session.connect()
+        ((outcome,),) = await session.deliver([push()])
+        await session.close()
+        assert outcome.peer.source_address.startswith("127.0.0.2:")
+        foreign = channel.open(make_request(source=SourceConfig(name="s", source_address="192.0.2.1")))
+        with pytest.raises(ConnectFailed, match=r"source address 192\.0\.2\.1: Cannot assign"):
+            await foreign.connect()
