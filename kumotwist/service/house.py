@@ -19,6 +19,7 @@ from kumotwist.core.interfaces import Limits
 from kumotwist.net.clock import Clock
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.service import lifecycle, listeners
+from kumotwist.service.balance import Board, Seat
 from kumotwist.service.control import Answer, WorkerEnd
 from kumotwist.service.limits import LeasedLimits
 
@@ -39,6 +40,11 @@ class House(Protocol):
     @property
     def limits(self) -> Limits:
         """Rates and counts over all workers."""
+        ...
+
+    @property
+    def seat(self) -> Seat:
+        """Our place among the workers that share the listening sockets."""
         ...
 
     async def listening_socket(self, scheme: str, ordinal: int, address: str) -> socket.socket:
@@ -84,9 +90,11 @@ class Alone:
     bump_epoch: Callable[[], object]
     answer: Answer
     limits: Limits = field(init=False)
+    seat: Seat = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.limits = LocalLimits(self.clock)
+        self.seat = Seat(Board.make(1), 0)
 
     @property
     def index(self) -> int:
@@ -140,6 +148,7 @@ class Supervised:
     index: int
     count: int
     end: WorkerEnd
+    seat: Seat
     clock: Clock
     limits: Limits = field(init=False)
     _leased: LeasedLimits | None = field(default=None, init=False)

@@ -2,13 +2,15 @@
 
 Whoever has the right to (the supervisor, or the one process) calls `bind`;
 each worker takes the descriptor and puts a `FairPort` on it. The workers
-share one accept queue, so a dead worker strands no connection, and each takes
-one connection per turn of its reactor, so one that is busy leaves the rest to
-the others.
+share one accept queue, so a dead worker strands no connection. Each takes
+one connection per turn of its reactor, and leaves it to another worker that
+has fewer.
 
 Public: `bind`, `adopt`, `FairPort`, `printable`. Errors: ConfigError when the
 address cannot be had.
 """
+
+# mypy: disallow-untyped-calls=False
 
 from __future__ import annotations
 
@@ -19,11 +21,17 @@ from typing import Any, Final
 from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from kumotwist.core.errors import ConfigError
+from kumotwist.net.clock import DelayedCall
+from kumotwist.service.balance import Seat
 
 #: Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn (4096).
 BACKLOG: Final = 4096
+#: Seconds for which a new connection is left to a worker that has fewer. Ours: a process that is ready
+#: to run gets its turn within some milliseconds, and a client does not notice so little.
+PATIENCE: Final = 0.005
 
 
 def bind(address: str) -> socket.socket:
@@ -50,12 +58,32 @@ def printable(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class CountedServer(tcp.Server):
+    """An accepted connection, counted for as long as it is open."""
+
+    server: FairPort
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.server.seat.opened()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone."""
+        self.server.seat.closed()
+        super().connectionLost(reason)
+
+
 class FairPort(tcp.Port):
-    """A TCP port that accepts one connection per readiness.
+    """A TCP port that accepts one connection per readiness, and lets workers with fewer go first.
 
     Twisted's own takes up to a hundred at once, which hands a burst of
     connections to whichever worker wakes first.
     """
+
+    transport: Any = CountedServer
+    #: Our place among the workers; set by `adopt`.
+    seat: Seat
+    _waiting: DelayedCall | None = None
 
     @property
     def numberAccepts(self) -> int:
@@ -66,11 +94,36 @@ class FairPort(tcp.Port):
     def numberAccepts(self, _: int) -> None:
         return
 
+    def doRead(self) -> None:
+        """A connection is there: take it, or see first whether a worker with fewer does."""
+        if self.seat.has_more_than_others:
+            self.stopReading()
+            self._waiting = self.reactor.callLater(PATIENCE, self._waited)
+        else:
+            super().doRead()
 
-def adopt(reactor: IReactorTCP, sock: socket.socket, factory: Factory[Any]) -> FairPort:
+    def connectionLost(self, reason: Failure) -> None:
+        """We are closed."""
+        self.seat.leave()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        super().connectionLost(reason)
+
+    def _waited(self) -> None:
+        """Take it if it is still there."""
+        self._waiting = None
+        if not self.disconnecting:
+            super().doRead()
+            self.startReading()
+
+
+def adopt(reactor: IReactorTCP, sock: socket.socket, factory: Factory[Any], seat: Seat) -> FairPort:
     """Listen on `sock`, which is duplicated: the caller keeps its own. Starts to accept at once."""
     make: Any = FairPort._fromListeningDescriptor
     port: FairPort = make(reactor, sock.fileno(), sock.family, factory)
+    port.seat = seat
+    seat.take()
     port.startListening()
     return port
 

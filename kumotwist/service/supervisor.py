@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.units import Throttle
 from kumotwist.service import lifecycle, listeners
+from kumotwist.service.balance import Board
 from kumotwist.service.control import SupervisorEnd
 from kumotwist.service.limits import Ledger
 from kumotwist.service.options import Settings
@@ -36,6 +37,8 @@ log: Final = Logger()
 
 #: The descriptor at which a worker finds its end of the control pair.
 CONTROL_FD: Final = 3
+#: The descriptor of the board on which the workers count their connections.
+BOARD_FD: Final = 4
 #: A worker that lived shorter than this died young: the next one waits.
 YOUNG: Final = 10.0
 #: First delay before replacing a worker that died young, doubling up to the second.
@@ -78,6 +81,7 @@ class Supervisor(Service):
         self.settings = settings
         self.reactor: Any = reactor
         self.ledger = Ledger(self.reactor)
+        self.board = Board.make(settings.workers)
         self.workers = [Worker(index) for index in range(settings.workers)]
         self._sockets: dict[tuple[str, int, str], socket.socket] = {}
         #: Why workers could not start; each reason is said once.
@@ -167,6 +171,7 @@ class Supervisor(Service):
         """Replace `worker`, unless the daemon is stopping or never came to life."""
         worker.process = worker.end = None
         self.ledger.forget(worker.index)
+        self.board.clear(worker.index)
         ended, worker.ended = worker.ended, []
         for waiting in ended:
             waiting.callback(None)
@@ -216,7 +221,7 @@ class Supervisor(Service):
                 env=dict(os.environ),
                 uid=uid,
                 gid=gid,
-                childFDs={1: 1, 2: 2, CONTROL_FD: theirs.fileno()},
+                childFDs={1: 1, 2: 2, CONTROL_FD: theirs.fileno(), BOARD_FD: self.board.fd},
             )
 
     def _delay_of(self, worker: Worker) -> float:

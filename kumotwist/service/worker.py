@@ -298,7 +298,7 @@ class Worker:
         queue.start()
         gate.open()
         ports = [
-            listeners.adopt(reactor, sock, factory)
+            listeners.adopt(reactor, sock, factory, house.seat)
             for sock, factory in zip((*smtp_sockets, *http_sockets), (*smtp, *behind_tls), strict=True)
         ]
         self._close_last("the ways in and out", lambda: self._drain(gate, ports, smtp, http, queue))

@@ -1,7 +1,7 @@
 """The main function of a worker process, started by the supervisor.
 
 `python -m kumotwist.service.workerprocess INDEX SETTINGS-AS-JSON`, with the
-control pair at descriptor 3. When the supervisor dies, the worker drains and
+control pair at descriptor 3 and the board of connections at 4. When the supervisor dies, the worker drains and
 ends: nobody would replace it, and a new supervisor wants its spool shards.
 """
 
@@ -38,16 +38,19 @@ def main() -> None:
 def run(index: int, settings: Settings, reactor: Any, set_log_filter: Callable[[str], object]) -> None:
     """The worker's life, with `reactor`."""
     from kumotwist.service import lifecycle
+    from kumotwist.service.balance import Board, Seat
     from kumotwist.service.control import WorkerEnd
     from kumotwist.service.house import Supervised
-    from kumotwist.service.supervisor import CONTROL_FD
+    from kumotwist.service.supervisor import BOARD_FD, CONTROL_FD
     from kumotwist.service.workerservice import WorkerService
+
+    seat = Seat(Board(BOARD_FD, settings.workers), index)
 
     def house(service: WorkerService) -> Supervised:
         end = WorkerEnd(service.snapshot, service.bump_epoch, service.stop, service.answer)
         reactor.adoptStreamConnection(CONTROL_FD, socket.AF_UNIX, Factory.forProtocol(lambda: end))
         os.close(CONTROL_FD)
-        return Supervised(index, settings.workers, end, reactor)
+        return Supervised(index, settings.workers, end, seat, reactor)
 
     service = WorkerService(settings, house, reactor, set_log_filter)
     service.startService()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -12,6 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from kumotwist.core.errors import ConfigError
 from kumotwist.service import listeners
+from kumotwist.service.balance import Board, Seat
 
 
 class Counting(Factory):
@@ -28,18 +31,71 @@ class Counting(Factory):
 
 
 @pytest_twisted.inlineCallbacks
-def test_a_burst_of_connections_is_shared_evenly():
-    """Twenty connections at once go to the workers in turn, not all to the first that wakes."""
-    turns, done = [], Deferred()
+def _taken(count: int, seats: Sequence[Seat]) -> Generator[Deferred[Any], Any, list[int]]:
+    """Which of the workers at `seats` takes each of `count` connections that come at once."""
+    turns: list[int] = []
+    done: Deferred[None] = Deferred()
     with listeners.bind("127.0.0.1:0") as sock:
-        clients = [socket.create_connection(sock.getsockname()) for _ in range(20)]
-        ports = [listeners.adopt(reactor, sock, Counting(turns, number, 20, done)) for number in (0, 1)]
+        clients = [socket.create_connection(sock.getsockname()) for _ in range(count)]
+        ports = [
+            listeners.adopt(reactor, sock, Counting(turns, number, count, done), seat)
+            for number, seat in enumerate(seats)
+        ]
         yield done
         for port in ports:
             yield port.stopListening()
         for client in clients:
             client.close()
+    return turns
+
+
+@pytest_twisted.inlineCallbacks
+def test_a_burst_of_connections_is_shared_evenly():
+    """Twenty connections at once go to the workers in turn, not all to the first that wakes."""
+    board = Board.make(2)
+    turns = yield _taken(20, [Seat(board, 0), Seat(board, 1)])
     assert turns.count(0) == turns.count(1) == 10
+
+
+@pytest_twisted.inlineCallbacks
+def test_a_worker_with_many_connections_leaves_new_ones_to_the_others(monkeypatch):
+    """A worker that starts late, or whose clients have left, catches up first."""
+    monkeypatch.setattr(listeners, "PATIENCE", 0.2)  # longer than a busy test machine may stop us
+    board = Board.make(2)
+    seats = [Seat(board, 0), Seat(board, 1)]
+    for _ in range(6):
+        seats[0].opened()
+    turns = yield _taken(10, seats)
+    assert turns[:6] == [1] * 6
+    assert turns.count(0) == 2
+
+
+@pytest_twisted.inlineCallbacks
+def test_nobody_waits_long_for_a_worker_that_takes_nothing():
+    """A worker that hangs, and has fewer connections for that reason, does not keep the others from serving."""
+    board = Board.make(2)
+    Seat(board, 1).take()
+    turns = yield _taken(20, [Seat(board, 0)])
+    assert turns == [0] * 20
+
+
+def test_a_worker_that_is_gone_is_not_waited_for() -> None:
+    """Whoever has not started, has stopped or died counts as full, however few connections it had."""
+    board = Board.make(2)
+    here, other = Seat(board, 0), Seat(board, 1)
+    here.take()
+    here.opened()
+    assert not here.has_more_than_others
+    other.take()
+    assert here.has_more_than_others
+    other.leave()
+    other.opened()
+    assert not here.has_more_than_others
+    other.take()
+    other.closed()
+    assert here.has_more_than_others
+    board.clear(1)
+    assert not here.has_more_than_others
 
 
 def test_ports_are_told_as_they_are_bound() -> None:
