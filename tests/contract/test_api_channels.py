@@ -250,7 +250,9 @@ async def test_a_secret_with_a_line_break_makes_no_header(case):
         around.say(case.accepted)
         outcomes = await around.deliver()
         assert all("x-smuggled" not in seen.headers for seen in around.peer.seen)
-        assert outcomes[0].verdict is not None
+        # Either it is written so that it does no harm, or everything waits for a better one; nothing is bounced for it.
+        assert outcomes[0].verdict is not Verdict.PERMANENT
+        assert outcomes[0].verdict is Verdict.DELIVERED or outcomes[0].scope is Scope.SOURCE
         assert "Smuggled" not in outcomes[0].response.content
 
 

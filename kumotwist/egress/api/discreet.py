@@ -1,6 +1,6 @@
 """Replies repeat what they were asked: a proxy's page quotes the URL, a provider the key. Records must not.
 
-Public: `discreet`.
+Public: `discreet`, `without`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def discreet(outcomes: Sequence[Outcome], request: HttpRequest, secrets: Mapping
     return [
         evolve(one, response=evolve(one.response, content=_masked(one.response.content, hidden))) for one in outcomes
     ]
+
+
+def without(secrets: Mapping[str, str], text: str) -> str:
+    """`text` without any of the secrets."""
+    return _masked(text, [one for one in secrets.values() if one])
 
 
 def _hidden(request: HttpRequest, secrets: Mapping[str, str]) -> list[str]:

@@ -4,14 +4,14 @@ The connection itself belongs to the HTTP client's pool; a session is the right
 to have one request under way. It connects by making sure that the credentials
 can be had.
 
-Public: `ApiSession`, `ApiChannel`, `UNAUTHORIZED`, `judged`, `enter`, `peer_of`. What can go wrong is an outcome: no
-connection (transient, ends the session), no reply to a request that was sent
-(`on_unknown`), secrets that cannot be had (the source rests).
+Public: `ApiSession`, `ApiChannel`, `UNAUTHORIZED`, `judged`, `enter`, `peer_of`. What can go
+wrong is an outcome: no connection (transient, ends the session), no reply to a request that
+was sent (`on_unknown`), secrets that cannot be had or are none (the source rests).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,10 +25,10 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, Unreadable
-from kumotwist.egress.api.discreet import discreet
+from kumotwist.egress.api.discreet import discreet, without
 from kumotwist.egress.api.options import ApiOptions, CallOptions
 from kumotwist.egress.api.unanswered import Unanswered
-from kumotwist.net.http import HttpClient, HttpError, HttpResponse
+from kumotwist.net.http import HttpClient, HttpError, HttpRequest, HttpResponse
 
 log: Final = Logger()
 
@@ -139,7 +139,7 @@ class ApiSession:
         try:
             secrets = await channel.credentials.get()
             for is_last in (False, True):
-                request = channel.dialect.authorize(call.request, secrets, channel.now())
+                request = _authorized(channel.dialect, call, secrets, channel.now())
                 reply = await channel.client.send(request)
                 if reply.code not in channel.unauthorized or is_last or not await channel.credentials.renew(secrets):
                     break
@@ -181,3 +181,14 @@ def enter(rows: list[list[Outcome | None]], targets: Sequence[Target], outcomes:
     """Put the outcomes where their targets stand."""
     for (message, recipient), outcome in zip(targets, outcomes, strict=False):
         rows[message][recipient] = outcome
+
+
+def _authorized(dialect: Dialect, call: Call, secrets: Mapping[str, str], now: float) -> HttpRequest:
+    """The request with the credentials. A secret that cannot stand in it is the operator's fault, not the message's.
+
+    Raises SecretUnavailable.
+    """
+    try:
+        return dialect.authorize(call.request, secrets, now)
+    except ValueError as error:
+        raise SecretUnavailable(without(secrets, f"cannot stand in a request: {error}"), permanent=True) from None

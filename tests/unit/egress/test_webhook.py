@@ -78,10 +78,11 @@ async def test_without_secrets_a_call_still_has_its_id_and_time():
 
 @pytest_twisted.ensureDeferred
 async def test_a_secret_that_is_not_base64_sends_nothing():
-    """`whsec_` promises base64; what is none signs nothing and does not show."""
+    """`whsec_` promises base64; what is none makes everything wait for a better one, and does not show."""
     async with web_peer() as peer:
         (outcome,) = await deliver([make_message()], url=peer.url, secrets=(LiteralKey(b"whsec_!hunter2"),))
         assert not peer.seen
+    assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SOURCE)
     assert "whsec_" in outcome.response.content
     assert "hunter2" not in outcome.response.content
 
