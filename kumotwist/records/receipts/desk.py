@@ -108,7 +108,7 @@ class ReceiptDesk:
         def work(connection: sqlite3.Connection) -> int | None:
             if connection.execute("SELECT 1 FROM receipt WHERE due IS NOT NULL LIMIT 1 OFFSET ?", (most,)).fetchone():
                 raise Overload(f"{most} receipts wait already")
-            if token and not is_first(connection, token, now, until):
+            if token and not is_first(connection, token, until):
                 return None
             return add_events(connection, events, now)
 
@@ -220,7 +220,7 @@ class ReceiptDesk:
     async def _prune(self) -> None:
         now, config = self._clock.seconds(), self._config
         self._next_prune = now + PRUNE_INTERVAL
-        while await self._file.write(partial(prune, older_than=now - config.keep, max_rows=config.keep_rows)):
+        while await self._file.write(partial(prune, now=now, keep=config.keep, max_rows=config.keep_rows)):
             pass
         self._parked = await self._file.read(waiting)
 

@@ -3,7 +3,7 @@
 `handover`: one row for each id that a provider gave a message; the first of a
 message's parts has the facts about it, the others point to it (`leader`).
 `receipt`: one row for each event that came in; `due` is when it is to be
-looked at, and NULL when it is done with. `receipt_seen`: what signed calls
+looked at, and NULL when it is done with. `receipt_token`: what signed calls
 have shown that may be shown but once.
 
 Everything here runs on the thread of the state file, inside a transaction.
@@ -54,8 +54,11 @@ SCHEMA: Final = (
     "CREATE INDEX IF NOT EXISTS receipt_due ON receipt (due) WHERE due IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS receipt_waiting ON receipt (key) WHERE due IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS receipt_message ON receipt (spool_id) WHERE spool_id IS NOT NULL",
-    "CREATE TABLE IF NOT EXISTS receipt_seen (token BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS receipt_seen_until ON receipt_seen (until)",
+    """CREATE TABLE IF NOT EXISTS receipt_token (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        token BLOB NOT NULL UNIQUE,
+        until REAL NOT NULL
+    )""",
 )
 _PRUNE: Final = (
     """DELETE FROM handover WHERE number IN (SELECT number FROM handover ORDER BY number LIMIT :at_once)
@@ -63,6 +66,8 @@ _PRUNE: Final = (
     """DELETE FROM receipt
     WHERE number IN (SELECT number FROM receipt WHERE due IS NULL ORDER BY number LIMIT :at_once)
     AND (noted < :older_than OR number <= (SELECT max(number) FROM receipt) - :max_rows)""",
+    """DELETE FROM receipt_token WHERE number IN (SELECT number FROM receipt_token ORDER BY number LIMIT :at_once)
+    AND (until < :now OR number <= (SELECT max(number) FROM receipt_token) - :max_rows)""",
 )
 #: Rows that one call of `prune` takes from a table: some 20 ms.
 _PRUNED_AT_ONCE: Final = 2_000
@@ -185,11 +190,11 @@ def add_events(connection: sqlite3.Connection, events: Iterable[ReceiptEvent], n
     ).rowcount
 
 
-def is_first(connection: sqlite3.Connection, token: str, now: float, until: float) -> bool:
+def is_first(connection: sqlite3.Connection, token: str, until: float) -> bool:
     """Whether `token` is shown for the first time; it is remembered for as long as its call would be taken."""
-    connection.execute("DELETE FROM receipt_seen WHERE until < ?", (now,))
     digest = hashlib.blake2b(token.encode("utf-8", "replace"), digest_size=16).digest()
-    return connection.execute("INSERT OR IGNORE INTO receipt_seen VALUES (?, ?)", (digest, until)).rowcount == 1
+    statement = "INSERT OR IGNORE INTO receipt_token (token, until) VALUES (?, ?)"
+    return connection.execute(statement, (digest, until)).rowcount == 1
 
 
 def _encode_event(event: ReceiptEvent) -> bytes:
@@ -250,10 +255,11 @@ def waiting(connection: sqlite3.Connection) -> int:
     return count
 
 
-def prune(connection: sqlite3.Connection, older_than: float, max_rows: int) -> int:
-    """Forget what is older, and the oldest above so many rows a table; how many rows went, of at most some thousand.
+def prune(connection: sqlite3.Connection, now: float, keep: float, max_rows: int) -> int:
+    """Forget what is older than `keep` seconds, and the oldest above so many rows a table.
 
-    A receipt that is not done with is never forgotten.
+    How many rows went, of at most some thousand. A receipt that is not done
+    with is never forgotten.
     """
-    limits = {"older_than": older_than, "max_rows": max_rows, "at_once": _PRUNED_AT_ONCE}
+    limits = {"now": now, "older_than": now - keep, "max_rows": max_rows, "at_once": _PRUNED_AT_ONCE}
     return sum([connection.execute(statement, limits).rowcount for statement in _PRUNE])

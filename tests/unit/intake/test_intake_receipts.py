@@ -330,6 +330,19 @@ async def test_a_forged_certificate_url_is_not_asked(house):
 
 
 @pytest_twisted.ensureDeferred
+async def test_nobody_makes_us_fetch_for_ever(house):
+    """Ever new names of certificates at SNS's real address: ten a minute are looked for, then it is 503 at once."""
+    message = Sns().message("x")
+    for number in range(30):
+        body = {**message, "SigningCertURL": CERT_URL.replace("0123", f"{number:04}")}
+        assert (await house.post("/receipts/ses/main", body)).code == 503
+    assert len(house.sns.asked) == 10
+    house.clock.advance(61.0)
+    assert (await house.post("/receipts/ses/main", body)).code == 503
+    assert len(house.sns.asked) == 11
+
+
+@pytest_twisted.ensureDeferred
 async def test_sns_that_cannot_be_reached(house):
     """No certificate is no judgement: 503, and SNS tries again."""
     assert (await house.post("/receipts/ses/main", Sns().message(ses_event()))).code == 503

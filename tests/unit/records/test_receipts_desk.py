@@ -252,6 +252,21 @@ async def test_what_is_old_or_too_much_is_forgotten(path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_token_counts_once_and_not_for_ever(path):
+    """What a signed call showed is known on every worker and after a restart, until the call is too old anyway."""
+    house = await Desk(path).open()
+    until = house.clock.seconds() + 3600.0
+    assert await house.desk.receive_once([DELIVERED], "token", until)
+    assert not await house.desk.receive_once([FAILED], "token", until)
+    await house.close()
+    again = await Desk(path, house.clock).open()
+    assert not await again.desk.receive_once([FAILED], "token", until)
+    await again.pass_time(3700.0)
+    assert await again.desk.receive_once([], "token", until)
+    await again.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_too_many_that_nobody_knows(path):
     """Past the bound the provider is told to come again; what is noted stays."""
     house = await Desk(path).open(max_parked=3)
