@@ -21,6 +21,11 @@ def test_every_channel_has_its_page_and_no_other_has() -> None:
     assert sorted(path.stem for path in PAGES.glob("*.md")) == NAMES
 
 
+def test_the_list_of_channels_has_each_of_them():
+    """docs/channels.md leads to every page."""
+    assert sorted(re.findall(r"\(channels/(\w+)\.md\)", (PAGES.parent / "channels.md").read_text())) == NAMES
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_is_up_to_date(name: str) -> None:
     """`make docs` was run after the last change; the blocks for options and errors are there."""
