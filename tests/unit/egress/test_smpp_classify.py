@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kumotwist.core.outcome import Scope, Verdict
-from kumotwist.egress.sms.smpp.classify import Fault, classify
+from kumotwist.egress.sms.smpp.classify import Fault, classify, vendor_table
 from kumotwist.egress.sms.smpp.outcomes import Judge
 from kumotwist.egress.sms.smpp.transfer import Lost, PassedOver, Refused, Taken, Unsent
 from kumotwist.proto.smpp.commands import Status
@@ -66,3 +66,9 @@ def test_the_gravest_part_decides(results, verdict, scope, says):
     assert (outcome.verdict, outcome.scope) == (verdict, scope)
     assert says in outcome.response.content
     assert outcome.response.content.isprintable()
+
+
+@pytest.mark.parametrize(("written", "status"), [("0x401", 0x401), ("1025", 0x401), (1025, 0x401), ("esme_rsyserr", 8)])
+def test_statuses_may_be_written_in_any_way(written, status):
+    """Lua keys may be numbers; names are those of the specification."""
+    assert vendor_table({written: "permanent"}) == {status: Fault.PERMANENT}
