@@ -202,6 +202,10 @@ class Manager:
             self._queues, self._ready_queues, self._ready_queues.gone, self._counters, self._latency, len(self._waiting)
         )
 
+    def table_at_work(self, name: str) -> RouteTable | None:
+        """A route table as it is at work here, to look at; None when no message has used it."""
+        return self._routing.at_work(name)
+
     def note_receipt(self, way: Way, event: ReceiptEvent) -> None:
         """Learn from a receipt about a message that went by a route table."""
         self._routing.learn_receipt(way, event)

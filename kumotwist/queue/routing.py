@@ -89,6 +89,10 @@ class Routing:
         finally:
             self._exchanging = False
 
+    def at_work(self, name: str) -> RouteTable | None:
+        """The table of that name as it is, for those who only look; None when nobody has used it."""
+        return self._tables.get(name)
+
     def table_name(self, queue: ScheduledQueue, message: Message) -> str | None:
         """The table that a message goes by: its own meta's, else its queue's; None for none."""
         own = message.meta.get("route_table")

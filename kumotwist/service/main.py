@@ -18,6 +18,7 @@ usage: kumotwist COMMAND [options]
   run       start the daemon in the foreground (see `kumotwist run --help`)
   validate  check a policy without opening a port: kumotwist validate --policy PATH
   script    run a policy's `main` event: kumotwist script --policy PATH [-- ARGUMENTS]
+  explain   tell what a policy would do with a message: kumotwist explain --policy PATH MESSAGE --to ADDRESS
   simulate  outages against the choice among routes: kumotwist simulate --scenario all
 """
 
@@ -64,6 +65,13 @@ def script(arguments: Sequence[str]) -> int:
     return offline.script(arguments)
 
 
+def explain(arguments: Sequence[str]) -> int:
+    """Tell what a policy would do with a message."""
+    from kumotwist.service import offline
+
+    return offline.explain(arguments)
+
+
 def simulate(arguments: Sequence[str]) -> int:
     """See what outages would do to a route table."""
     from kumotwist.trial import simulate as command
@@ -75,6 +83,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "run": run,
     "validate": validate,
     "script": script,
+    "explain": explain,
     "simulate": simulate,
 }
 

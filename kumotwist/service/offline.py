@@ -1,39 +1,47 @@
-"""Running a policy without the daemon: `kumotwist validate` and `kumotwist script`.
+"""Running a policy without the daemon: `kumotwist validate`, `script` and `explain`.
 
 Nothing is listened on, stored or sent; HTTP, DNS and secrets work, since
 policies load their configuration with them.
 
-Public: `validate`, `script`. Exit status 0 when all is well, 1 when the policy
+Public: `validate`, `script`, `explain`. Exit status 0 when all is well, 1 when the policy
 is not, 2 for a wrong command line.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from kumotwist.admin import explanation
+from kumotwist.core.address import parse_address
 from kumotwist.core.errors import ConfigError, KumotwistError, PolicyError, Rejection
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
+from kumotwist.egress.registry import Channels
 from kumotwist.lua import validate as checks
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy, PolicyServices
 from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
+from kumotwist.net.http import HttpTransports
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.secrets.store import KeyStore
 from kumotwist.service import diagnostics
-from kumotwist.service.options import Options, Settings
+from kumotwist.service.options import DEFAULT_POLICY, DEFAULT_STATE_DIR, Options, Settings
 from kumotwist.spool.memory import MemoryStore
+from kumotwist.trial.explain import as_text
 
 log = Logger()
 
@@ -51,6 +59,15 @@ def script(arguments: Sequence[str]) -> int:
     return _run(arguments, _scripted, _LOG_FILTER)
 
 
+def explain(arguments: Sequence[str]) -> int:
+    """Tell what a policy would do with a message; nothing is sent."""
+    asked = _question(arguments)
+    observer: Any = diagnostics.observer(None, _LOG_FILTER)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
+    settings = Settings(policy=os.path.abspath(asked.policy), state_dir=DEFAULT_STATE_DIR, workers=0)
+    return _in_reactor(settings, lambda offline: _explained(offline, asked))
+
+
 class _NoInjector:
     """There is no queue here."""
 
@@ -64,6 +81,7 @@ class _Offline:
 
     def __init__(self, settings: Settings, reactor: Any) -> None:
         self.settings = settings
+        self._reactor = reactor
         self.tasks = Tasks()
         self.policy: Policy | None = None
         ids = IdGenerator(reactor.seconds)
@@ -87,6 +105,13 @@ class _Offline:
             libraries=standard_libraries(self._libraries),
             bump_epoch=lambda: None,
         )
+
+    def channels(self, policy: Policy) -> Channels:
+        """The channels as the daemon would have them; they are asked for names and never opened."""
+        libraries = self._libraries
+        transports = HttpTransports(self._reactor)
+        hostname = socket.gethostname()
+        return Channels(libraries.resolver, self._keys, policy, self._reactor, self._reactor, hostname, transports)
 
     async def close(self) -> None:
         """End what the policy has started."""
@@ -117,6 +142,49 @@ async def _scripted(offline: _Offline) -> int:
     await policy.pre_init()
     await policy.run_event("main", list(offline.settings.script_args))
     return 0
+
+
+async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:
+    settings, services = offline.settings, offline.services
+    offline.policy = policy = await Policy.load(Path(settings.policy), services, is_validating=True)
+    await policy.pre_init()
+    await policy.init()
+    message = Message(
+        services.ids(),
+        parse_address(asked.sender),
+        tuple(parse_address(one) for one in asked.to),
+        dict(asked.meta),
+        asked.message.read_bytes(),
+    )
+    channels = offline.channels(policy)
+    try:
+        told = await explanation.explain(
+            message, policy, channels.channel_for, services.clock.seconds(), "http" if asked.http else "smtp"
+        )
+    finally:
+        await channels.close()
+    sys.stdout.write(msgspec.json.encode(told).decode() + "\n" if asked.json else as_text(told))
+    return 1 if told.way is not None and told.way.problem else 0
+
+
+def _question(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line of `explain`. Exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(prog="kumotwist explain", description="What a policy would do with a message.")
+    parser.add_argument("message", type=Path, help="the message, an RFC 5322 text")
+    parser.add_argument("--policy", default=DEFAULT_POLICY)
+    parser.add_argument("--from", dest="sender", default="", help="the envelope's sender")
+    parser.add_argument("--to", action="append", required=True, help="a recipient; may be repeated")
+    parser.add_argument("--meta", type=_named, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--http", action="store_true", help="it comes in by HTTP; otherwise by SMTP")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args(arguments)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _run(arguments: Sequence[str], work: Callable[[_Offline], Awaitable[int]], log_filter: str) -> int:

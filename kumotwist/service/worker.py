@@ -21,15 +21,19 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from kumotwist.admin import liveness, message, metrics
+from kumotwist.admin import explain, liveness, message, metrics
+from kumotwist.admin.explanation import Told
+from kumotwist.admin.explanation import explain as explain_message
 from kumotwist.admin.openapi import with_document
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig
+from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import ConfigError, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator, SpoolId
 from kumotwist.core.interfaces import Channel, MessageStore, Room
 from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
 from kumotwist.core.records import Record
 from kumotwist.egress.registry import Channels
 from kumotwist.intake import idempotency
@@ -244,11 +248,21 @@ class Worker:
             records=LogSearch.of(declared.local_logs, search).records_of,
             ledger=desk.story_of,
         )
+
+        async def tell(
+            sender: EnvelopeAddress, recipients: tuple[EnvelopeAddress, ...], question: explain.Question
+        ) -> Told:
+            asked = Message(ids(), sender, recipients, dict(question.meta), question.content.encode())
+            return await explain_message(
+                asked, policy, channel_for, reactor.seconds(), question.intake, queue.table_at_work
+            )
+
         routes = (
             inject_route(injection),
             *liveness.routes(gate),
             *metrics.routes(self._text, self._json),
             *message.routes(sources),
+            *explain.routes(tell),
         )
         smtp = [
             SmtpFactory(

@@ -54,6 +54,11 @@ class Balance:
         table[best] -= 1.0
         return best
 
+    def owed(self, name: str, shares: Sequence[float]) -> list[float]:
+        """What the next message of class `name` would find each route owed; nothing changes."""
+        debts = self._classes.get(name) or [0.0] * self.count
+        return [debt + all_ + 2 * share for debt, all_, share in zip(debts, self._table, shares, strict=True)]
+
     def note(self, name: str, position: int, shares: Sequence[float]) -> None:
         """A message went to `position` for reasons of its own; the others make up for it."""
         debts = self._debts(name)

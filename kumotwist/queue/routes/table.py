@@ -160,6 +160,12 @@ class RouteTable:
             breaker.take(now)
         return Choice(position, self.config.routes[position].name, is_trial)
 
+    def would_choose(self, name: str, now: float) -> int:
+        """The position that the next message of class `name` would get; nothing is counted."""
+        shares = self.open_shares(name, now)
+        owed = self._balance.owed(name, shares)
+        return max((at for at, share in enumerate(shares) if share > 0.0), key=lambda at: owed[at])
+
     def report(self, name: str, position: int, signal: Signal, now: float) -> None:
         """What became of a message of class `name` that went by the route at `position`."""
         is_good = signal in (Signal.HANDED_OVER, Signal.ARRIVED)

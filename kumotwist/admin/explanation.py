@@ -1,0 +1,111 @@
+"""What a policy would do with a message, step by step: the handlers that run, and the way that follows.
+
+Public: `explain`, `Told`, `Handler`, `EVENTS`. What can go wrong is told; see `queue.explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import CancelledError
+
+from kumotwist.config.queue import Protocol
+from kumotwist.core.connection import AuthInfo, ConnectionMeta
+from kumotwist.core.errors import PolicyError, Rejection
+from kumotwist.core.interfaces import Channel
+from kumotwist.core.message import Message
+from kumotwist.lua.policy import Policy
+from kumotwist.proto.mime.headers import all_headers
+from kumotwist.queue.explain import Explanation, explain_way
+from kumotwist.queue.routes.table import RouteTable
+
+#: The event that sees a whole message, by the way it came in.
+EVENTS: Final = {"smtp": "smtp_server_message_received", "http": "http_message_generated"}
+
+
+class Handler(msgspec.Struct):
+    """A handler that ran, and what it changed: names of meta keys and headers with their values before and after."""
+
+    event: str
+    source: str
+    changes: list[str] = []
+    rejected: str = ""
+    problem: str = ""
+
+
+class Told(msgspec.Struct):
+    """Everything there is to tell."""
+
+    handlers: list[Handler]
+    message: dict[str, Any]
+    way: Explanation | None = None
+
+
+async def explain(
+    message: Message,
+    policy: Policy,
+    channel_for: Callable[[Protocol], Channel],
+    now: float,
+    intake: str = "smtp",
+    table_of: Callable[[str], RouteTable | None] = lambda _: None,
+) -> Told:
+    """Run the handlers that would see `message`, then follow its way; it is changed by that, and nothing else is."""
+    handler = await _run(message, policy, intake)
+    shown = {
+        "sender": message.sender.email,
+        "recipients": [one.email for one in message.recipients],
+        "meta": message.meta,
+        "octets": message.size,
+    }
+    told = Told([handler] if handler is not None else [], shown)
+    if handler is None or (not handler.rejected and not handler.problem):
+        told.way = await explain_way(message, policy, channel_for, table_of, now)
+        for event in ("get_queue_config", "get_route_table", "get_egress_pool", "get_egress_path_config"):
+            if policy.handles(event):
+                told.handlers.append(Handler(event, policy.program.source_of(event)))
+    return told
+
+
+async def _run(message: Message, policy: Policy, intake: str) -> Handler | None:
+    event = EVENTS[intake]
+    if not policy.handles(event):
+        return None
+    before = _facts(message)
+    handler = Handler(event, policy.program.source_of(event))
+    try:
+        if intake == "smtp":
+            await policy.smtp_server_message_received(message, ConnectionMeta())
+        else:
+            await policy.http_message_generated(message, AuthInfo())
+    except CancelledError:
+        raise
+    except Rejection as rejection:
+        handler.rejected = str(rejection)
+    except PolicyError as error:
+        handler.problem = str(error)
+    handler.changes = list(_changes(before, _facts(message)))
+    return handler
+
+
+def _facts(message: Message) -> dict[str, str]:
+    """What a handler may change, by what it is called."""
+    found = {f"meta {name}": repr(value) for name, value in message.meta.items()}
+    for name, value in all_headers(message.body or b""):
+        label = f"header {name}"
+        found[label] = f"{found[label]}, {value}" if label in found else value
+    found["sender"] = message.sender.email
+    found["recipients"] = ", ".join(one.email for one in message.recipients)
+    return found
+
+
+def _changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *after)):
+        old, new = before.get(name), after.get(name)
+        if old is None:
+            yield f"{name} set to {new}"
+        elif new is None:
+            yield f"{name} removed, was {old}"
+        elif old != new:
+            yield f"{name} changed from {old} to {new}"

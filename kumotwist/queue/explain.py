@@ -1,0 +1,258 @@
+"""Why a message would go the way it would: every decision between intake and the wire, without taking it.
+
+Asks policy what the queue would ask and looks at what is known, but places,
+counts and learns nothing. Used by `kumotwist explain` on a policy alone, and by
+the HTTP API on a running daemon, where shares and health are the real ones.
+
+Public: `explain_way`, `Explanation` and its parts. What can go wrong is part of
+the answer: a `problem` where a question had no answer.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import attrs
+import msgspec
+from twisted.internet.defer import CancelledError
+
+from kumotwist.config.egress import UNSPECIFIED, PathConfig, SourceConfig
+from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
+from kumotwist.config.option import Duration, option_name
+from kumotwist.config.queue import Protocol, QueueConfig
+from kumotwist.core import queuename
+from kumotwist.core.errors import KumotwistError
+from kumotwist.core.interfaces import Channel, QueuePolicy
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import SOURCE_REST
+from kumotwist.core.queuename import QueueName
+from kumotwist.core.units import format_duration
+from kumotwist.queue.retry import backoff
+from kumotwist.queue.routes.classes import class_of
+from kumotwist.queue.routes.table import RouteTable
+
+#: Retries whose delays are shown.
+_RETRIES: Final = 6
+
+
+class RouteShown(msgspec.Struct):
+    """One route of the table, as it stands for the message's class."""
+
+    name: str
+    channel: str
+    resting: float
+    share: float
+    health: float
+    samples: float
+    breaker: str
+    is_chosen: bool = False
+
+
+class SourceShown(msgspec.Struct):
+    """One source that the message may leave from, and the ready queue that it would enter."""
+
+    source: str
+    weight: int
+    ready_queue: str
+    limits: dict[str, str] = {}
+    problem: str = ""
+
+
+class Explanation(msgspec.Struct):
+    """The way of one message. `secrets` are named, never shown; `problem` says why the way ends early."""
+
+    queue: str = ""
+    queue_config: dict[str, Any] = {}
+    route_table: str = ""
+    route_class: str = ""
+    pinned: bool = False
+    routes: list[RouteShown] = []
+    channel: str = ""
+    options: dict[str, Any] = {}
+    secrets: dict[str, str] = {}
+    pool: str = ""
+    sources: list[SourceShown] = []
+    on_failure: dict[str, str] = {}
+    problem: str = ""
+
+
+async def explain_way(
+    message: Message,
+    policy: QueuePolicy,
+    channel_for: Callable[[Protocol], Channel],
+    table_of: Callable[[str], RouteTable | None],
+    now: float,
+) -> Explanation:
+    """The way of `message` as its metadata is now.
+
+    `table_of` gives the table of that name as it is at work, None for one that
+    nobody has used yet. `now` is in Unix seconds.
+    """
+    found = Explanation()
+    try:
+        await _Way(message, policy, channel_for, table_of, now, found).follow()
+    except CancelledError:
+        raise
+    except (KumotwistError, ValueError) as error:
+        found.problem = str(error)
+    return found
+
+
+@attrs.define(eq=False)
+class _Way:
+    """The questions in their order; each answer goes into `found`."""
+
+    message: Message
+    policy: QueuePolicy
+    channel_for: Callable[[Protocol], Channel]
+    table_of: Callable[[str], RouteTable | None]
+    now: float
+    found: Explanation
+
+    async def follow(self) -> None:
+        """From the queue's name to the ready queues."""
+        found = self.found
+        found.queue = self.message.queue_name()
+        name = queuename.parse(found.queue)
+        config = await self.policy.queue_config(name)
+        found.queue_config = changed(config, skip=("protocol",))
+        protocol, pool, on_failure = config.protocol, config.egress_pool, "retry"
+        own = self.message.meta.get("route_table")
+        table_name = own if isinstance(own, str) else config.route_table
+        if table_name is not None:
+            table = self.table_of(table_name) or RouteTable(await self.policy.route_table(table_name))
+            entry = table.config.routes[self._choose(table)]
+            protocol, pool, on_failure = entry.protocol, entry.egress_pool, table.config.on_failure
+        found.on_failure = dict(_consequences(config, on_failure))
+        found.options, found.secrets = changed(protocol), dict(_secrets(protocol))
+        channel = self.channel_for(protocol)
+        found.channel = channel.protocol_name
+        await self._sources(name, channel, pool)
+
+    def _choose(self, table: RouteTable) -> int:
+        """Show the routes as they stand, and which one the next message of this class would get."""
+        found, config = self.found, table.config
+        found.route_table, found.route_class = config.name, class_of(config, self.message)
+        pinned = self.message.meta.get("route")
+        names = [route.name for route in config.routes]
+        if isinstance(pinned, str) and pinned not in names:
+            raise ValueError(f"meta.route is '{pinned}', which route table '{config.name}' has not")
+        found.pinned = isinstance(pinned, str)
+        chosen = names.index(str(pinned)) if found.pinned else table.would_choose(found.route_class, self.now)
+        total = sum(route.weight for route in config.routes)
+        for position, route in enumerate(config.routes):
+            shown = table.shown(found.route_class, position, self.now)
+            found.routes.append(
+                RouteShown(
+                    route.name,
+                    route.protocol.channel,
+                    round(route.weight / total, 4),
+                    round(shown.share, 4),
+                    round(shown.health, 4),
+                    round(shown.samples, 1),
+                    shown.breaker.value,
+                    position == chosen,
+                )
+            )
+        return chosen
+
+    async def _sources(self, name: QueueName, channel: Channel, pool_name: str | None) -> None:
+        found = self.found
+        found.pool = pool_name or UNSPECIFIED
+        pool = await self.policy.egress_pool(found.pool)
+        if channel.delivers_at_once:
+            return
+        try:
+            site = await channel.site_name(name.delivery_domain)
+        except KumotwistError as error:
+            found.problem = f"the site of {name.delivery_domain} is not known: {error}"
+            return
+        for entry in pool.entries:
+            source = await self.policy.egress_source(entry.name)
+            found.sources.append(await self._source(name, channel, site, source, entry.weight))
+
+    async def _source(
+        self, name: QueueName, channel: Channel, site: str, source: SourceConfig, weight: int
+    ) -> SourceShown:
+        ready = f"{source.name}->{site}@{channel.protocol_name}"
+        try:
+            path = await self.policy.egress_path(name.delivery_domain, source.name, site)
+        except KumotwistError as error:
+            return SourceShown(source.name, weight, ready, problem=str(error))
+        return SourceShown(source.name, weight, ready, dict(_limits(path)))
+
+
+def changed(options: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options that are not at their defaults, as text; key sources by name only."""
+    found = {}
+    hints = typing.get_type_hints(type(options))
+    for field in attrs.fields(type(options)):
+        value = getattr(options, field.name)
+        default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+        if field.name not in skip and value != default:
+            is_span = isinstance(value, float) and Duration in (hints[field.name], *typing.get_args(hints[field.name]))
+            found[option_name(field)] = format_duration(value) if is_span else _plain(value)
+    return found
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, (FileKey, LiteralKey, EnvironmentKey, EventKey, VaultKey)):
+        return f"({_named(value)})"
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if attrs.has(type(value)):
+        return changed(value)
+    return str(value)
+
+
+def _secrets(options: Any) -> Iterator[tuple[str, str]]:
+    for field in attrs.fields(type(options)):
+        value = getattr(options, field.name)
+        if isinstance(value, (FileKey, LiteralKey, EnvironmentKey, EventKey, VaultKey)):
+            yield option_name(field), _named(value)
+
+
+def _named(source: object) -> str:
+    """Where a secret comes from."""
+    match source:
+        case FileKey():
+            return f"file {source.path}"
+        case EnvironmentKey():
+            return f"environment variable {source.env}"
+        case EventKey():
+            return f"event {source.event_name}"
+        case VaultKey():
+            return f"Vault {source.vault_mount}/{source.vault_path}, key {source.vault_key}"
+    return "given in the policy"
+
+
+def _limits(path: PathConfig) -> Iterator[tuple[str, str]]:
+    yield "connection_limit", str(path.connection_limit)
+    yield "max_ready", str(path.max_ready)
+    for name in ("max_message_rate", "max_connection_rate", "source_selection_rate"):
+        rate = getattr(path, name)
+        if rate is not None:
+            yield name, str(rate)
+    for name, limit in path.additional_connection_limits.items():
+        yield f"connection_limit {name}", str(limit)
+    for name, throttle in path.additional_message_rate_throttles.items():
+        yield f"message rate {name}", str(throttle)
+
+
+def _consequences(config: QueueConfig, on_failure: str) -> Iterator[tuple[str, str]]:
+    """What would happen next, by the kind of failure."""
+    delays = ", ".join(format_duration(float(backoff(config, attempts))) for attempts in range(_RETRIES))
+    later = f"again after {delays}, …; expired at {format_duration(config.max_age)}"
+    elsewhere = "at once over the next route that is in order; without one " if on_failure == "next_route" else ""
+    yield "recipient refused for good", "bounced"
+    yield "recipient refused for now", later
+    yield "no connection, server at fault", f"{elsewhere}{later}"
+    rest = format_duration(SOURCE_REST)
+    yield "account at fault or rate used up", f"{elsewhere}all of the ready queue waits {rest} or as told, uncharged"
+    yield "no reply to what was sent", "as the channel's on_unknown says, for SMTP: again"

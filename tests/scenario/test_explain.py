@@ -1,0 +1,141 @@
+"""`kumotwist explain` and its twin on a running daemon: every decision, and nothing sent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.daemon import Daemon, Sink, mail
+
+POLICY = """
+local kumo = require 'kumo'
+
+kumo.on('init', function()
+  kumo.start_esmtp_listener { listen = '127.0.0.1:0' }
+  kumo.start_http_listener { listen = '127.0.0.1:0' }
+  kumo.configure_local_logs { log_dir = os.getenv 'LOGS' or '/nowhere', max_segment_duration = '1 second' }
+end)
+
+kumo.on('smtp_server_message_received', function(msg)
+  if msg:get_first_named_header_value 'subject' == 'spam' then kumo.reject(550, 'no, thank you') end
+  msg:set_meta('tenant', msg:get_first_named_header_value 'x-tenant')
+  msg:remove_x_headers { 'x-tenant' }
+end)
+
+kumo.on('get_queue_config', function(domain, tenant)
+  return kumo.make_queue_config { route_table = 'bulk', max_age = '1 day' }
+end)
+
+kumo.on('get_route_table', function(name)
+  local relay = { smtp = { mx_list = { os.getenv 'RELAY' or '127.0.0.1:9' } } }
+  return kumo.make_route_table {
+    name = name,
+    class = 'all',
+    on_failure = 'next_route',
+    routes = {
+      { name = 'api', weight = 20, protocol = { sendgrid = { api_key = { key_data = 's3cret' } } } },
+      { name = 'local', weight = 80, protocol = relay },
+    },
+  }
+end)
+
+kumo.on('get_egress_path_config', function()
+  return kumo.make_egress_path { connection_limit = 5, max_message_rate = '100/s', prohibited_hosts = {} }
+end)
+"""
+MESSAGE = "From: a@src.test\r\nX-Tenant: acme\r\nSubject: hi\r\n\r\nbody\r\n"
+
+
+def explain(tmp_path: Path, *arguments: str, message: str = MESSAGE) -> subprocess.CompletedProcess[str]:
+    policy, file = tmp_path / "policy.lua", tmp_path / "message.eml"
+    policy.write_text(POLICY)
+    file.write_bytes(message.encode())
+    command = [sys.executable, "-m", "kumotwist.service.main", "explain", f"--policy={policy}", str(file)]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_policy_is_explained_for_people(tmp_path: Path) -> None:
+    """What each handler changed, the queue, the routes, the limits and the consequences; no secret."""
+    done = explain(tmp_path, "--from=a@src.test", "--to=u@dest.test")
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "smtp_server_message_received (",
+        "meta tenant set to 'acme'",
+        "header X-Tenant removed, was acme",
+        "queue        acme@dest.test",
+        "max_age = 1day",
+        "route table  bulk, class all",
+        "-> local: rests at 80.0%",
+        "ready queue unspecified->mx_list:127.0.0.1:9@smtp_client",
+        "max_message_rate: 100/s",
+        "at once over the next route",
+    ):
+        assert words in done.stdout
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_and_for_programs(tmp_path: Path) -> None:
+    """The same as JSON; a pinned route is the one that is followed, its secret named and not shown."""
+    done = explain(tmp_path, "--to=u@dest.test", "--meta=route=api", "--json")
+    told = json.loads(done.stdout)
+    assert told["way"]["pinned"] is True
+    assert told["way"]["secrets"] == {"api_key": "given in the policy"}
+    assert told["way"]["sources"][0]["ready_queue"] == "unspecified->api.sendgrid.com@sendgrid"
+    assert "s3cret" not in done.stdout
+
+
+def test_a_rejection_ends_the_story(tmp_path: Path) -> None:
+    """What policy refuses has no way."""
+    done = explain(tmp_path, "--to=u@dest.test", "--json", message=MESSAGE.replace("hi", "spam"))
+    told = json.loads(done.stdout)
+    assert told["handlers"][0]["rejected"].endswith("no, thank you")
+    assert told["way"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--to=u@dest.test", "--meta=route=x"], "meta.route is 'x'"),
+        (["--to=u@dest.test", "--meta=x"], "NAME=VALUE"),
+        ([], "--to"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, arguments: list[str], words: str) -> None:
+    """A wrong question or an impossible way, with a status for scripts."""
+    done = explain(tmp_path, *arguments)
+    assert done.returncode in (1, 2)
+    assert words in done.stdout + done.stderr
+
+
+def ask(daemon: Daemon, question: dict[str, Any]) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{daemon.port('http')}/api/admin/explain/v1"
+    request = urllib.request.Request(url, json.dumps(question).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def test_a_running_daemon_tells_what_it_has_learned(tmp_path: Path) -> None:
+    """Real samples and shares; asking sends nothing and moves nothing."""
+    with (
+        Sink(tmp_path) as sink,
+        Daemon(tmp_path, POLICY, env={"RELAY": f"127.0.0.1:{sink.port}", "LOGS": str(tmp_path / "log")}) as daemon,
+    ):
+        with daemon.smtp() as client:
+            for number in range(4):
+                client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi", extra="X-Tenant: acme\r\n"))
+        daemon.wait_for_records("Delivery", 3)
+        question = {"sender": "a@src.test", "recipients": ["u@dest.test"], "content": MESSAGE}
+        first, second = ask(daemon, question), ask(daemon, question)
+        assert first == second
+        by_name = {route["name"]: route for route in first["way"]["routes"]}
+        assert by_name["local"]["samples"] >= 3
+        with pytest.raises(urllib.error.HTTPError, match="422"):
+            ask(daemon, {"recipients": ["not an address\r\n"]})
+        assert len(daemon.records("Reception")) == 4
