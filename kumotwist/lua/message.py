@@ -23,6 +23,7 @@ from kumotwist.lua.address import address, addresses
 from kumotwist.lua.binding import Function, binary, mapping, octets, text
 from kumotwist.lua.convert import HostClass, json_value
 from kumotwist.lua.messageheaders import BODY_METHODS, BodyMethod
+from kumotwist.lua.messagereports import REPORT_METHODS
 from kumotwist.lua.messagetexts import TEXT_METHODS
 
 
@@ -141,7 +142,9 @@ def message_class(store: MessageStore, now: Callable[[], float]) -> HostClass:
         await store.save([message])
 
     methods: dict[str, Function] = {**_PLAIN, "set_due": set_due, "save": save}
-    methods.update((method.__name__, _with_body(method, store)) for method in (*BODY_METHODS, *TEXT_METHODS))
+    methods.update(
+        (method.__name__, _with_body(method, store)) for method in (*BODY_METHODS, *TEXT_METHODS, *REPORT_METHODS)
+    )
     return HostClass("message", methods, fields={}, meta={})
 
 

@@ -64,7 +64,7 @@ FUNCTIONS: Final[Mapping[str, str]] = {
 }
 MESSAGE_METHODS: Final = """
     add_authentication_results append_text_html append_text_plain arc_seal arc_verify check_fix_conformance dkim_sign
-    dkim_verify parse_mime parse_rfc3464 parse_rfc5965""".split()  # noqa: SIM905  # names, as above
+    dkim_verify parse_mime""".split()  # noqa: SIM905  # names, as above
 
 
 def refusal(name: str) -> Function:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime as dt
 import re
 from typing import Final
 
@@ -18,7 +17,7 @@ from kumotwist.core.json import Json, JsonObject
 from kumotwist.proto.mime.headers import block_end, fields
 from kumotwist.proto.mime.tree import TooComplex
 from kumotwist.proto.mime.tree import parse as parse_tree
-from kumotwist.proto.reportfields import REPORT, Block, blocks, returned
+from kumotwist.proto.reportfields import REPORT, Block, blocks, original_text, returned
 
 _PART: Final = "message/feedback-report"
 _KIND: Final = "feedback-report"
@@ -59,12 +58,11 @@ def parse(message: bytes) -> JsonObject | None:
 def _facts(block: Block) -> JsonObject:
     incidents = block.first("incidents")
     kind, name = block.typed("reporting-mta")
-    extensions: JsonObject = {name: list[Json](values) for name, values in block.values.items() if name not in _KNOWN}
     return {
         "feedback_type": block.first("feedback-type"),
         "user_agent": block.first("user-agent"),
         "version": block.first("version"),
-        "arrival_date": _date(block),
+        "arrival_date": block.date("arrival-date", "received-date"),
         "incidents": int(incidents) if incidents.isdecimal() and len(incidents) < 10 else None,
         "original_envelope_id": block.first("original-envelope-id") or None,
         "original_mail_from": _bare(block.first("original-mail-from")) or None,
@@ -75,12 +73,12 @@ def _facts(block: Block) -> JsonObject:
         "original_rcpto_to": [_bare(str(one)) for one in _all(block, "original-rcpt-to")],
         "reported_domain": _all(block, "reported-domain"),
         "reported_uri": _all(block, "reported-uri"),
-        "extensions": extensions,
+        "extensions": block.extensions(_KNOWN),
     }
 
 
 def _original(original: bytes | None) -> JsonObject:
-    text = original.replace(b"\r\n", b"\n").decode("utf-8", "replace") if original is not None else None
+    text = original_text(original)
     return {"original_message": text, "supplemental_trace": _trace(original) if original is not None else None}
 
 
@@ -95,14 +93,6 @@ def _trace(original: bytes) -> Json:
             continue
         if isinstance(found, dict) and found.get(_MARK) == _MARK_VALUE:
             return {key: inner for key, inner in found.items() if key != _MARK}
-    return None
-
-
-def _date(block: Block) -> str | None:
-    for name in ("arrival-date", "received-date"):
-        when = block.moment(name)
-        if when is not None:
-            return dt.datetime.fromtimestamp(when, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return None
 
 

@@ -1,6 +1,6 @@
 """What bounce and complaint reports have in common: blocks of fields inside a part, and the message that is returned.
 
-Public: `Block`, `blocks`, `returned`, `REPORT`. Nothing goes wrong: what cannot
+Public: `Block`, `blocks`, `returned`, `original_text`, `REPORT`. Nothing goes wrong: what cannot
 be read is left out.
 """
 
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Collection
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 from attrs import frozen
 
+from kumotwist.core.json import Json, JsonObject
 from kumotwist.proto.mime.headers import decode, fields
 from kumotwist.proto.mime.transfer import decode_body
 from kumotwist.proto.mime.tree import Node
@@ -46,6 +48,18 @@ class Block:
         kind, found, value = self.first(name).partition(";")
         return (kind.strip().lower(), value.strip()) if found else ("", kind.strip())
 
+    def date(self, *names: str) -> str | None:
+        """The first readable date among these fields, as RFC 3339 in UTC."""
+        for name in names:
+            when = self.moment(name)
+            if when is not None:
+                return dt.datetime.fromtimestamp(when, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return None
+
+    def extensions(self, known: Collection[str]) -> JsonObject:
+        """The fields that are not `known`, each with all its values."""
+        return {name: list[Json](values) for name, values in self.values.items() if name not in known}
+
     def moment(self, name: str) -> float | None:
         """Unix seconds of an RFC 5322 date, None without a readable one."""
         try:
@@ -75,6 +89,11 @@ def returned(report: Node) -> bytes | None:
     # RFC 2046 s5.2.1: a message/rfc822 is never encoded, whatever it says.
     content = part.content if part.kind == "message/rfc822" else content_of(part)
     return content[:MAX_RETURNED]
+
+
+def original_text(original: bytes | None) -> str | None:
+    """A returned message as a record or a policy shows it."""
+    return original.replace(b"\r\n", b"\n").decode("utf-8", "replace") if original is not None else None
 
 
 def _block(octets: bytes) -> Block:

@@ -122,3 +122,27 @@ def test_no_octets_break_it(noise, at):
         damaged = whole[:at] + noise + whole[at:]
         for report in (dsn.parse(damaged), arf.parse(damaged)):
             assert "\r\n" not in repr(report).replace("\\r", "")
+
+
+def test_all_that_a_bounce_says():
+    """As KumoMTA's message:parse_rfc3464 names it."""
+    told = dsn.to_object(BOUNCE)
+    assert told["per_message"] == {
+        "original_envelope_id": None,
+        "reporting_mta": {"mta_type": "dns", "name": "mx.example.net"},
+        "dsn_gateway": None,
+        "received_from_mta": None,
+        "arrival_date": "2026-11-23T19:00:00Z",
+        "extensions": {"x-postfix-queue-id": ["7A2F"]},
+    }
+    first, second, third = told["per_recipient"]
+    assert first["final_recipient"] == {"recipient_type": "rfc822", "recipient": "gone@example.net"}
+    assert first["original_recipient"] == {"recipient_type": "rfc822", "recipient": "alias@example.org"}
+    assert first["status"] == {"class": 5, "subject": 1, "detail": 1, "comment": None}
+    assert first["remote_mta"] == {"mta_type": "dns", "name": "imap.example.net"}
+    assert first["diagnostic_code"]["diagnostic_type"] == "smtp"
+    assert first["last_attempt_date"] == "2026-11-23T19:29:37Z"
+    assert (second["action"], third["action"]) == ("delayed", "failed")
+    assert third["status"]["comment"] == "(mailbox full)"
+    assert told["original_message"] == "From: <sender@example.org>\nSubject: hello\n"
+    assert dsn.to_object(COMPLAINT) is None
