@@ -8,7 +8,7 @@ last that was.
 
 Runs on the thread of the state file, inside a transaction.
 
-Public: `Match`, `Verdict`, `find`, `judge`.
+Public: `Match`, `Verdict`, `find`, `judge`, `recipient_of`, `bare`.
 """
 
 from __future__ import annotations
@@ -176,12 +176,18 @@ def _concerns(match: Match, event: ReceiptEvent) -> bool:
 
 def recipient_of(recipients: Sequence[str], told: str) -> str | None:
     """The one of `recipients` that a provider means by `told`, an address or a phone number; None when none is."""
-    wanted = told.casefold()
+    wanted = bare(told).casefold()
     for one in recipients:
         known = one.casefold()
         if known == wanted or (wanted and _digits(known.partition("@")[0]) == _digits(wanted) != ""):
             return one
     return None
+
+
+def bare(told: str) -> str:
+    """An address without the name that some providers leave before it."""
+    inside = told.rpartition("<")[2]
+    return inside.removesuffix(">").strip() if inside != told else told
 
 
 def _digits(text: str) -> str:

@@ -5,6 +5,7 @@ Public: `record_of`, `response_of`.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from kumotwist.core.outcome import Peer
@@ -12,7 +13,7 @@ from kumotwist.core.receipt import ReceiptEvent, ReceiptState
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import EnhancedCode, Response
 from kumotwist.core.way import Way
-from kumotwist.records.receipts.matching import Match, recipient_of
+from kumotwist.records.receipts.matching import Match, bare, recipient_of
 
 #: The reply codes that readers of logs and classifiers know, by state; what is no failure has 250.
 _RESPONSES: Final = {
@@ -21,6 +22,10 @@ _RESPONSES: Final = {
     ReceiptState.EXPIRED: (551, EnhancedCode(5, 4, 7)),
     ReceiptState.DEFERRED: (451, EnhancedCode(4, 0, 0)),
 }
+
+
+#: What surely can stand as an address in a message.
+_ADDRESS: Final = re.compile(r"[^\s<>@\"(),:;\\]+@[^\s<>@\"(),:;\\]+\Z")
 
 
 def record_of(event: ReceiptEvent, match: Match | None, now: float) -> Record:
@@ -75,8 +80,8 @@ def _recipients(event: ReceiptEvent, known: tuple[str, ...]) -> tuple[str, ...]:
 
 def _as_address(event: ReceiptEvent) -> str:
     """Something that has the form of an address, since log hooks make messages with recipients."""
-    told = event.recipient
-    if "@" in told:
+    told = bare(event.recipient)
+    if _ADDRESS.match(told):
         return told
     number = told.removeprefix("+").replace(" ", "")
     if number.isascii() and number.isdecimal():

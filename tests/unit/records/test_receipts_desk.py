@@ -5,7 +5,7 @@ import pytest_twisted
 from attrs import evolve
 from support.receipt_desk import DELIVERED, FAILED, NEW_ID, Desk
 
-from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.address import EnvelopeAddress, parse_address
 from kumotwist.core.errors import Overload, StateUnavailable
 from kumotwist.core.message import Message
 from kumotwist.core.records import Record, RecordType
@@ -229,6 +229,39 @@ async def test_one_id_for_a_batch_of_messages(path):
     await house.receive(event)
     assert house.told() == [(ids[1], "delivered")]
     assert house.records[0].recipients == ("u1@example.org",)
+    await house.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("Ann <ann@example.org>", "ann@example.org"),
+        ("<ann@example.org>", "ann@example.org"),
+        ("+1 555 000 9", "+15550009@sms"),
+        ("15550009", "+15550009@sms"),
+        ("", "unknown@twilio"),
+        ("no address at all", "unknown@twilio"),
+        ("a b@example.org", "unknown@twilio"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_recipients_of_receipts_that_nobody_knows(path, told, shown):
+    """Whatever a provider writes, the record's recipient is an address, so log hooks can make a message of it."""
+    house = await Desk(path).open(park=0.0)
+    await house.receive(evolve(DELIVERED, recipient=told))
+    (record,) = house.records
+    assert record.recipients == (shown,)
+    assert parse_address(shown).email == shown
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_before_the_address(path):
+    """A provider that keeps the name in the recipient means the same recipient."""
+    house = await Desk(path).open()
+    ids = [house.hand_over("r1", f"{name}@example.org", channel="resend") for name in ("ann", "bob")]
+    await house.receive(evolve(DELIVERED, channel="resend", remote_id="r1", recipient="Ann Example <Ann@example.org>"))
+    assert house.told() == [(ids[0], "delivered")]
     await house.close()
 
 
