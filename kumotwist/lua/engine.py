@@ -50,6 +50,8 @@ DEFAULT_CPU_BUDGET: Final = 2.0
 #: Seconds in one go after which policy is said to hold everything up. Ours: a client notices, and no computing of a
 #: handler takes half of that.
 SLOW: Final = 0.5
+#: What runs while the daemon starts holds nobody up.
+_AT_START: Final = frozenset({"main", "pre_init", "init"})
 
 #: What an entry point returns: a status alone, or a tuple that begins with one (threads.lua).
 Outcome: TypeAlias = "int | tuple[Any, ...]"
@@ -247,7 +249,7 @@ class Engine:
             raise PolicyError(str(error)) from None
         finally:
             self._is_inside = False
-            if time.monotonic() - started > SLOW:
+            if time.monotonic() - started > SLOW and self.event not in _AT_START:
                 self._report_slow(time.monotonic() - started)
             if self._turns:
                 self._next_turns()
