@@ -200,7 +200,13 @@ class ReceiptDesk:
         ).fetchall()
         claimed: list[_Claimed] = []
         for number, noted, packed in due:
-            event: ReceiptEvent = decode_event(packed)
+            try:
+                event = decode_event(packed)
+            except ValueError as error:
+                # One that cannot be read must not hold up all behind it.
+                finish(connection, (number,))
+                log.critical("receipt {number} of the ledger cannot be read: {error}", number=number, error=error)
+                continue
             age = now - noted
             match = find(connection, event, age)
             if match is None and age < self._config.park:

@@ -165,9 +165,12 @@ def _match(connection: sqlite3.Connection, row: _Row) -> Match | None:
         leader = row.leader
         found = connection.execute("SELECT facts FROM handover WHERE number = ?", (leader,)).fetchone()
         facts = found[0] if found is not None else None
-    if facts is None:
-        return None
-    return Match(row.spool_id, row.number, leader, row.parts, decode_facts(facts))
+    try:
+        known = decode_facts(facts) if facts is not None else None
+    except ValueError:
+        # A damaged row is as good as none.
+        known = None
+    return Match(row.spool_id, row.number, leader, row.parts, known) if known is not None else None
 
 
 def _concerns(match: Match, event: ReceiptEvent) -> bool:

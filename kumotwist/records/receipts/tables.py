@@ -73,6 +73,9 @@ _PRUNE: Final = (
 _PRUNED_AT_ONCE: Final = 2_000
 
 
+# Both are kept for weeks as lists of values: a new field goes last and has a default.
+
+
 class Facts(msgspec.Struct, array_like=True, frozen=True):
     """What a Receipt record tells about its message, kept from the Delivery record."""
 

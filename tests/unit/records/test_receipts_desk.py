@@ -266,6 +266,24 @@ async def test_a_name_before_the_address(path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_row_that_cannot_be_read(path, failures):
+    """Damage to one receipt costs that one, and the operator is told; those behind it go on."""
+    house = await Desk(path).open()
+    await house.receive(evolve(DELIVERED, remote_id="SM9", event_id="damaged"))
+    spool_id = house.hand_over("SM1")
+    house.hand_over("SM2")
+    await house.flush()
+    await house.file.write(lambda connection: connection.execute("UPDATE receipt SET event = x'c1'"))
+    await house.file.write(lambda connection: connection.execute("UPDATE handover SET facts = x'c1' WHERE number = 2"))
+    await house.receive(evolve(DELIVERED, remote_id="SM2", event_id="no facts"))
+    await house.receive(evolve(DELIVERED, event_id="good"))
+    await house.pass_time(10.0)
+    assert house.told() == [(spool_id, "delivered")]
+    failures.expect("receipt 1 of the ledger cannot be read")
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_is_old_or_too_much_is_forgotten(path):
     """The file does not grow for ever: by age and by number of rows; what is not done with stays."""
     house = await Desk(path).open(keep=1000.0, keep_rows=100, park=1e9)
