@@ -117,6 +117,7 @@ class Bridge:
     async def fire_and_keep(self, event: str, *arguments: object) -> Kept:
         """The same for a handler that must return a table, which stays in Lua."""
         await self.engine.turn()
+        self.engine.event = event
         results = await self._settle(event, self.engine.fire(event, True, arguments))
         number = results[0] if results else None
         if isinstance(number, int):
@@ -127,6 +128,7 @@ class Bridge:
     async def call(self, function: Kept, *arguments: object) -> list[object]:
         """Call a Lua function that we hold."""
         await self.engine.turn()
+        self.engine.event = "callback"
         return await self._settle("callback", self.engine.call("callback", function.number, arguments))
 
     async def call_method(self, kept: Kept, event: str, name: str, *arguments: object) -> list[object]:
@@ -138,6 +140,7 @@ class Bridge:
     async def call_optional_method(self, kept: Kept, event: str, name: str) -> None:
         """The same without arguments, and nothing happens when there is no such method."""
         await self.engine.turn()
+        self.engine.event = event
         await self._settle(event, self.engine.call_method(event, kept.number, name, (), is_optional=True))
 
     def _watched(

@@ -86,6 +86,13 @@ def test_a_handler_that_blocks_is_named(bench: Bench, events) -> None:
     assert 0.5 < slow["seconds"] < 30
 
 
+def test_a_constructor_that_blocks_is_named(bench: Bench, events) -> None:
+    """The event that held everything up is the one that ran, not the one before."""
+    policy = bench.policy("kumo.on('make.slow', function() os.execute('sleep 0.6') return {} end)")
+    now(policy.connect("make.slow", queuename.parse("example.org")))
+    assert [event["event"] for event in events if "held everything up" in str(event.get("log_format"))] == ["make.slow"]
+
+
 @pytest.mark.parametrize(
     ("call", "hint"),
     [
