@@ -58,6 +58,11 @@ PROVIDERS = (
 
 CASES = [import_module(f"support.apicases.{name}").CASE for name in PROVIDERS]
 EACH = pytest.mark.parametrize("case", CASES, ids=PROVIDERS)
+#: The yes of a webhook is its status, whatever service is behind it; so is Kannel's.
+SAY_NO_MORE_THAN_YES = ("discord", "kannel", "slack", "teams", "webhook")
+PROVING = [
+    pytest.param(one, id=name) for name, one in zip(PROVIDERS, CASES, strict=True) if name not in SAY_NO_MORE_THAN_YES
+]
 
 
 class World:
@@ -326,6 +331,18 @@ async def test_a_body_that_is_not_what_it_should_be_breaks_nothing(case):
                 outcomes = await around.deliver(message)
                 assert len(outcomes) == len(message.recipients)
                 assert all("\n" not in one.response.content for one in outcomes)
+
+
+@pytest.mark.parametrize("case", PROVING)
+@pytest_twisted.ensureDeferred
+async def test_a_yes_of_something_on_the_way_is_not_taken_for_the_providers(case):
+    """A proxy or captive portal that answers 200 with a page of its own does not make mail disappear."""
+    async with world(case) as around:
+        for body in (b"<html>Please sign in.</html>", b"{}", b""):
+            around.say(Said(200, body))
+            for outcome in await around.deliver():
+                assert outcome.verdict is Verdict.TRANSIENT
+                assert outcome.is_ambiguous or case.is_idempotent
 
 
 @EACH

@@ -1,6 +1,6 @@
 """JSON to and from providers.
 
-Public: `json_request`, `json_of`, `member`, `text_of`, `with_header`. `json_of` never
+Public: `json_request`, `json_of`, `member`, `id_in`, `text_of`, `with_header`. `json_of` never
 raises: a reply that is not JSON is an empty object, judged by its status.
 """
 
@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from attrs import evolve
 
+from kumotwist.egress.api.dialect import Unreadable
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_header
 
 _JSON: Final = ((b"Content-Type", b"application/json"), (b"Accept", b"application/json"))
@@ -38,6 +39,14 @@ def member(value: Any, *path: str | int) -> Any:
         else:
             value = value[step] if isinstance(value, list) and -len(value) <= step < len(value) else None
     return value
+
+
+def id_in(answer: Any, *path: str | int) -> str:
+    """The provider's name for what it took. Raises Unreadable without one: what says yes may be a proxy on the way."""
+    name = member(answer, *path)
+    if not isinstance(name, (str, int)) or not name:
+        raise Unreadable(f"no {'.'.join(map(str, path))} in the reply")
+    return str(name)
 
 
 def text_of(reply: HttpResponse) -> str:

@@ -19,7 +19,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, targets_of
-from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.oauth import TOKEN, refresh_token, service_account
@@ -93,8 +93,8 @@ class Gmail:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`id` names the message in the mailbox; bounces come back as mail."""
         answer = json_of(reply)
-        if reply.code == 200:
-            outcome = self.judge.delivered(reply, str(member(answer, "id") or "") or None)
+        if 200 <= reply.code < 300:
+            outcome = self.judge.delivered(reply, id_in(answer, "id"))
         else:
             error = member(answer, "error")
             reason, text = member(error, "errors", 0, "reason"), member(error, "message")

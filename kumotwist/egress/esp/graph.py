@@ -18,7 +18,7 @@ from kumotwist.config.option import option, options
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, targets_of
+from kumotwist.egress.api.dialect import Call, Dialect, Refused, Unreadable, targets_of
 from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
@@ -79,8 +79,10 @@ class Graph:
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """202 without a name for the message; bounces come back as mail about its Message-ID."""
-        if reply.code in (200, 202):
+        if reply.code == 202:
             outcome = self.judge.delivered(reply, str(call.note) if call.note else None)
+        elif 200 <= reply.code < 300:
+            raise Unreadable(f"{reply.code} instead of 202")
         else:
             error = member(json_of(reply), "error")
             code, text = member(error, "code"), member(error, "message")

@@ -19,7 +19,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Refused, Target, chunked, targets_of
-from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -84,8 +84,8 @@ class Mailgun:
         """`id` is the Message-ID by which events come back."""
         answer = json_of(reply)
         text = str(member(answer, "message") or text_of(reply))
-        if reply.code == 200:
-            outcome = self.judge.delivered(reply, str(member(answer, "id") or "") or None, text)
+        if 200 <= reply.code < 300:
+            outcome = self.judge.delivered(reply, id_in(answer, "id"), text)
         else:
             match = _AGAIN_AFTER.search(text) if reply.code == 429 else None
             hint = seconds_of(match[1], self.judge.now()) if match else None

@@ -91,7 +91,7 @@ class Postmark:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """200 and an answer for each e-mail, with ErrorCode 0 and a MessageID for those that were taken."""
         said = json_of(reply)
-        if reply.code == 200:
+        if 200 <= reply.code < 300:
             if not isinstance(said, list) or len(said) != len(call.targets):
                 raise Unreadable("its answer does not have an entry for each e-mail")
             notes = call.note if isinstance(call.note, tuple) else ()

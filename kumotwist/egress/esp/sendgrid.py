@@ -18,7 +18,7 @@ from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
-from kumotwist.egress.api.dialect import Call, Refused, Target, chunked, targets_of
+from kumotwist.egress.api.dialect import Call, Refused, Target, Unreadable, chunked, targets_of
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
@@ -85,9 +85,11 @@ class SendGrid:
         return with_header(request, b"Authorization", f"Bearer {secrets['api_key']}")
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
-        """202 and `X-Message-Id`, with which the `sg_message_id` of its events begins."""
-        if reply.code in (200, 202):
+        """202 and `X-Message-Id`, with which the `sg_message_id` of its events begins; in the sandbox 200."""
+        if reply.code == (200 if self.options.sandbox else 202):
             outcome = self.judge.delivered(reply, reply.header("x-message-id"), str(call.note or ""))
+        elif 200 <= reply.code < 300:
+            raise Unreadable(f"{reply.code} instead of 202")
         else:
             errors = member(json_of(reply), "errors")
             said = [_error(one) for one in errors] if isinstance(errors, list) else [text_of(reply)]

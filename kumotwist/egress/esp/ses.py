@@ -20,7 +20,7 @@ from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.aws import ACCOUNT_RULES, AwsOptions, error_of, secrets_of, signed
 from kumotwist.egress.api.dialect import Call, Refused, Target, chunked, targets_of
-from kumotwist.egress.api.jsonapi import json_of, json_request, member
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.parts import base64
@@ -84,8 +84,8 @@ class Ses:
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`MessageId` is what events call `mail.messageId`."""
-        if reply.code == 200:
-            outcome = self.judge.delivered(reply, str(member(json_of(reply), "MessageId") or "") or None)
+        if 200 <= reply.code < 300:
+            outcome = self.judge.delivered(reply, id_in(json_of(reply), "MessageId"))
         else:
             code, text = error_of(reply)
             outcome = self.judge.refused(reply, text, code)

@@ -22,7 +22,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Refused, targets_of
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -92,10 +92,10 @@ class SparkPost:
         answer = json_of(reply)
         error = member(answer, "errors", 0)
         text = str(member(error, "description") or member(error, "message") or ("" if answer else text_of(reply)))
-        if reply.code == 200 and member(answer, "results", "total_rejected_recipients") in (0, None):
-            outcome = self.judge.delivered(reply, str(member(answer, "results", "id") or "") or None)
-        elif reply.code == 200:
+        if 200 <= reply.code < 300 and member(answer, "results", "total_rejected_recipients"):
             outcome = self.judge.outcome(Fault.PERMANENT, f"200 OK: the recipient was rejected {text}".rstrip())
+        elif 200 <= reply.code < 300:
+            outcome = self.judge.delivered(reply, id_in(answer, "results", "id"))
         else:
             code = member(error, "code")
             outcome = self.judge.refused(reply, text, str(code) if code is not None else None)

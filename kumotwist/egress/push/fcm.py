@@ -21,8 +21,8 @@ from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, Unreadable, targets_of
-from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
+from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, targets_of
+from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.oauth import TOKEN, OAuthCredentials, read_service_account, service_account
@@ -138,11 +138,8 @@ class Fcm:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`projects/*/messages/<id>`, or an error whose details say more than its status."""
         answer = json_of(reply)
-        if reply.code == 200:
-            name = member(answer, "name")
-            if not isinstance(name, str) or not name:
-                raise Unreadable("200 without the name of the message")
-            return [self.judge.delivered(reply, name)] * len(call.targets)
+        if 200 <= reply.code < 300:
+            return [self.judge.delivered(reply, id_in(answer, "name"))] * len(call.targets)
         code, text = _error(answer)
         hint = WAITS.get(code or "") if reply.header("retry-after") is None else None
         return [self.judge.refused(reply, text or text_of(reply), code, hint)] * len(call.targets)

@@ -20,8 +20,8 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.aws import ACCOUNT_RULES, error_of, secrets_of, signed
-from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, member
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import id_in, json_of, member
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -102,11 +102,8 @@ class AwsSms:
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`MessageId` is what events call `messageId`."""
-        if reply.code == 200:
-            name = member(json_of(reply), "MessageId")
-            if not isinstance(name, str) or not name:
-                raise Unreadable("no MessageId in the reply")
-            return taken(self.judge, reply, call, name)
+        if 200 <= reply.code < 300:
+            return taken(self.judge, reply, call, id_in(json_of(reply), "MessageId"))
         name, text = error_of(reply)
         reason = str(member(json_of(reply), "Reason") or "")
         said = f"{name} {reason} {text}" if name and reason else f"{reason} {text}".strip()

@@ -19,8 +19,8 @@ from kumotwist.config.option import Duration, option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.dialect import Call, Dialect, Refused
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -93,10 +93,7 @@ class Bird(_Account):
         """202 and `id`; our id comes back as `reference`."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            name = member(answer, "id")
-            if not isinstance(name, str) or not name:
-                raise Unreadable("no id in the reply")
-            return taken(self.judge, reply, call, name)
+            return taken(self.judge, reply, call, id_in(answer, "id"))
         return refused(
             self.judge, reply, call, str(member(answer, "message") or text_of(reply)), member(answer, "code")
         )
@@ -130,10 +127,7 @@ class MessageBird(_Account):
         """201 and `id`; errors have numbers."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            name = member(answer, "id")
-            if not isinstance(name, str) or not name:
-                raise Unreadable("no id in the reply")
-            return taken(self.judge, reply, call, name)
+            return taken(self.judge, reply, call, id_in(answer, "id"))
         error = member(answer, "errors", 0)
         text = ": ".join(str(member(error, key)) for key in ("parameter", "description") if member(error, key))
         return refused(self.judge, reply, call, text or text_of(reply), member(error, "code"))

@@ -17,8 +17,8 @@ from kumotwist.config.option import option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -69,10 +69,7 @@ class BrevoSms:
         """201 and `messageId`, a number."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            name = member(answer, "messageId")
-            if not isinstance(name, (int, str)) or not name:
-                raise Unreadable("no messageId in the reply")
-            return taken(self.judge, reply, call, str(name), member(answer, "smsCount"))
+            return taken(self.judge, reply, call, id_in(answer, "messageId"), member(answer, "smsCount"))
         return refused(
             self.judge, reply, call, str(member(answer, "message") or text_of(reply)), member(answer, "code")
         )

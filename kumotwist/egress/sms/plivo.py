@@ -17,8 +17,8 @@ from kumotwist.config.option import Duration, option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -78,10 +78,7 @@ class Plivo:
         """202 and one `message_uuid` for the whole text; reports about it speak of it all."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            uuid = member(answer, "message_uuid", 0)
-            if not isinstance(uuid, str) or not uuid:
-                raise Unreadable("no message_uuid in the reply")
-            return taken(self.judge, reply, call, uuid)
+            return taken(self.judge, reply, call, id_in(answer, "message_uuid", 0))
         error = member(answer, "error")
         text = str(member(error, "error") or (error if isinstance(error, str) else "") or text_of(reply))
         return refused(self.judge, reply, call, text)

@@ -18,8 +18,8 @@ from kumotwist.config.option import Duration, option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -77,10 +77,7 @@ class Sinch:
         """The batch's `id` comes back as `batch_id`."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            name = member(answer, "id")
-            if not isinstance(name, str) or not name:
-                raise Unreadable("no id in the reply")
-            return taken(self.judge, reply, call, name)
+            return taken(self.judge, reply, call, id_in(answer, "id"))
         return refused(self.judge, reply, call, str(member(answer, "text") or text_of(reply)), member(answer, "code"))
 
     def _request(self, text: Text, now: float) -> HttpRequest:

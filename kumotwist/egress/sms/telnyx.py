@@ -17,8 +17,8 @@ from kumotwist.config.option import option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -89,10 +89,7 @@ class Telnyx:
         answer = json_of(reply)
         error = member(answer, "errors", 0) or member(answer, "data", "errors", 0)
         if 200 <= reply.code < 300 and error is None:
-            name = member(answer, "data", "id")
-            if not isinstance(name, str) or not name:
-                raise Unreadable("no data.id in the reply")
-            return taken(self.judge, reply, call, name, member(answer, "data", "parts"))
+            return taken(self.judge, reply, call, id_in(answer, "data", "id"), member(answer, "data", "parts"))
         text = ": ".join(str(member(error, key)) for key in ("title", "detail") if member(error, key))
         code = member(error, "code")
         otherwise = Fault.PERMANENT if reply.code < 300 else None

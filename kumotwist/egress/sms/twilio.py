@@ -16,9 +16,9 @@ from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused, Unreadable
+from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.form import form_request
-from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -97,11 +97,9 @@ class Twilio:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`sid` comes back as MessageSid; a 201 may be about a text that has failed already."""
         answer = json_of(reply)
-        sid, failed = member(answer, "sid"), member(answer, "status") in _FAILED
-        if reply.code in (200, 201) and not failed:
-            if not isinstance(sid, str) or not sid:
-                raise Unreadable("no sid in the reply")
-            return taken(self.judge, reply, call, sid, member(answer, "num_segments"))
+        failed = member(answer, "status") in _FAILED
+        if 200 <= reply.code < 300 and not failed:
+            return taken(self.judge, reply, call, id_in(answer, "sid"), member(answer, "num_segments"))
         code = member(answer, "code") or member(answer, "error_code")
         text = str(member(answer, "message") or member(answer, "error_message") or text_of(reply))
         otherwise = Fault.PERMANENT if failed else None

@@ -114,7 +114,7 @@ class Vonage:
         """A status for each part; half a text is worth nothing, so the worst of them counts."""
         parts = member(json_of(reply), "messages")
         if not isinstance(parts, list) or not parts:
-            if reply.code == 200:
+            if 200 <= reply.code < 300:
                 raise Unreadable("no messages in the reply")
             return refused(self.judge, reply, call, text_of(reply))
         for part in parts:

@@ -21,8 +21,8 @@ from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -108,10 +108,7 @@ class VonageMessages:
         """202 and `message_uuid`; an error's number stands behind the `#` of its `type`."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            uuid = member(answer, "message_uuid")
-            if not isinstance(uuid, str) or not uuid:
-                raise Unreadable("no message_uuid in the reply")
-            return taken(self.judge, reply, call, uuid)
+            return taken(self.judge, reply, call, id_in(answer, "message_uuid"))
         kind, title, detail = (str(member(answer, name) or "") for name in ("type", "title", "detail"))
         code = kind.rpartition("#")[2] if "#" in kind else None
         text = ": ".join(filter(None, (title, detail))) or text_of(reply)
