@@ -1,18 +1,21 @@
 """What of a message a text message needs besides its words: the number and the sender.
 
-Public: `number_of`, `sender_of`, `WhomOptions`. What can go wrong: ValueError when
+Public: `number_of`, `sender_of`, `as_sender`, `WhomOptions`. What can go wrong: ValueError when
 there is no number that could be dialled, naming what was found.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.message import Message
 from kumotwist.egress.api.jsonapi import member
 from kumotwist.proto.mime import headers
 from kumotwist.proto.translate import destination
+
+#: What people write between the digits of a number.
+_SEPARATORS: Final = str.maketrans("", "", " -()./")
 
 
 class WhomOptions(Protocol):
@@ -42,6 +45,12 @@ def sender_of(message: Message, options: WhomOptions) -> str | None:
     """Who the message says that it is from: by the options' header, else meta `from.sms`."""
     found = _header(message, options.sender_header) or member(message.meta.get("from"), "sms")
     return (str(found).strip() or None) if found else None
+
+
+def as_sender(name: str) -> str:
+    """A number that people wrote with something between the digits without that; names and ids as they are."""
+    bare = name.translate(_SEPARATORS)
+    return bare if bare.isascii() and bare.removeprefix("+").isdecimal() else name
 
 
 def _header(message: Message, name: str | None) -> str | None:

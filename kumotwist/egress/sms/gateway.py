@@ -22,7 +22,7 @@ from kumotwist.core.receipt import METADATA_ID, printable
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.judge import Fault, Judge
 from kumotwist.egress.api.parts import parts_of
-from kumotwist.egress.sms.content import number_of, sender_of
+from kumotwist.egress.sms.content import as_sender, number_of, sender_of
 from kumotwist.egress.sms.options import SmsOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.sms.coding import Coding
@@ -32,7 +32,6 @@ from kumotwist.proto.translate.sms import words
 #: Characters of a sender, as the send API takes them; the longest that a gateway knows are ids of some 40.
 MAX_SENDER: Final = 64
 _NO_SENDER: Final = "neither the message nor the option 'sender' says who it is from"
-_SEPARATORS: Final = str.maketrans("", "", " -().")
 
 
 @frozen
@@ -125,7 +124,7 @@ def _sms(message: Message, targets: tuple[Target, ...], options: SmsOptions, jud
 
 def _sender(name: str | None) -> str | None:
     """What may stand in a header or a query, whoever wrote it."""
-    return None if name is None else printable(name, MAX_SENDER)
+    return None if name is None else printable(as_sender(name), MAX_SENDER)
 
 
 def taken(
@@ -164,5 +163,5 @@ def refused(
 
 def digits(number: str) -> str:
     """A number without its `+` and separators; a sender's name as it is."""
-    bare = number.translate(_SEPARATORS).removeprefix("+")
-    return bare if bare.isascii() and bare.isdecimal() else number
+    bare = as_sender(number).removeprefix("+")
+    return bare if bare.isdecimal() else number

@@ -110,6 +110,18 @@ def test_our_id_goes_into_the_url_for_reports():
     assert note.callback("https://a.test/r?k=1") == f"https://a.test/r?k=1&kumo_id={message.id.hex()}"
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [("+49 (170) 123-4567", "+491701234567"), ("555 00", "55500"), ("A 1-2", "A 1-2"), ("+", "+"), ("١٢٣ ٤", "١٢٣ ٤")],
+)
+def test_a_sender_may_be_written_as_people_write_numbers(written, sent):
+    """It is a number all the same; what has letters is a name and stays as it is."""
+    assert (
+        plan(make_message("+4930123456@sms", body=text("hi"), meta={"from": {"sms": written}}))[0].note.sender == sent
+    )
+    assert plan(make_message("+4930123456@sms", body=text("hi")), make_options(sender=written))[0].note.sender == sent
+
+
 def test_a_sender_cannot_break_a_request():
     """Whatever a header or a policy says: no line break gets into what is sent."""
     message = make_message("+4930123456@sms", body=text("hi"), meta={"from": {"sms": "SHOP\r\nX-Kannel-To: 1"}})

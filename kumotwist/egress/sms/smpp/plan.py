@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 
 from kumotwist.core.errors import LocalProtocolError
 from kumotwist.core.message import Message
-from kumotwist.egress.sms.content import number_of, sender_of
+from kumotwist.egress.sms.content import as_sender, number_of, sender_of
 from kumotwist.egress.sms.smpp.content import words_of
 from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.proto.smpp import addressing
@@ -155,7 +155,7 @@ class Planner:
 
     def _source(self, message: Message) -> Address | Unfit:
         options = self._options
-        guessed = addressing.guess(sender_of(message, options) or options.sender or "")
+        guessed = addressing.guess(as_sender(sender_of(message, options) or options.sender))
         try:
             encode_short_message(ShortMessage(source=guessed))
         except LocalProtocolError as problem:
