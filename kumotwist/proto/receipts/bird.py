@@ -38,7 +38,7 @@ _CLASSES: Final = {
     "unavailable subscriber": ReceiptClass.SOFT,
     "expired": ReceiptClass.SOFT,
     "opted out": ReceiptClass.SUPPRESSED,
-    "received network error": ReceiptClass.BLOCK,
+    "received network error": ReceiptClass.SOFT,
     "insufficient balance": ReceiptClass.ACCOUNT,
     "carrier rejected": ReceiptClass.BLOCK,
     "capacity limit reached": ReceiptClass.SOFT,
@@ -126,7 +126,9 @@ def _messagebird(callback: Callback) -> ReceiptEvent:
 def _class_of(state: ReceiptState, reason: str) -> ReceiptClass:
     if state not in (ReceiptState.FAILED, ReceiptState.EXPIRED):
         return ReceiptClass.NONE
-    return _CLASSES.get(reason.lower().replace("_", " "), ReceiptClass.UNDETERMINED)
+    # Bird's is one among others in a text: `details: …; reason: unknown_subscriber; code: 1`.
+    said = reason.lower().replace("_", " ")
+    return next((class_ for words, class_ in _CLASSES.items() if words in said), ReceiptClass.UNDETERMINED)
 
 
 #: Both try for a day, and Bird may sign at the first try.

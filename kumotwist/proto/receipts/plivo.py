@@ -26,15 +26,16 @@ _STATES: Final = {
     "rejected": ReceiptState.FAILED,
     "read": ReceiptState.OPENED,
 }
-#: Plivo's error codes, https://www.plivo.com/docs/messaging/concepts/error-codes
+#: Plivo's error codes, https://www.plivo.com/docs/messaging/troubleshooting/error-codes
 _CLASSES: Final = {
-    **dict.fromkeys(("40", "50", "70"), ReceiptClass.HARD),
-    **dict.fromkeys(("20", "30", "300", "420"), ReceiptClass.SOFT),
-    **dict.fromkeys(("80", "90", "110", "160"), ReceiptClass.BLOCK),
-    **dict.fromkeys(("10", "60", "100"), ReceiptClass.CONTENT),
+    **dict.fromkeys(("50", "70"), ReceiptClass.HARD),
+    **dict.fromkeys(("20", "60", "80", "300"), ReceiptClass.SOFT),
+    **dict.fromkeys(("30", "100"), ReceiptClass.BLOCK),
+    **dict.fromkeys(("10", "110"), ReceiptClass.CONTENT),
     "200": ReceiptClass.SUPPRESSED,
-    **dict.fromkeys(("900", "910", "950"), ReceiptClass.ACCOUNT),
+    **dict.fromkeys(("40", "450", "900", "910"), ReceiptClass.ACCOUNT),
 }
+_EXPIRED: Final = "420"
 _FACTS: Final = ("ErrorCode", "PartInfo", "TotalRate", "TotalAmount", "Units", "MCC", "MNC", "From", "MessageUUID")
 
 
@@ -63,12 +64,17 @@ def parse(callback: Callback) -> Sequence[ReceiptEvent]:
     if not remote_id or not status:
         raise Unreadable("there is no MessageUUID or no Status")
     state, code = _STATES.get(status, ReceiptState.UNKNOWN), form.get("ErrorCode", "")
+    class_ = ReceiptClass.NONE
+    if code == _EXPIRED:
+        state, class_ = ReceiptState.EXPIRED, ReceiptClass.SOFT
+    elif state is ReceiptState.FAILED:
+        class_ = _CLASSES.get(code, ReceiptClass.UNDETERMINED)
     part, _, parts = form.get("PartInfo", "").lower().partition(" of ")
     return [
         ReceiptEvent(
             channel="plivo",
             state=state,
-            class_=_CLASSES.get(code, ReceiptClass.UNDETERMINED) if state is ReceiptState.FAILED else ReceiptClass.NONE,
+            class_=class_,
             text=f"{code} {status}".strip(),
             spool_id=our_id(callback.parameters().get(METADATA_ID)),
             remote_id=form.get("ParentMessageUUID") or remote_id,

@@ -28,14 +28,15 @@ _STATES: Final = {
     "expired": ReceiptState.EXPIRED,
     "unknown": ReceiptState.UNKNOWN,
 }
-#: Sinch's delivery receipt codes.
+#: Sinch's own codes of delivery reports, .../sms/delivery-reports/delivery-report-error-codes
 _CLASSES: Final = {
-    **dict.fromkeys(("402", "403", "406", "413"), ReceiptClass.HARD),
-    **dict.fromkeys(("405", "407", "408", "416"), ReceiptClass.SOFT),
-    **dict.fromkeys(("404", "410", "417", "418", "419"), ReceiptClass.BLOCK),
-    **dict.fromkeys(("411", "412"), ReceiptClass.CONTENT),
-    **dict.fromkeys(("401", "414", "415"), ReceiptClass.ACCOUNT),
+    "402": ReceiptClass.HARD,
+    **dict.fromkeys(("404", "406"), ReceiptClass.SOFT),
+    "408": ReceiptClass.BLOCK,
+    **dict.fromkeys(("405", "411", "414", "415"), ReceiptClass.CONTENT),
+    **dict.fromkeys(("410", "412", "413"), ReceiptClass.ACCOUNT),
 }
+_EXPIRED: Final = "406"
 _FACTS: Final = ("code", "client_reference", "operator", "applied_originator", "encoding", "number_of_message_parts")
 
 
@@ -73,11 +74,15 @@ def _events(body: Any) -> Iterator[ReceiptEvent]:
 def _event(body: Any, group: Any, recipient: str) -> ReceiptEvent:
     status, code = text(group, "status"), text(group, "code")
     state = _STATES.get(status.lower(), ReceiptState.UNKNOWN)
-    is_failure = state in (ReceiptState.FAILED, ReceiptState.EXPIRED)
+    class_ = ReceiptClass.NONE
+    if code == _EXPIRED or state is ReceiptState.EXPIRED:
+        state, class_ = ReceiptState.EXPIRED, ReceiptClass.SOFT
+    elif state is ReceiptState.FAILED:
+        class_ = _CLASSES.get(code, ReceiptClass.UNDETERMINED)
     return ReceiptEvent(
         channel="sinch",
         state=state,
-        class_=_CLASSES.get(code, ReceiptClass.UNDETERMINED) if is_failure else ReceiptClass.NONE,
+        class_=class_,
         text=f"{code} {status}" if code not in ("", "0") else status,
         spool_id=our_id(at(body, "client_reference")),
         remote_id=text(body, "batch_id"),

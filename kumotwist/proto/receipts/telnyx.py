@@ -30,14 +30,16 @@ _STATES: Final = {
     "delivery_unconfirmed": ReceiptState.UNKNOWN,
     "expired": ReceiptState.EXPIRED,
 }
-#: Telnyx's error codes of messages, https://developers.telnyx.com/api/errors
+#: Telnyx's error codes of messages, https://developers.telnyx.com/docs/messaging/messages/error-codes
 _CLASSES: Final = {
-    **dict.fromkeys(("40001", "40009", "40310"), ReceiptClass.HARD),
-    **dict.fromkeys(("40004", "40008", "40014", "40016"), ReceiptClass.SOFT),
-    **dict.fromkeys(("40002", "40003", "40017"), ReceiptClass.BLOCK),
-    **dict.fromkeys(("40006", "40318"), ReceiptClass.ACCOUNT),
+    **dict.fromkeys(("40001", "40012", "40310"), ReceiptClass.HARD),
+    **dict.fromkeys(("40004", "40006", "40007", "40011", "40318"), ReceiptClass.SOFT),
+    **dict.fromkeys(("40002", "40003", "40015"), ReceiptClass.BLOCK),
+    "40009": ReceiptClass.CONTENT,
+    "40013": ReceiptClass.ACCOUNT,
     "40300": ReceiptClass.SUPPRESSED,
 }
+_EXPIRED: Final = frozenset(("40005", "40014"))
 _FACTS: Final = ("direction", "encoding", "messaging_profile_id", "tcr_campaign_id", "type")
 
 
@@ -73,14 +75,17 @@ def parse(callback: Callback) -> Sequence[ReceiptEvent]:
 def _event(data: Any, payload: Any, to: Any, spool_id: SpoolId | None) -> ReceiptEvent:
     status, error = text(to, "status"), at(payload, "errors", 0)
     state = _STATES.get(status, ReceiptState.UNKNOWN)
+    class_ = ReceiptClass.NONE
+    if state is ReceiptState.EXPIRED or text(error, "code") in _EXPIRED:
+        state, class_ = ReceiptState.EXPIRED, ReceiptClass.SOFT
+    elif state is ReceiptState.FAILED:
+        class_ = _CLASSES.get(text(error, "code"), ReceiptClass.UNDETERMINED)
     said = " ".join([one for one in (text(error, "code"), text(error, "title"), text(error, "detail")) if one])
     parts, event_id = at(payload, "parts"), text(data, "id")
     return ReceiptEvent(
         channel="telnyx",
         state=state,
-        class_=_CLASSES.get(text(error, "code"), ReceiptClass.UNDETERMINED)
-        if state is ReceiptState.FAILED
-        else ReceiptClass.NONE,
+        class_=class_,
         text=said or status,
         spool_id=spool_id,
         remote_id=text(payload, "id"),

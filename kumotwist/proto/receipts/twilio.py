@@ -32,11 +32,11 @@ _STATES: Final = {
 #: Twilio's error codes of messages, https://www.twilio.com/docs/api/errors
 _CLASSES: Final = {
     **dict.fromkeys(("21211", "21614", "30005", "30006"), ReceiptClass.HARD),
-    **dict.fromkeys(("30001", "30003", "30008", "30017"), ReceiptClass.SOFT),
-    **dict.fromkeys(("30004", "30034", "30450"), ReceiptClass.BLOCK),
-    **dict.fromkeys(("30007", "30019", "30035"), ReceiptClass.CONTENT),
+    **dict.fromkeys(("30001", "30003", "30017"), ReceiptClass.SOFT),
+    **dict.fromkeys(("30004", "30007", "30450"), ReceiptClass.BLOCK),
+    "30019": ReceiptClass.CONTENT,
     "21610": ReceiptClass.SUPPRESSED,
-    **dict.fromkeys(("21408", "30002", "30010", "30032"), ReceiptClass.ACCOUNT),
+    **dict.fromkeys(("21408", "30002", "30010", "30032", "30034"), ReceiptClass.ACCOUNT),
 }
 _EXPIRED: Final = "30036"
 _FACTS: Final = ("ErrorCode", "RawDlrDoneDate", "From", "ChannelToAddress", "MessagingServiceSid")

@@ -25,14 +25,14 @@ _STATES: Final = {
     "expired": ReceiptState.EXPIRED,
     "unknown": ReceiptState.UNKNOWN,
 }
-#: Vonage's `err-code`.
+#: Vonage's `err-code`, https://api.support.vonage.com/hc/en-us/articles/204014733
 _CLASSES: Final = {
-    **dict.fromkeys(("3", "10"), ReceiptClass.HARD),
-    **dict.fromkeys(("2", "6", "12"), ReceiptClass.SOFT),
-    **dict.fromkeys(("4", "5", "7"), ReceiptClass.BLOCK),
-    **dict.fromkeys(("8", "9", "13"), ReceiptClass.CONTENT),
-    "14": ReceiptClass.SUPPRESSED,
-    **dict.fromkeys(("11", "15", "39", "50", "51"), ReceiptClass.ACCOUNT),
+    **dict.fromkeys(("3", "4", "12"), ReceiptClass.HARD),
+    **dict.fromkeys(("2", "5", "7", "8", "15"), ReceiptClass.SOFT),
+    **dict.fromkeys(("6", "13", "14"), ReceiptClass.BLOCK),
+    **dict.fromkeys(("10", "52"), ReceiptClass.CONTENT),
+    **dict.fromkeys(("9", "53"), ReceiptClass.SUPPRESSED),
+    **dict.fromkeys(("39", "50", "51", "54"), ReceiptClass.ACCOUNT),
 }
 _FACTS: Final = ("err-code", "network-code", "price", "scts", "to", "client-ref")
 
@@ -67,12 +67,14 @@ def parse(callback: Callback) -> Sequence[ReceiptEvent]:
         raise Unreadable("there is no messageId or no status")
     code = given.get("err-code", "")
     state = _STATES.get(status, ReceiptState.UNKNOWN)
-    is_failure = state in (ReceiptState.FAILED, ReceiptState.EXPIRED)
+    class_ = ReceiptClass.SOFT if state is ReceiptState.EXPIRED else ReceiptClass.NONE
+    if state is ReceiptState.FAILED:
+        class_ = _CLASSES.get(code, ReceiptClass.UNDETERMINED)
     return [
         ReceiptEvent(
             channel="vonage",
             state=state,
-            class_=_CLASSES.get(code, ReceiptClass.UNDETERMINED) if is_failure else ReceiptClass.NONE,
+            class_=class_,
             text=f"{status} err-code:{code}" if code not in ("", "0") else status,
             spool_id=our_id(given.get("client-ref")) or our_id(callback.parameters().get(METADATA_ID)),
             remote_id=remote_id,
