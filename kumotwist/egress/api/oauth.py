@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
+from urllib.parse import parse_qsl
 
 import msgspec
 from attrs import define, field, frozen
@@ -21,6 +22,7 @@ from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.json import JsonObject
 from kumotwist.core.receipt import printable
 from kumotwist.egress.api.credentials import KeyCredentials
+from kumotwist.egress.api.discreet import without
 from kumotwist.egress.api.jsonapi import json_of, member, text_of
 from kumotwist.net.flight import SingleFlight
 from kumotwist.net.http import HttpClient, HttpError, HttpRequest
@@ -77,7 +79,8 @@ class OAuthCredentials:
         return (await self.get()) != refused
 
     async def _ask(self) -> Token:
-        request = self.grant(await self.keys.get(), self.now())
+        secrets = await self.keys.get()
+        request = self.grant(secrets, self.now())
         try:
             reply = await self.client.send(request)
         except HttpError as error:
@@ -86,7 +89,8 @@ class OAuthCredentials:
         value, lifetime = member(answer, "access_token"), member(answer, "expires_in")
         if reply.code != 200 or not isinstance(value, str) or not value:
             said = member(answer, "error_description") or member(answer, "error") or text_of(reply)
-            text = printable(f"no access token: {reply.code} {said}", _MAX_ERROR)
+            shown = without({**secrets, **_assertion(request)}, str(said))
+            text = printable(f"no access token: {reply.code} {shown}", _MAX_ERROR)
             raise SecretUnavailable(text, permanent=400 <= reply.code < 500 and reply.code not in (408, 429))
         try:
             seconds = float(lifetime)
@@ -157,6 +161,11 @@ def service_account(scope: str, subject: str | None = None, url: str | None = No
         return _form(authority, [("grant_type", kind), ("assertion", key.token(claims))])
 
     return grant
+
+
+def _assertion(request: HttpRequest) -> Mapping[str, str]:
+    """What a request shows that is made of a secret, and as good as one while it holds."""
+    return {name: value for name, value in parse_qsl((request.body or b"").decode()) if name == "assertion"}
 
 
 def _form(url: str, fields: list[tuple[str, str]]) -> HttpRequest:

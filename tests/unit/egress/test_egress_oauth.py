@@ -1,7 +1,7 @@
 """Access tokens: asked for once, shared, renewed in time and when refused; and what the authority refuses."""
 
 import json
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import jwt
 import pytest
@@ -18,7 +18,7 @@ from kumotwist.core.errors import SecretUnavailable
 from kumotwist.egress.api.credentials import KeyCredentials
 from kumotwist.egress.api.oauth import OAuthCredentials, client_credentials, service_account
 from kumotwist.net.flight import SingleFlight
-from kumotwist.net.http import HttpSettings, HttpTransports
+from kumotwist.net.http import HttpRequest, HttpSettings, HttpTransports
 from kumotwist.net.tasks import Tasks
 
 NOW = 1_800_000_000.0
@@ -105,6 +105,22 @@ async def test_what_the_authority_refuses_is_told_without_the_secret(code, perma
             await world.credentials.get()
         assert caught.value.permanent is permanent
         assert "s3cret" not in str(caught.value)
+        await world.close()
+
+
+@ensureDeferred
+async def test_an_authority_that_repeats_the_secret_finds_no_echo():
+    """Neither the secret nor an assertion made of one reaches a record by way of the authority's words."""
+
+    def grant(secrets, _):
+        body = urlencode({"client_secret": secrets["client_secret"], "assertion": "head.claims.signature"})
+        return HttpRequest(b"POST", f"{peer.url}/token", body=body.encode())
+
+    async with web_peer() as peer:
+        world = World(peer, grant)
+        world.give(400, access_token=None, error_description="s3cret and head.claims.signature are wrong")
+        with pytest.raises(SecretUnavailable, match=r"400 \*\*\* and \*\*\* are wrong"):
+            await world.credentials.get()
         await world.close()
 
 

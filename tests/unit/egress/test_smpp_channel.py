@@ -226,6 +226,9 @@ async def test_a_cut_text_is_sent():
     [
         ({"default_region": "Germany"}, "default_region"),
         ({"window": 0}, "window"),
+        ({"port": 99999}, "from 1 to 65535"),
+        ({"system_id": "a" * 16}, "more than 15 octets"),
+        ({"system_type": "a" * 13}, "more than 12 octets"),
         ({"priority": 4}, "priority"),
         ({"max_segments": 256}, "max_segments"),
         ({"status": {"nonsense": "permanent"}}, "'nonsense' is no status"),

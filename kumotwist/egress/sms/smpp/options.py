@@ -5,7 +5,7 @@ Public: `SmppProtocol`, and what some of its options may say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, Literal, TypeAlias
 
 from attrs import Attribute
@@ -31,14 +31,22 @@ IdFormat: TypeAlias = Literal["AsIs", "HexResponse", "HexReceipt"]
 StatusClass: TypeAlias = Literal["transient", "permanent", "throttled", "account"]
 
 
-def _priority(_: object, attribute: Attribute[int], value: int) -> None:
-    if not 0 <= value <= 3:
-        raise ValueError(f"option '{attribute.name}' must be from 0 to 3, got {value}")
+def _between(least: int, most: int) -> Callable[[object, Attribute[int], int], None]:
+    def check(_: object, attribute: Attribute[int], value: int) -> None:
+        if not least <= value <= most:
+            raise ValueError(f"option '{attribute.name}' must be from {least} to {most}, got {value}")
+
+    return check
 
 
-def _window(_: object, attribute: Attribute[int], value: int) -> None:
-    if not 1 <= value <= MAX_WINDOW:
-        raise ValueError(f"option '{attribute.name}' must be from 1 to {MAX_WINDOW}, got {value}")
+def _at_most(octets: int) -> Callable[[object, Attribute[str], str], None]:
+    """What SMPP 3.4 gives a field, less the NUL at its end."""
+
+    def check(_: object, attribute: Attribute[str], value: str) -> None:
+        if len(value.encode()) > octets:
+            raise ValueError(f"option '{attribute.name}' has more than {octets} octets")
+
+    return check
 
 
 def _statuses(_: object, _attribute: Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
@@ -62,20 +70,22 @@ class SmppProtocol:
 
     # -- the binds: equal ones are shared -----------------------------------------------------------
     host: str = option("The SMSC: a name or an IP address.")
-    port: int = option("Its port; with TLS most have 3550.", default=2775)
+    port: int = option("Its port; with TLS most have 3550.", default=2775, validator=_between(1, 65_535))
     fallback_hosts: tuple[str, ...] = option(
         "Tried in this order when there is no bind to be had at `host`: `host` or `host:port`.", default=()
     )
     tls: Tls = option("Whether the connection is encrypted and the certificate must be good.", default="Disabled")
-    system_id: str = option("Who we are to the SMSC.")
+    system_id: str = option("Who we are to the SMSC.", validator=_at_most(15))
     password: KeySource = option("The password; read for each bind.", secret=True)
-    system_type: str = option("What the provider told us to say, mostly nothing.", default="")
+    system_type: str = option("What the provider told us to say, mostly nothing.", default="", validator=_at_most(12))
     account: str | None = option("What we call the account in records; none: the system_id.", default=None)
     bind: Bind = option(
         "One bind for both ways, one for each, or only one to send: no receipts come back then.", default="Transceiver"
     )
     address_range: str = option("Numbers that a receiver wants messages for, as the provider has it.", default="")
-    window: int = option("Messages that may be without answer at once.", default=10, unit="messages", validator=_window)
+    window: int = option(
+        "Messages that may be without answer at once.", default=10, unit="messages", validator=_between(1, MAX_WINDOW)
+    )
     max_submit_rate: Throttle | None = option(
         "Rate at which parts of texts leave over one bind; `max_message_rate` of a path counts whole texts.",
         default=None,
@@ -125,7 +135,7 @@ class SmppProtocol:
     )
     cut: bool = option("Whether longer texts are cut; else they are refused.", default=True)
     flash: bool = option("Show the text at once and do not keep it (class 0).", default=False)
-    priority: int = option("priority_flag, 0 to 3.", default=0, validator=_priority)
+    priority: int = option("priority_flag, 0 to 3.", default=0, validator=_between(0, 3))
     registered_delivery: Registered = option("When the SMSC is to send a receipt.", default="Always")
     intermediate_receipts: bool = option("Ask for receipts on the way, too.", default=False)
     tlvs: Mapping[str, str] = option(
