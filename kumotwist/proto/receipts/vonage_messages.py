@@ -22,12 +22,14 @@ _STATES: Final = {
     "rejected": ReceiptState.FAILED,
     "undeliverable": ReceiptState.FAILED,
 }
-#: Vonage's numbers of Messages errors that say more than that it failed.
+#: Vonage's numbers of Messages errors, https://developer.vonage.com/en/api-errors/messages
 _CLASSES: Final = {
-    **dict.fromkeys(("1240", "1340", "1350"), ReceiptClass.SOFT),
-    **dict.fromkeys(("1120", "1180", "1270"), ReceiptClass.HARD),
-    **dict.fromkeys(("1020", "1050", "1150", "1160"), ReceiptClass.ACCOUNT),
-    **dict.fromkeys(("1250", "1260"), ReceiptClass.BLOCK),
+    **dict.fromkeys(("1170", "1190", "1260"), ReceiptClass.HARD),
+    **dict.fromkeys(("1000", "1030", "1100", "1180", "1200", "1220", "1230", "1290"), ReceiptClass.SOFT),
+    **dict.fromkeys(("1210", "1270", "1280"), ReceiptClass.BLOCK),
+    **dict.fromkeys(("1040", "1090"), ReceiptClass.CONTENT),
+    **dict.fromkeys(("1050", "1240"), ReceiptClass.SUPPRESSED),
+    **dict.fromkeys(("1060", "1070", "1080", "1120", "1140", "1160"), ReceiptClass.ACCOUNT),
 }
 _FACTS: Final = ("from", "channel", "client_ref")
 

@@ -454,7 +454,7 @@ MAIL, PHONE = "u@example.org", "15551234567"
             "vonage_messages",
             vonage_messages("rejected", error={"title": "1240", "detail": "Illegal number"}),
             "failed",
-            "soft",
+            "suppressed",
             "1240 Illegal number",
         ),
         ("bird", bird("delivered"), "delivered", "", "delivered"),
