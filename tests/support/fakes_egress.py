@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 
 from kumotwist.config.egress import PathConfig, SourceConfig
 from kumotwist.config.keysource import EventKey, FileKey, LiteralKey
@@ -10,7 +10,7 @@ from kumotwist.config.option import Cidrs, Duration
 from kumotwist.core import queuename
 from kumotwist.core.address import parse_address
 from kumotwist.core.errors import SecretUnavailable
-from kumotwist.core.ids import SpoolId
+from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import OpenRequest
 from kumotwist.core.message import Message
 from kumotwist.egress.registry import Channels
@@ -21,6 +21,8 @@ from kumotwist.net.zone import parse_zone
 
 BODY = b"Subject: hello\r\n\r\nbody\r\n"
 NOBODY = Cidrs()
+#: Ids as the daemon makes them: a random one may have been made in any century, and messages expire by it.
+new_id = IdGenerator(time.time)
 
 
 class FakeKeys:
@@ -96,7 +98,7 @@ def make_channels(reactor, zone="", lua=None, roots=(), clock=None, keys=None, h
 
 def make_message(*recipients, sender="from@src.test", body=BODY, meta=None):
     paths = tuple(parse_address(one) for one in recipients or ("to@dest.test",))
-    return Message(SpoolId(os.urandom(16)), parse_address(sender), paths, dict(meta or {}), body)
+    return Message(new_id(), parse_address(sender), paths, dict(meta or {}), body)
 
 
 def make_request(domain="dest.test", source=None, site=None, **path):
