@@ -115,6 +115,11 @@ class Http2Connection(WireProtocol):
         return self._is_started and self._trouble is None
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether new requests are taken and none is under way."""
+        return self.is_usable and not self._open and not self._waiting
+
+    @property
     def stream_limit(self) -> int:
         """How many requests the peer takes at once."""
         return self._limit

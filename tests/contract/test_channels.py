@@ -63,9 +63,10 @@ async def apns(_, script=None):
         protocol = ApnsOptions(
             key=LiteralKey(key), key_id="K", team_id="T", topic="t", base_url=f"https://localhost:{peer.port}"
         )
-        channel = make_channels(reactor, roots=ROOTS).channel_for(protocol)
-        tokens = [f"{token}@phones.test"] * 2
+        channels, tokens = make_channels(reactor, roots=ROOTS), [f"{token}@phones.test"] * 2
+        channel = channels.channel_for(protocol)
         yield World(channel, make_request(), peer.close, lambda: len(peer.requests()), tokens)
+        await channels.close()
 
 
 @asynccontextmanager

@@ -77,8 +77,9 @@ function say(stream, status, id, reason, more) {
 }
 
 function act(stream, action, id) {
-  if (action.goaway) stream.session.goaway(action.goaway.code || 0, action.goaway.last, text(action.goaway.text));
-  if (action.destroy) stream.session.destroy();
+  if (action.goaway) stream.session?.goaway(action.goaway.code || 0, action.goaway.last, text(action.goaway.text));
+  // Not while Node reads from it: that has it free memory twice now and then.
+  if (action.destroy) setImmediate((session) => session?.destroy(), stream.session);
   else if (action.reset !== undefined) stream.close(action.reset);
   else if (action.bomb) {
     const headers = { ":status": 200 };

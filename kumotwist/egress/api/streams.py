@@ -28,12 +28,12 @@ from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused
 from kumotwist.egress.api.options import CallOptions
 from kumotwist.egress.api.session import enter, judged
+from kumotwist.egress.api.streamkeep import StreamKeep
 from kumotwist.egress.api.unanswered import Unanswered
-from kumotwist.egress.services import Services
 from kumotwist.egress.sources import check_plumbed
 from kumotwist.net.http import HttpError, HttpRequest, HttpResponse
 from kumotwist.net.http2 import Http2Settings
-from kumotwist.net.http2connect import Destination, TlsHttp2Connection, connect
+from kumotwist.net.http2connect import Destination, TlsHttp2Connection
 from kumotwist.net.http2stream import Http2Request
 
 #: Messages of one `deliver`. Ours: enough to fill a connection over 100 ms of distance with 2,000 a second, and
@@ -70,7 +70,7 @@ class StreamChannel:
     base_url: str
     dialect: Callable[[Peer], StreamDialect]
     credentials: Credentials
-    services: Services
+    keep: StreamKeep
     peer: Peer
 
     delivers_at_once: bool = False
@@ -100,6 +100,14 @@ class StreamSession:
         self._request = request
         self._connection: TlsHttp2Connection | None = None
         self._has_connected = False
+        url = urlsplit(channel.base_url)
+        self._settings = Http2Settings(timeout=channel.options.timeout)
+        self._destination = Destination(
+            host=url.hostname or "",
+            port=url.port or _HTTPS,
+            source_address=request.source.source_address,
+            timeout=request.path.connect_timeout,
+        )
         self._take(channel.peer)
 
     @property
@@ -130,7 +138,7 @@ class StreamSession:
         """Send it all at once; what surely was not processed, or for want of credentials, once more."""
         rows: list[list[Outcome | None]] = [[None] * len(message.recipients) for message in batch]
         calls: list[Call] = []
-        for step in self._dialect.plan(batch, self._channel.services.clock.seconds()):
+        for step in self._dialect.plan(batch, self._channel.keep.services.clock.seconds()):
             if isinstance(step, Refused):
                 enter(rows, step.targets, [step.outcome] * len(step.targets))
             else:
@@ -146,9 +154,9 @@ class StreamSession:
         return [[forgotten if one is None else one for one in row] for row in rows]
 
     async def close(self) -> None:
-        """Say goodbye, and wait no longer than `net.http2.FAREWELL` for the peer."""
+        """Give the connection back, or say goodbye and wait no longer than `net.http2.FAREWELL` for the peer."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is not None and not self._channel.keep.give_back(connection, self._destination, self._settings):
             await connection.close()
 
     # -- the calls -------------------------------------------------------------------------------
@@ -194,7 +202,7 @@ class StreamSession:
             failed.errback(HttpError("not connected"))
             return failed
         try:
-            ready = self._dialect.authorize(request, secrets, self._channel.services.clock.seconds())
+            ready = self._dialect.authorize(request, secrets, self._channel.keep.services.clock.seconds())
             return connection.send(self._http2(ready))
         except ValueError as error:
             failed.errback(error)
@@ -244,20 +252,12 @@ class StreamSession:
     async def _open(self) -> None:
         self._let_go()
         channel, source = self._channel, self._request.source.source_address
-        services, url = channel.services, urlsplit(channel.base_url)
         try:
             if source is not None:
                 check_plumbed(source)
         except OSError as error:
             raise HttpError(f"{channel.peer.name}: {error}") from None
-        destination = Destination(
-            host=url.hostname or "",
-            port=url.port or _HTTPS,
-            source_address=source,
-            timeout=self._request.path.connect_timeout,
-        )
-        settings = Http2Settings(timeout=channel.options.timeout)
-        connection = await connect(services.reactor, services.clock, services.tls, destination, settings)
+        connection = await channel.keep.take(self._destination, self._settings)
         self._connection = connection
         self._take(_peer_of(channel.peer, connection))
 

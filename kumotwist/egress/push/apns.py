@@ -27,6 +27,7 @@ from kumotwist.core.stats import Sample
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.jsonapi import json_of, member, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
+from kumotwist.egress.api.streamkeep import StreamKeep
 from kumotwist.egress.api.streams import StreamChannel
 from kumotwist.egress.push.notification import expiry_of, fitted, notification_of, wishes
 from kumotwist.egress.push.options import PushOptions
@@ -315,6 +316,7 @@ class ApnsKind:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._keep = StreamKeep(services)
 
     def make(self, protocol: ApnsOptions) -> StreamChannel:
         """The channel for one app. Raises ConfigError."""
@@ -333,9 +335,13 @@ class ApnsKind:
             base_url=protocol.base_url,
             dialect=dialect,
             credentials=ProviderTokens(services.keys, services.clock, protocol),
-            services=services,
+            keep=self._keep,
             peer=peer,
         )
+
+    async def close(self) -> None:
+        """See `egress.registry.ClosingKind`."""
+        await self._keep.close()
 
     def samples(self) -> Sequence[Sample]:
         """No numbers of its own."""

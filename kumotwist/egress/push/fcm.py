@@ -27,9 +27,11 @@ from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.oauth import TOKEN, OAuthCredentials, read_service_account, service_account
 from kumotwist.egress.api.session import ApiChannel
+from kumotwist.egress.api.streamkeep import StreamKeep
 from kumotwist.egress.api.streams import StreamChannel
 from kumotwist.egress.push.notification import expiry_of, fitted, notification_of, wishes
 from kumotwist.egress.push.options import PushOptions
+from kumotwist.egress.services import Services
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.translate.destination import device_token
 from kumotwist.proto.translate.push import Notification
@@ -280,6 +282,14 @@ class FcmKind(ApiKind):
 
     options = FcmOptions
 
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._keep = StreamKeep(services)
+
+    async def close(self) -> None:
+        """See `egress.registry.ClosingKind`."""
+        await self._keep.close()
+
     def dialect(self, options: FcmOptions, peer: Peer) -> Fcm:
         """For one project."""
         return Fcm(options, self.judge(peer, RULES, options))
@@ -297,7 +307,7 @@ class FcmKind(ApiKind):
             base_url=protocol.base_url,
             dialect=lambda peer: self.dialect(protocol, peer),
             credentials=channel.credentials,
-            services=self.services,
+            keep=self._keep,
             peer=evolve(channel.peer, delivery_protocol="HTTP/2"),
         )
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from support.fakes_egress import FakeKeys, make_channels, make_message, make_request
 from support.http2peer import ROOTS, http2_peer, needs_node
+from support.webpeer import turn
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -25,6 +26,7 @@ from kumotwist.core.outcome import SOURCE_REST, Peer, Scope, Verdict
 from kumotwist.core.schedule import Schedule
 from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.judge import Judge
+from kumotwist.egress.api.streamkeep import IDLE
 from kumotwist.egress.push.apns import RULES, SERVER_FAULT_WAIT, Apns, ApnsOptions, ProviderTokens
 from kumotwist.net.http import HttpResponse
 
@@ -329,7 +331,9 @@ async def world(settings=None, key=None, **more):
     with http2_peer(publicKey=PUBLIC, keyId="KEY1", teamId="TEAM1", topic="com.example.app", settings=settings) as peer:
         keys = FakeKeys()
         chosen = options(base_url=f"https://localhost:{peer.port}", **({"key": key} if key else {}), **more)
-        yield World(peer, make_channels(reactor, roots=ROOTS, keys=keys), chosen, keys)
+        channels = make_channels(reactor, roots=ROOTS, keys=keys)
+        yield World(peer, channels, chosen, keys)
+        await channels.close()
 
 
 @needs_node
@@ -497,6 +501,42 @@ async def test_cancelling_a_delivery_ends_the_session():
             await delivery
         assert not session.is_connected
         await session.close()
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_connections_outlive_sessions():
+    """The queue opens and closes sessions as it likes; Apple sees one connection, until it is closed or not wanted."""
+    async with world() as around:
+        first, second = await around.deliver(push()), await around.deliver(push())
+        assert first[0].peer.source_address == second[0].peer.source_address
+        sessions = [await around.session() for _ in range(6)]
+        for session in sessions:
+            await session.close()
+        assert around.peer.tell(count=True)["sessions"] == 4
+        around.peer.tell(destroy=True)
+        (third,) = await around.deliver(push())
+        assert third.verdict is Verdict.DELIVERED
+        assert third.peer.source_address != first[0].peer.source_address
+        await around.channels.close()
+        assert around.peer.tell(count=True)["sessions"] == 0
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_nobody_takes_is_closed():
+    """After ten minutes; the clock tells."""
+    with http2_peer() as peer:
+        clock = Clock()
+        channels = make_channels(reactor, roots=ROOTS, clock=clock)
+        session = channels.channel_for(options(base_url=f"https://localhost:{peer.port}")).open(make_request())
+        await session.connect()
+        await session.close()
+        assert peer.tell(count=True)["sessions"] == 1
+        clock.advance(IDLE)
+        await turn(0.2)
+        assert peer.tell(count=True)["sessions"] == 0
+        assert not clock.getDelayedCalls()
 
 
 @needs_node

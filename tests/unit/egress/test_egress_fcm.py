@@ -251,9 +251,9 @@ async def world(**script):
                 base_url=f"https://localhost:{peer.port}",
                 token_url=f"{authority.url}/token",
             )
-            channel = make_channels(reactor, roots=ROOTS, http=transports).channel_for(chosen)
-            yield channel.open(make_request()), peer, authority
-            await transports.close()
+            channels = make_channels(reactor, roots=ROOTS, http=transports)
+            yield channels.channel_for(chosen).open(make_request()), peer, authority
+            await channels.close()
             await turn()
 
 
