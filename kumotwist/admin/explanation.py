@@ -1,6 +1,6 @@
 """What a policy would do with a message, step by step: the handlers that run, and the way that follows.
 
-Public: `explain`, `Told`, `Handler`, `EVENTS`. What can go wrong is told; see `queue.explain`.
+Public: `explain`, `run_handler`, `Told`, `Handler`, `EVENTS`. What can go wrong is told; see `queue.explain`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def explain(
     table_of: Callable[[str], RouteTable | None] = lambda _: None,
 ) -> Told:
     """Run the handlers that would see `message`, then follow its way; it is changed by that, and nothing else is."""
-    handler = await _run(message, policy, intake)
+    handler = await run_handler(message, policy, intake)
     shown = {
         "sender": message.sender.email,
         "recipients": [one.email for one in message.recipients],
@@ -68,7 +68,8 @@ async def explain(
     return told
 
 
-async def _run(message: Message, policy: Policy, intake: str) -> Handler | None:
+async def run_handler(message: Message, policy: Policy, intake: str) -> Handler | None:
+    """Run the handler that would see `message` and tell what it changed; None when policy has none."""
     event = EVENTS[intake]
     if not policy.handles(event):
         return None

@@ -19,6 +19,7 @@ usage: kumotwist COMMAND [options]
   validate  check a policy without opening a port: kumotwist validate --policy PATH
   script    run a policy's `main` event: kumotwist script --policy PATH [-- ARGUMENTS]
   explain   tell what a policy would do with a message: kumotwist explain --policy PATH MESSAGE --to ADDRESS
+  replay    yesterday's log against a new policy: kumotwist replay --policy NEW --log DIR
   simulate  outages against the choice among routes: kumotwist simulate --scenario all
 """
 
@@ -72,6 +73,13 @@ def explain(arguments: Sequence[str]) -> int:
     return offline.explain(arguments)
 
 
+def replay(arguments: Sequence[str]) -> int:
+    """Tell what of a log would go elsewhere under another policy."""
+    from kumotwist.service import offline
+
+    return offline.replay(arguments)
+
+
 def simulate(arguments: Sequence[str]) -> int:
     """See what outages would do to a route table."""
     from kumotwist.trial import simulate as command
@@ -84,6 +92,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "validate": validate,
     "script": script,
     "explain": explain,
+    "replay": replay,
     "simulate": simulate,
 }
 

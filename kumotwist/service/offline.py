@@ -1,9 +1,9 @@
-"""Running a policy without the daemon: `kumotwist validate`, `script` and `explain`.
+"""Running a policy without the daemon: `kumotwist validate`, `script`, `explain` and `replay`.
 
 Nothing is listened on, stored or sent; HTTP, DNS and secrets work, since
 policies load their configuration with them.
 
-Public: `validate`, `script`, `explain`. Exit status 0 when all is well, 1 when the policy
+Public: `validate`, `script`, `explain`, `replay`. Exit status 0 when all is well, 1 when the policy
 is not, 2 for a wrong command line.
 """
 
@@ -32,6 +32,7 @@ from kumotwist.egress.registry import Channels
 from kumotwist.lua import validate as checks
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.net.blocking import BlockingThreads
 from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
@@ -41,7 +42,9 @@ from kumotwist.secrets.store import KeyStore
 from kumotwist.service import diagnostics
 from kumotwist.service.options import DEFAULT_POLICY, DEFAULT_STATE_DIR, Options, Settings
 from kumotwist.spool.memory import MemoryStore
+from kumotwist.trial import replay as replays
 from kumotwist.trial.explain import as_text
+from kumotwist.trial.judge import Judge
 
 log = Logger()
 
@@ -68,6 +71,15 @@ def explain(arguments: Sequence[str]) -> int:
     return _in_reactor(settings, lambda offline: _explained(offline, asked))
 
 
+def replay(arguments: Sequence[str]) -> int:
+    """Tell what of a log would go elsewhere under a policy; nothing is sent."""
+    asked = replays.question(arguments, DEFAULT_POLICY)
+    observer: Any = diagnostics.observer(None, _LOG_FILTER)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
+    settings = Settings(policy=os.path.abspath(asked.policy), state_dir=DEFAULT_STATE_DIR, workers=0)
+    return _in_reactor(settings, lambda offline: _replayed(offline, asked))
+
+
 class _NoInjector:
     """There is no queue here."""
 
@@ -81,7 +93,7 @@ class _Offline:
 
     def __init__(self, settings: Settings, reactor: Any) -> None:
         self.settings = settings
-        self._reactor = reactor
+        self.reactor = reactor
         self.tasks = Tasks()
         self.policy: Policy | None = None
         ids = IdGenerator(reactor.seconds)
@@ -109,9 +121,16 @@ class _Offline:
     def channels(self, policy: Policy) -> Channels:
         """The channels as the daemon would have them; they are asked for names and never opened."""
         libraries = self._libraries
-        transports = HttpTransports(self._reactor)
+        transports = HttpTransports(self.reactor)
         hostname = socket.gethostname()
-        return Channels(libraries.resolver, self._keys, policy, self._reactor, self._reactor, hostname, transports)
+        return Channels(libraries.resolver, self._keys, policy, self.reactor, self.reactor, hostname, transports)
+
+    async def load(self) -> Policy:
+        """The policy, as a daemon would have it after its start. Raises PolicyError, ConfigError."""
+        self.policy = policy = await Policy.load(Path(self.settings.policy), self.services, is_validating=True)
+        await policy.pre_init()
+        await policy.init()
+        return policy
 
     async def close(self) -> None:
         """End what the policy has started."""
@@ -145,10 +164,8 @@ async def _scripted(offline: _Offline) -> int:
 
 
 async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:
-    settings, services = offline.settings, offline.services
-    offline.policy = policy = await Policy.load(Path(settings.policy), services, is_validating=True)
-    await policy.pre_init()
-    await policy.init()
+    services = offline.services
+    policy = await offline.load()
     message = Message(
         services.ids(),
         parse_address(asked.sender),
@@ -165,6 +182,18 @@ async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:
         await channels.close()
     sys.stdout.write(msgspec.json.encode(told).decode() + "\n" if asked.json else as_text(told))
     return 1 if told.way is not None and told.way.problem else 0
+
+
+async def _replayed(offline: _Offline, asked: argparse.Namespace) -> int:
+    policy = await offline.load()
+    channels = offline.channels(policy)
+    threads = BlockingThreads(offline.reactor, "log", 1, 1)
+    judge = Judge(policy, channels.channel_for, offline.services.clock.seconds, policy if asked.handlers else None)
+    try:
+        return await replays.replay(asked, judge, threads)
+    finally:
+        await threads.close()
+        await channels.close()
 
 
 def _question(arguments: Sequence[str]) -> argparse.Namespace:
