@@ -194,7 +194,8 @@ class _Way:
 def changed(options: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
     """The options that are not at their defaults, as text; key sources by name only."""
     found = {}
-    hints = _hints(type(options))
+    kind: type = type(options)
+    hints = _hints(kind)
     for field in attrs.fields(type(options)):
         value = getattr(options, field.name)
         default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
