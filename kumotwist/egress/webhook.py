@@ -110,13 +110,6 @@ class Webhook:
     def _batch_size(self) -> int:
         return self.options.batch_size
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The signing secrets by their place, the Authorization header and the URL."""
-        found = {f"secret {number}": one for number, one in enumerate(self.options.secrets, 1)}
-        more = {"authorization": self.options.authorization, "secret_url": self.options.secret_url}
-        return {**found, **{name: one for name, one in more.items() if one is not None}}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for the batch, less what cannot be sent so."""
         steps: list[Call | Refused] = []
@@ -137,7 +130,7 @@ class Webhook:
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:
         """Stamped, and signed with each secret. Raises SecretUnavailable for a secret that is no URL."""
         request = with_header(request, b"webhook-timestamp", str(int(now)))
-        keys = [secrets[f"secret {number}"] for number in range(1, len(self.options.secrets) + 1)]
+        keys = [secrets[f"secrets {number}"] for number in range(1, len(self.options.secrets) + 1)]
         if keys:
             signed = signature(keys, _id_of(request), int(now), request.body or b"")
             request = with_header(request, b"webhook-signature", signed)

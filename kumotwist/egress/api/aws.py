@@ -1,12 +1,12 @@
 """What channels over AWS share: credentials, signed requests, names of errors.
 
-Public: `AwsOptions`, `AwsAccount`, `secrets_of`, `signed`, `error_of`, `ACCOUNT_RULES`.
+Public: `AwsOptions`, `AwsAccount`, `signed`, `error_of`, `ACCOUNT_RULES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from attrs import evolve
 
@@ -40,25 +40,6 @@ class AwsOptions(ApiOptions):
         "The token that temporary credentials come with.", default=None, secret=True
     )
     base_url: str = option("Where its API is; none: the region's.", default="")
-
-
-class AwsAccount(Protocol):
-    """What `secrets_of` reads: `AwsOptions`, or the same options in a class with another base."""
-
-    @property
-    def access_key_id(self) -> KeySource: ...
-
-    @property
-    def secret_access_key(self) -> KeySource: ...
-
-    @property
-    def session_token(self) -> KeySource | None: ...
-
-
-def secrets_of(options: AwsAccount) -> Mapping[str, KeySource]:
-    """What `signed` wants."""
-    found = {"access_key_id": options.access_key_id, "secret_access_key": options.secret_access_key}
-    return {**found, "session_token": options.session_token} if options.session_token is not None else found
 
 
 def signed(request: HttpRequest, secrets: Mapping[str, str], region: str, service: str, now: float) -> HttpRequest:

@@ -1,17 +1,19 @@
 """Credentials of a channel: secrets by name, read for each request, and renewed when a provider refuses them.
 
-Public: `Credentials`, `KeyCredentials`. What can go wrong: SecretUnavailable,
+Public: `Credentials`, `KeyCredentials`, `secrets_of`. What can go wrong: SecretUnavailable,
 which never has a value in its text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+import attrs
 from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
+from kumotwist.config.option import option_name
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.interfaces import KeyLoader
 
@@ -49,6 +51,19 @@ class KeyCredentials:
     async def renew(self, refused: Mapping[str, str]) -> bool:
         """Another session may have read them anew already; else it is done now."""
         return await self.get() != refused or await self.refresh() != refused
+
+
+def secrets_of(options: Any) -> Mapping[str, KeySource]:
+    """Every option that is a key source and was given, by its name; of a list of them, `name 1` and so on."""
+    found: dict[str, KeySource] = {}
+    for field in attrs.fields(type(options)):
+        value = getattr(options, field.name)
+        if isinstance(value, KeySource):
+            found[option_name(field)] = value
+        elif isinstance(value, tuple):
+            sources = [one for one in value if isinstance(one, KeySource)]
+            found.update({f"{option_name(field)} {number}": one for number, one in enumerate(sources, 1)})
+    return found
 
 
 def _text(name: str, value: bytes) -> str:

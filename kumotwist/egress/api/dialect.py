@@ -14,7 +14,6 @@ from typing import Protocol, TypeAlias
 
 from attrs import frozen
 
-from kumotwist.config.keysource import KeySource
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome
 from kumotwist.net.http import HttpRequest, HttpResponse
@@ -55,11 +54,6 @@ class Dialect(Protocol):
     @property
     def max_batch(self) -> int:
         """The most messages for one `plan`."""
-        ...
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """What `authorize` wants, by the names it uses."""
         ...
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:

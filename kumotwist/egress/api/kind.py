@@ -6,16 +6,17 @@ Public: `ApiKind`. What can go wrong: ConfigError for a `base_url` that is none.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import evolve
 
+from kumotwist.config.keysource import KeySource
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.outcome import Peer
 from kumotwist.core.stats import Sample
-from kumotwist.egress.api.credentials import Credentials, KeyCredentials
+from kumotwist.egress.api.credentials import Credentials, KeyCredentials, secrets_of
 from kumotwist.egress.api.dialect import Dialect
 from kumotwist.egress.api.judge import Judge, Rule
 from kumotwist.egress.api.oauth import Grant, OAuthCredentials, Token
@@ -51,10 +52,14 @@ class ApiKind(ABC):
         url: str = options.base_url
         return url
 
-    def oauth(self, options: CallOptions, dialect: Dialect, grant: Grant) -> OAuthCredentials:
-        """Access tokens by `grant`, which is given the dialect's secrets; for a kind's own `credentials`."""
+    def secrets(self, options: Any) -> Mapping[str, KeySource]:
+        """What `authorize` is given: all that the options name, unless one of them stands for another."""
+        return secrets_of(options)
+
+    def oauth(self, options: CallOptions, grant: Grant) -> OAuthCredentials:
+        """Access tokens by `grant`, which is given the secrets; for a kind's own `credentials`."""
         client = self.services.http.client(HttpSettings(timeout=options.timeout, max_redirects=0))
-        keys = KeyCredentials(self.services.keys, dialect.secrets)
+        keys = KeyCredentials(self.services.keys, self.secrets(options))
         flight: SingleFlight[str, Token] = SingleFlight(self.services.tasks.spawn, "access token")
         return OAuthCredentials(client, keys, grant, self.services.clock.seconds, flight)
 
@@ -66,9 +71,9 @@ class ApiKind(ABC):
         """`allow_private`, for kinds where the options decide."""
         return self.allow_private
 
-    def credentials(self, options: Any, dialect: Dialect) -> Credentials:  # noqa: ARG002
+    def credentials(self, options: Any) -> Credentials:
         """Where its secrets come from; an API that deals in tokens has its own."""
-        return KeyCredentials(self.services.keys, dialect.secrets)
+        return KeyCredentials(self.services.keys, self.secrets(options))
 
     def make(self, protocol: Any) -> ApiChannel:
         """The channel for one account. Raises ConfigError."""
@@ -95,7 +100,7 @@ class ApiKind(ABC):
             self.options.channel,
             protocol,
             dialect,
-            self.credentials(protocol, dialect),
+            self.credentials(protocol),
             self.services.http.client(settings),
             peer,
             self.services.clock.seconds,

@@ -12,7 +12,6 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
-from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
@@ -58,11 +57,6 @@ class Discord:
     hook: Hook
 
     max_batch: int = 1
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The webhook's URL."""
-        return self.hook.secrets
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
-from kumotwist.config.keysource import KeySource
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.message import Message
@@ -41,11 +40,6 @@ class Hook:
 
     options: HookOptions
     query: str = ""
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The operator's URL, if there is one."""
-        return {} if self.options.webhook is None else {"webhook": self.options.webhook}
 
     def to(self, message: Message, recipient: EnvelopeAddress) -> str:
         """The URL that the message names, "" when the operator's is used. Raises ValueError."""

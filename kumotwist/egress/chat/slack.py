@@ -91,11 +91,6 @@ class SlackHook:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The webhook's URL."""
-        return self.hook.secrets
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""
         return plan_posts(batch, self.options, self.judge, "slack", self.hook.to, self._request)
@@ -126,11 +121,6 @@ class SlackBot:
     token: KeySource
 
     max_batch: int = 1
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The bot's token."""
-        return {"token": self.token}
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""

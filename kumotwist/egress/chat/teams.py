@@ -12,7 +12,6 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
-from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
@@ -52,11 +51,6 @@ class Teams:
     hook: Hook
 
     max_batch: int = 1
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The workflow's URL."""
-        return self.hook.secrets
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""

@@ -65,11 +65,6 @@ class Telegram:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The bot's token."""
-        return {"token": self.options.token}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""
         return plan_posts(

@@ -67,11 +67,6 @@ class Brevo:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The API key."""
-        return {"api_key": self.options.api_key}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient; signed and encrypted mail is refused."""
         made = emails_of(batch, self.judge, self._content, self._addressed, _adapted)

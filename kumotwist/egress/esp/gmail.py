@@ -18,7 +18,7 @@ from kumotwist.config.option import option, options
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, targets_of
+from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
@@ -75,13 +75,6 @@ class Gmail:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """What an access token is had for."""
-        names = ("service_account",) if self.options.service_account is not None else ("client_secret", "refresh_token")
-        found = {name: getattr(self.options, name) for name in names}
-        return {name: source for name, source in found.items() if source is not None}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request a message, whose headers name the envelope's recipients."""
         return [self._step(message, targets) for message, targets in zip(batch, targets_of(batch), strict=True)]
@@ -119,8 +112,13 @@ class GmailKind(ApiKind):
         """For one user."""
         return Gmail(options, self.judge(peer, RULES, options))
 
-    def credentials(self, options: GmailOptions, dialect: Dialect) -> Credentials:
+    def secrets(self, options: GmailOptions) -> Mapping[str, KeySource]:
+        """The service account alone, where there is one."""
+        found = super().secrets(options)
+        return {"service_account": found["service_account"]} if "service_account" in found else found
+
+    def credentials(self, options: GmailOptions) -> Credentials:
         """Access tokens for the user, by whichever way was given."""
         if options.service_account is not None:
-            return self.oauth(options, dialect, service_account(_SCOPE, options.user, options.token_url))
-        return self.oauth(options, dialect, refresh_token(options.token_url or _TOKEN_URL, options.client_id or ""))
+            return self.oauth(options, service_account(_SCOPE, options.user, options.token_url))
+        return self.oauth(options, refresh_token(options.token_url or _TOKEN_URL, options.client_id or ""))

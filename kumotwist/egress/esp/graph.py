@@ -18,7 +18,7 @@ from kumotwist.config.option import option, options
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, Unreadable, targets_of
+from kumotwist.egress.api.dialect import Call, Refused, Unreadable, targets_of
 from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
@@ -61,11 +61,6 @@ class Graph:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """What an access token is had for."""
-        return {"client_secret": self.options.client_secret}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request a message, whose headers name the envelope's recipients."""
         return [
@@ -106,10 +101,10 @@ class GraphKind(ApiKind):
         """For one mailbox."""
         return Graph(options, self.judge(peer, RULES, options))
 
-    def credentials(self, options: GraphOptions, dialect: Dialect) -> Credentials:
+    def credentials(self, options: GraphOptions) -> Credentials:
         """Access tokens for the application itself."""
         url = f"{options.login_url.rstrip('/')}/{quote(options.tenant)}/oauth2/v2.0/token"
-        return self.oauth(options, dialect, client_credentials(url, options.client_id, _scope(options.base_url)))
+        return self.oauth(options, client_credentials(url, options.client_id, _scope(options.base_url)))
 
 
 def _scope(base_url: str) -> str:

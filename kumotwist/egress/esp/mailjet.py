@@ -87,11 +87,6 @@ class Mailjet:
 
     max_batch: int = MAX_BATCH
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The secret key."""
-        return {"secret_key": self.options.secret_key}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """As few requests as hold an e-mail for each recipient; signed and encrypted mail is refused."""
         steps, emails = split(emails_of(batch, self.judge, self._content, self._addressed, _adapted))

@@ -74,11 +74,6 @@ class Postmark:
 
     max_batch: int = MAX_BATCH
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The server token."""
-        return {"server_token": self.options.server_token}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """As few requests as hold an e-mail for each recipient; signed and encrypted mail is refused."""
         steps, emails = split(emails_of(batch, self.judge, self._content, self._addressed))

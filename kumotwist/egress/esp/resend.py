@@ -81,11 +81,6 @@ class Resend:
         """As many as the operator lets into one request."""
         return self.options.batch_size
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The API key."""
-        return {"api_key": self.options.api_key}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """As few requests as hold an e-mail for each recipient; signed and encrypted mail is refused."""
         steps, emails = split(emails_of(batch, self.judge, self._content, self._addressed, with_each_header_once))

@@ -12,13 +12,12 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
-from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
-from kumotwist.egress.api.aws import ACCOUNT_RULES, AwsOptions, error_of, secrets_of, signed
+from kumotwist.egress.api.aws import ACCOUNT_RULES, AwsOptions, error_of, signed
 from kumotwist.egress.api.dialect import Call, Refused, Target, chunked, targets_of
 from kumotwist.egress.api.jsonapi import id_in, json_of, json_request
 from kumotwist.egress.api.judge import Fault, Judge, Rule
@@ -64,11 +63,6 @@ class Ses:
     judge: Judge
 
     max_batch: int = 1
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The access key."""
-        return secrets_of(self.options)
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each fifty recipients."""

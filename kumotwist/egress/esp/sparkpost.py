@@ -66,11 +66,6 @@ class SparkPost:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The API key."""
-        return {"api_key": self.options.api_key}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""
         steps: list[Call | Refused] = []

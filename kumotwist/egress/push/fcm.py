@@ -21,7 +21,7 @@ from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, targets_of
+from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
@@ -107,11 +107,6 @@ class Fcm:
 
     max_batch: int = 1
     own_headers: frozenset[bytes] = frozenset()
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """What an access token is had for."""
-        return {"service_account": self.options.service_account}
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request a recipient."""
@@ -311,7 +306,7 @@ class FcmKind(ApiKind):
             peer=evolve(channel.peer, delivery_protocol="HTTP/2"),
         )
 
-    def credentials(self, options: FcmOptions, dialect: Dialect) -> Credentials:
+    def credentials(self, options: FcmOptions) -> Credentials:
         """Access tokens for the service account."""
-        token = self.oauth(options, dialect, service_account(_SCOPE, url=options.token_url))
+        token = self.oauth(options, service_account(_SCOPE, url=options.token_url))
         return token if options.project is not None else FcmCredentials(token)

@@ -28,7 +28,7 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials, KeyCredentials
-from kumotwist.egress.api.dialect import Call, Dialect, Refused, Target, targets_of
+from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.jsonapi import text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
@@ -108,11 +108,6 @@ class WebPush:
     max_batch: int = 1
     _key: tuple[str, VapidKey] | None = field(default=None, init=False, repr=False)
     _tokens: OrderedDict[str, tuple[str, float]] = field(factory=OrderedDict, init=False, repr=False)
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The VAPID key."""
-        return {"vapid_key": self.options.vapid_key}
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request a message."""
@@ -242,9 +237,9 @@ class WebPushKind(ApiKind):
         """For one VAPID key."""
         return WebPush(options, self.judge(peer, RULES, options))
 
-    def credentials(self, options: WebPushOptions, dialect: Dialect) -> Credentials:  # noqa: ARG002
+    def credentials(self, options: WebPushOptions) -> Credentials:
         """The VAPID key."""
-        return VapidCredentials(KeyCredentials(self.services.keys, dialect.secrets))
+        return VapidCredentials(KeyCredentials(self.services.keys, self.secrets(options)))
 
     def reaches_private(self, options: WebPushOptions) -> bool:
         """As the policy says."""

@@ -19,7 +19,7 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
-from kumotwist.egress.api.aws import ACCOUNT_RULES, error_of, secrets_of, signed
+from kumotwist.egress.api.aws import ACCOUNT_RULES, error_of, signed
 from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.jsonapi import id_in, json_of, member
 from kumotwist.egress.api.judge import Fault, Judge, Rule
@@ -86,11 +86,6 @@ class AwsSms:
     judge: Judge
 
     max_batch: int = 1
-
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The access key."""
-        return secrets_of(self.options)
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""

@@ -66,11 +66,6 @@ class _Account:
 
     options: BirdOptions
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The access key."""
-        return {"access_key": self.options.access_key}
-
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """`AccessKey`, and the key."""
         return with_header(request, b"Authorization", f"AccessKey {secrets['access_key']}")

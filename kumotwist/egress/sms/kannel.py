@@ -74,11 +74,6 @@ class Kannel:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The password."""
-        return {"password": self.options.password}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         request = self._post if self.options.method == "POST" else self._get

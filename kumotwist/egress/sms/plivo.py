@@ -60,11 +60,6 @@ class Plivo:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The Auth Token."""
-        return {"auth_token": self.options.auth_token}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         needs_sender = self.options.powerpack is None

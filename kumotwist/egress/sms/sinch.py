@@ -60,11 +60,6 @@ class Sinch:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The API token."""
-        return {"api_token": self.options.api_token}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         return plan_texts(batch, self.options, self.judge, lambda text: self._request(text, now), now)

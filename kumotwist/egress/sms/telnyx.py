@@ -71,11 +71,6 @@ class Telnyx:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The API key."""
-        return {"api_key": self.options.api_key}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         return plan_texts(batch, self.options, self.judge, self._request, now)

@@ -90,12 +90,6 @@ class Vonage:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The account's secret, or the one that signs."""
-        found = {"api_secret": self.options.api_secret, "signature_secret": self.options.signature_secret}
-        return {name: source for name, source in found.items() if source is not None}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         return plan_texts(batch, self.options, self.judge, self._request, now, needs_sender=True)

@@ -81,12 +81,6 @@ class VonageMessages:
 
     max_batch: int = 1
 
-    @property
-    def secrets(self) -> Mapping[str, KeySource]:
-        """The application's key or the account's secret."""
-        found = {"private_key": self.options.private_key, "api_secret": self.options.api_secret}
-        return {name: source for name, source in found.items() if source is not None}
-
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:
         """One request for each recipient."""
         return plan_texts(batch, self.options, self.judge, self._request, now, needs_sender=True)

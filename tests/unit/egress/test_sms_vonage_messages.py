@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from kumotwist.config.keysource import LiteralKey
 from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.outcome import Peer
+from kumotwist.egress.api.credentials import secrets_of
 from kumotwist.egress.api.judge import Judge
 from kumotwist.egress.protocols import protocol
 from kumotwist.egress.sms.vonage_messages import RULES, VonageMessages, VonageMessagesOptions
@@ -33,7 +34,7 @@ def test_a_token_of_the_application_verifies(private_key):
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
     vonage = dialect(application_id="app-1", private_key=LiteralKey(pem.encode()))
-    assert set(vonage.secrets) == {"private_key"}
+    assert set(secrets_of(vonage.options)) == {"private_key"}
     seen = set()
     for _ in range(2):
         headers = dict(vonage.authorize(REQUEST, {"private_key": pem.strip()}, NOW).headers)

@@ -246,7 +246,7 @@ def test_a_policy_may_name_several_secrets_and_headers():
     )
     assert len(chosen.secrets) == 2
     assert NEW not in repr(chosen)
-    assert make_channels(reactor).channel_for(chosen).dialect.secrets.keys() == {"secret 1", "secret 2"}
+    assert make_channels(reactor).channel_for(chosen).credentials.sources.keys() == {"secrets 1", "secrets 2"}
 
 
 def test_a_feed_gathers_records_before_it_calls():
