@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from math import inf
+from operator import itemgetter
 from typing import Final
 
 from attrs import define, field, frozen
@@ -103,6 +104,8 @@ class DiskSpace:
     make_room: Callable[[], object] = field(default=_nothing)
     _room: float = field(default=inf, init=False)
     _being_written: int = field(default=0, init=False)
+    _scarcest: Disk | None = field(default=None, init=False)
+    _has_refused: bool = field(default=False, init=False)
 
     @property
     def is_full(self) -> bool:
@@ -111,11 +114,12 @@ class DiskSpace:
 
     def poll(self) -> None:
         """Look at the disks."""
-        rooms = [(disk.room(), disk.owed()) for disk in self.disks]
+        looks = [(disk.room(), disk.owed(), disk) for disk in self.disks]
+        room, _, self._scarcest = min(looks, default=(inf, 0, None), key=itemgetter(0))
         # What is on its way to the disk is not seen there yet.
-        self._room = min((room / self.sharers for room, _ in rooms), default=inf) - self._being_written
+        self._room = room / self.sharers - self._being_written
         # In time: writing out what is owed takes as much room again until the log before it can go.
-        if any(owed and room < owed for room, owed in rooms):
+        if any(owed and room < owed for room, owed, _ in looks):
             self.make_room()
 
     def take(self, octets: int) -> None:
@@ -124,9 +128,15 @@ class DiskSpace:
         if cost > self._room:
             self.poll()
             if cost > self._room:
+                self._has_refused = True
                 raise SpoolFull("the disk of the spool is too full")
         self._room -= cost
         self._being_written += cost
+
+    def shortage(self) -> str | None:
+        """The directory whose disk has no room, or had none for a message since this was last asked; else None."""
+        is_short, self._has_refused = self.is_full or self._has_refused, False
+        return self._scarcest.path if is_short and self._scarcest is not None else None
 
     def written(self, octets: int) -> None:
         """A message that was taken is on disk, or will never be."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import define, field
+from twisted.logger import Logger
 
 from kumotwist.core.stats import Sample
 from kumotwist.service.allocator import give_up_freed_memory
@@ -27,6 +28,8 @@ SOFT_LIMIT: Final = 0.75
 #: Seconds between two looks at memory and disks.
 POLL_INTERVAL: Final = 3.0
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+log: Final = Logger()
 
 
 @define(eq=False)
@@ -41,6 +44,7 @@ class Gate:
     _is_started: bool = field(default=False, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_short: bool = field(default=False, init=False)
+    _said: str | None = field(default=None, init=False)
 
     def refusal(self) -> str | None:
         """Why nothing can be taken now, or None. KumoMTA's order (semantics i.1)."""
@@ -72,6 +76,18 @@ class Gate:
         else:
             self._is_short = False
         self.space.poll()
+        self._tell_operator()
+
+    def _tell_operator(self) -> None:
+        directory = self.space.shortage()
+        reason = None if directory is None else f"the disk of {directory} is too full"
+        if self._is_short:
+            reason = f"{self.memory_used() >> 20} MiB of memory are in use, and the limit is {self.memory_limit >> 20}"
+        if reason is None and self._said is not None:
+            log.info("mail is taken again")
+        elif reason is not None and self._said is None:
+            log.warn("mail is refused: {reason}", reason=reason)
+        self._said = reason
 
     def _uses_too_much(self) -> bool:
         return self.memory_used() > self.memory_limit * SOFT_LIMIT

@@ -98,6 +98,8 @@ class WorkerService(Service):
             lifecycle.exit_with(1)
 
     async def _fail(self, text: str) -> None:
+        # The start is over: a stop that comes meanwhile, since another worker cannot start either, cancels nothing.
+        self._starting = None
         await self._house.cannot_start(text)
         lifecycle.exit_with(1)
         self.stop()

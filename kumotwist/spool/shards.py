@@ -69,7 +69,8 @@ class Claims:
     def take(self, shards: Sequence[int]) -> None:
         """Claim all of `shards`, or none. Raises SpoolInUse naming who holds one, and ConfigError."""
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            # Other people's mail: for nobody's eyes but ours, as with other mail servers' queues.
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_format(self.directory)
             for shard in shards:
                 self._handles.append(_lock(self.directory / f"shard-{shard:02d}.lock"))

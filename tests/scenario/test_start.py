@@ -32,6 +32,7 @@ def test_a_policy_with_a_mistake_ends_the_start(tmp_path, workers: str) -> None:
     done = start(tmp_path, policy, f"--workers={workers}")
     assert done.returncode == 1
     assert "init.lua:3: kumo.start_esmtp_listener: unknown option 'lisen'; did you mean 'listen'?" in done.stderr
+    assert "Unhandled" not in done.stderr
 
 
 def test_validate_says_each_mistake_once(tmp_path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
+from kumotwist.core.errors import SpoolFull
 from kumotwist.service.diskspace import Disk, DiskSpace, MinFree
 from kumotwist.service.gate import Gate, memory_limit
 
@@ -53,6 +55,29 @@ def test_a_full_disk_refuses_mail(tmp_path) -> None:
     gate.open()
     gate.poll()
     assert gate.refusal() == "disk is too full"
+
+
+def test_the_operator_hears_once_that_mail_is_refused_and_once_that_it_is_over(tmp_path) -> None:
+    """The diagnostic log names the full disk when refusals begin, and says when mail is taken again."""
+    owed = [1 << 60]
+    gate = Gate(1 << 60, DiskSpace([Disk(str(tmp_path), MinFree(0.0), MinFree(0.0), lambda: owed[0])]))
+    with capturedLogs() as events:
+        for left in (1 << 60, 1 << 60, 0, 0):
+            owed[0] = left
+            gate.poll()
+    said = [formatEvent(event) for event in events]
+    assert said == [f"mail is refused: the disk of {tmp_path} is too full", "mail is taken again"]
+
+
+def test_the_operator_hears_of_messages_that_were_too_large_for_the_room_left(tmp_path) -> None:
+    """A disk that still takes small messages has refused a large one: that is said, too."""
+    gate = Gate(1 << 60, DiskSpace([Disk(str(tmp_path), MinFree(0.0), MinFree(0.0))]))
+    with capturedLogs() as events:
+        gate.poll()
+        with pytest.raises(SpoolFull):
+            gate.space.take(1 << 60)
+        gate.poll()
+    assert [formatEvent(event) for event in events] == [f"mail is refused: the disk of {tmp_path} is too full"]
 
 
 def test_a_directory_that_is_not_there_is_not_full(tmp_path) -> None:
