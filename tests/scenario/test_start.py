@@ -7,6 +7,7 @@ import pwd
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -91,12 +92,10 @@ def test_privileges_are_dropped(tmp_path, workers: int) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
     if not _can_run_python("nobody"):
         pytest.skip("another user cannot run this Python")
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    work = tmp_path / "work"
-    work.mkdir()
-    os.chown(work, nobody, -1)
-    with Sink(tmp_path) as sink:
+    # Not under tmp_path: each run of pytest takes the rights of others off what is above it.
+    with tempfile.TemporaryDirectory(prefix="kumotwist-") as directory, Sink(tmp_path) as sink:
+        work = Path(directory)
+        os.chown(work, nobody, -1)
         policy = relay_policy(work, sink.port, SMTP_LISTENER)
         daemon = Daemon(work, policy, workers, arguments=["--user=nobody"])
         with daemon.start():
