@@ -110,7 +110,6 @@ class Sink(Protocol):
         self._in_data = False
         self._is_paused = False
         self._is_secure = False
-        self._tls_next = False
         self._sender = ""
         self._recipients: list[str] = []
 

@@ -144,11 +144,6 @@ class Routing:
         """Where the message is on its way; None when no table placed it."""
         return self._travellers.get(message.id) if self._travellers else None
 
-    def way_of(self, message: Message) -> Way | None:
-        """The same for its records."""
-        traveller = self.traveller(message)
-        return traveller.way if traveller is not None else None
-
     def arrive(self, message: Message) -> None:
         """The attempt is over: the message has ended, or waits."""
         if self._travellers:

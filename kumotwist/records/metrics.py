@@ -27,8 +27,6 @@ from kumotwist.records.catalogue import Metric, describe
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
-#: Content type of the text format.
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 

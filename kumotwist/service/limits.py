@@ -31,8 +31,6 @@ SLICE_SECONDS: Final = 0.1
 SLICE_LIFE: Final = 1.0
 #: Buckets not drawn from for so long, and full again, are forgotten.
 BUCKET_IDLE: Final = 60.0
-#: Told to wait when the supervisor cannot be asked.
-NO_DESK_WAIT: Final = 1.0
 
 
 @define(eq=False)

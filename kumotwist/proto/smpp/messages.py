@@ -20,9 +20,6 @@ from kumotwist.proto.smpp.fields import Fields, Tlv, cstring, write_tlvs
 #: Limits of C-octet strings, their NUL included (SMPP 3.4 s4.4.1, s5.2).
 SERVICE_TYPE: Final = 6
 ADDRESS: Final = 21
-#: Addresses in data_sm may be longer (s4.7.1).
-LONG_ADDRESS: Final = 65
-MESSAGE_ID: Final = 65
 TIME: Final = 17
 #: Octets of short_message: more is for message_payload (s4.4.1).
 MAX_SHORT_MESSAGE: Final = 254
