@@ -250,10 +250,7 @@ class Conversation:
         return replies.READY_FOR_TLS
 
     def _tls_sources(self) -> ContextSources:
-        config = self.config
-        return ContextSources(
-            config.tls_certificate, config.tls_private_key, config.tls_required_client_ca, self.hostname
-        )
+        return self.listener.tls_sources(self.config, self.hostname)
 
     def _on_credentials(self, event: Credentials) -> Decision:
         return self._authenticate(event)

@@ -12,14 +12,15 @@ from attrs import define, field
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from kumotwist.core.errors import Overload, Rejection, SpoolFull, SpoolUnhealthy
+from kumotwist.config.listener import SmtpListenerConfig
+from kumotwist.core.errors import ConfigError, Overload, Rejection, SecretUnavailable, SpoolFull, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Auditor, Gatekeeper, Recorder, SmtpPolicy
 from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.smtp_options import ListenerOptions
 from kumotwist.net.clock import Clock
-from kumotwist.net.tls import ServerTls
+from kumotwist.net.tls import ContextSources, ServerTls
 from kumotwist.records.acct import NO_ACCT_LOG
 
 log: Final = Logger()
@@ -54,6 +55,22 @@ class Listener:
         """Why no mail can be taken now, in KumoMTA's words, or None."""
         reason = self.gate.refusal()
         return reason if reason is None or reason == SHUTTING_DOWN else f"{reason}. Try later"
+
+    def tls_sources(self, config: SmtpListenerConfig, hostname: str) -> ContextSources:
+        """What a session under `config` shows and asks for at STARTTLS."""
+        return ContextSources(config.tls_certificate, config.tls_private_key, config.tls_required_client_ca, hostname)
+
+    async def load_certificate(self) -> None:
+        """Have it at hand before a client asks. Mail flows without it: a wrong one is told, and ends nothing."""
+        config = self.options.config
+        try:
+            await self.tls.context(self.tls_sources(config, config.hostname or self.hostname))
+        except (SecretUnavailable, ConfigError) as error:
+            log.error(
+                "the listener on {address} refuses STARTTLS as long as this lasts: {error}",
+                address=config.listen,
+                error=error,
+            )
 
     def samples(self) -> Iterable[Sample]:
         """See `core.stats.StatSource`."""

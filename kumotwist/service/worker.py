@@ -304,6 +304,9 @@ class Worker:
             for site, config in zip(http, declared.http_listeners, strict=True)
         ]
 
+        for factory in smtp:
+            tasks.spawn("loading a listener's certificate", factory.listener.load_certificate())
+
         # All is made: go.
         vitals = Vitals()
         self._metrics = Metrics((policy, opened, recorder, desk, receipts, queue, channels, gate, vitals, *smtp, *http))

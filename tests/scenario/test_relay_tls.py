@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 import trustme
-from support.daemon import SMTP_LISTENER, Daemon, Sink, mail, relay_policy
+from support.daemon import SMTP_LISTENER, Daemon, Sink, eventually, mail, relay_policy
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,20 @@ def test_without_a_certificate_one_is_made(tmp_path) -> None:
         with daemon.smtp() as client:
             client.starttls(context=_context(None))
             client.sendmail("a@example.com", ["b@example.org"], mail("sealed"))
+        sink.wait_for(1)
+
+
+def test_a_certificate_that_is_none_is_told_at_the_start(tmp_path) -> None:
+    """The log names the listener before a client asks; STARTTLS is refused, and mail without it is taken."""
+    listener = f"""kumo.start_esmtp_listener {{
+      listen = '127.0.0.1:0', tls_certificate = '{tmp_path}/none.pem', tls_private_key = '{tmp_path}/none.pem',
+    }}"""
+    with Sink(tmp_path) as sink, Daemon(tmp_path, relay_policy(tmp_path, sink.port, listener)) as daemon:
+        told = "the listener on 127.0.0.1:0 refuses STARTTLS as long as this lasts: "
+        eventually(lambda: daemon.process and told in daemon.process.text(), "the listener is named in the log")
+        with daemon.smtp() as client:
+            assert client.docmd("STARTTLS") == (454, b"4.7.0 TLS not available")
+            client.sendmail("a@example.com", ["b@example.org"], mail("open"))
         sink.wait_for(1)
 
 
