@@ -84,7 +84,8 @@ class Bridge:
         """`witness` is told which messages of the spool a handler has in hand while it runs."""
         self.engine = Engine(settings, classes, self._function)
         self.running = 0
-        self._clean = settings.redactor.clean
+        #: Takes secrets out of a text that leaves policy for people.
+        self.clean = settings.redactor.clean
         self._witness = witness
 
     def _function(self, engine: Engine, number: int) -> KeptFunction:
@@ -196,8 +197,8 @@ class Bridge:
         if status == DONE:
             return self.engine.crossing.decode(outcome[1:])
         if status == REJECTED:
-            raise _rejection(self._clean, *outcome[1:])
-        text, trace = (self._clean(_text(part)) for part in outcome[1:3])
+            raise _rejection(self.clean, *outcome[1:])
+        text, trace = (self.clean(_text(part)) for part in outcome[1:3])
         text += self._hint(text)
         log.error("policy failed in {event}: {text}\n{trace}", event=event, text=text, trace=trace)
         raise (PolicyTimeout if status == TIMEOUT else PolicyError)(text)

@@ -23,17 +23,17 @@ class Connection:
         self._kept = kept
 
     async def send(self, messages: Sequence[Message], batched: bool) -> str:
-        """The disposition. Raises Rejection when policy rejected, PolicyError for everything else."""
+        """The disposition, which is logged: without secrets. Raises Rejection if policy rejected, else PolicyError."""
         name = "send_batch" if batched else "send"
         argument: object = list(messages) if batched else messages[0]
         results = await self._bridge.call_method(self._kept, self._constructor, name, argument)
         result = results[0] if results else None
         if isinstance(result, str):
-            return result
+            return self._bridge.clean(result)
         if isinstance(result, (int, float)) and not isinstance(result, bool):
             return str(result)
         if isinstance(result, bytes):
-            return result.decode(errors="replace")
+            return self._bridge.clean(result.decode(errors="replace"))
         returned = "nothing" if result is None else "something else"
         raise PolicyError(f"{name} of '{self._constructor}' must return a disposition string, it returned {returned}")
 

@@ -6,6 +6,7 @@ import pytest
 from support.lua import Bench, now
 
 from kumotwist.core.errors import PolicyError, Rejection
+from kumotwist.core.queuename import parse
 from kumotwist.lua.lib.secrets import SecretsLibrary
 from kumotwist.lua.redact import Redactor
 
@@ -51,6 +52,20 @@ def test_no_error_shows_it(bench, events) -> None:
         run(bench, "kumo.reject(550, 'no ' .. key)")
     assert rejection.value.text.strip() == "no <secret>"
     assert KEY not in "".join(f"{event.get('text', '')}{event.get('trace', '')}" for event in events)
+
+
+@pytest.mark.parametrize("answer", ["'sent with ' .. key", "'\\xff' .. key"])
+def test_no_disposition_shows_it(bench, answer) -> None:
+    """What `send` of a custom_lua connection returns stands in the Delivery record."""
+    policy = bench.policy(f"""kumo.on('make', function()
+      local key, connection = kumo.secrets.load 'file', {{}}
+      function connection:send() return {answer} end
+      return connection
+    end)""")
+    connection = now(policy.connect("make", parse("example.org")))
+    said = now(connection.send([bench.message()], batched=False))
+    assert "<secret>" in said
+    assert KEY not in said
 
 
 def test_what_is_looked_for_is_bounded() -> None:
