@@ -21,6 +21,7 @@ from kumotwist.config.queue import Protocol, QueueConfig
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.config.structure import describe_value, hint, structure
 from kumotwist.core.errors import ConfigError
+from kumotwist.egress.api.options import check_base_url
 
 #: Every channel of ours by the name that policies write, and the class that makes it.
 BUILT_IN: Final[Mapping[str, str]] = {
@@ -95,6 +96,12 @@ def protocol(value: object, where: str) -> Protocol:
         text = f"names no protocol '{name}'; known are {', '.join(known)}{hint(name, known)}"
         raise ConfigError(f"{where}: option 'protocol' {text}") from None
     read: Protocol = structure(options, given, f"{where}: protocol.{name}")
+    base_url = getattr(read, "base_url", None)
+    if base_url:
+        try:
+            check_base_url(base_url)
+        except ValueError as error:
+            raise ConfigError(f"{where}: protocol.{name}: {error}") from None
     return read
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import evolve
 
@@ -20,11 +19,11 @@ from kumotwist.egress.api.credentials import Credentials, KeyCredentials, secret
 from kumotwist.egress.api.dialect import Dialect
 from kumotwist.egress.api.judge import Judge, Rule
 from kumotwist.egress.api.oauth import Grant, OAuthCredentials, Token
-from kumotwist.egress.api.options import CallOptions
+from kumotwist.egress.api.options import CallOptions, check_base_url
 from kumotwist.egress.api.session import UNAUTHORIZED, ApiChannel, peer_of
 from kumotwist.egress.services import Services
 from kumotwist.net.flight import SingleFlight
-from kumotwist.net.http import MAX_RESPONSE, HttpSettings, clean_url
+from kumotwist.net.http import MAX_RESPONSE, HttpSettings
 
 
 class ApiKind(ABC):
@@ -80,11 +79,9 @@ class ApiKind(ABC):
         name = self.options.channel
         protocol = evolve(protocol, base_url=self.base_url(protocol).rstrip("/"))
         try:
-            clean_url(protocol.base_url)
+            check_base_url(protocol.base_url)
         except ValueError as error:
-            raise ConfigError(f"protocol.{name}: option 'base_url' is {error}") from None
-        if urlsplit(protocol.base_url).query:
-            raise ConfigError(f"protocol.{name}: option 'base_url' must not have a query")
+            raise ConfigError(f"protocol.{name}: {error}") from None
         return self.built(protocol, peer_of(name, protocol))
 
     def built(self, protocol: Any, peer: Peer) -> ApiChannel:

@@ -1,14 +1,17 @@
 """The options that every channel over an HTTP API has.
 
-Public: `ApiOptions`, `CallOptions`. A provider's options class derives from the first,
+Public: `ApiOptions`, `CallOptions`, `check_base_url`. A provider's options class derives from the first,
 names its own credentials, and gives `base_url` the provider's address as default;
 from the second where it is a secret or a message that says where to call.
 """
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import OnUnknown
+from kumotwist.net.http import clean_url
 
 
 @options
@@ -32,3 +35,13 @@ class ApiOptions(CallOptions):
     """The same, and where the provider is."""
 
     base_url: str = option("Where its API is: a region's, a proxy's, a test's.")
+
+
+def check_base_url(url: str) -> None:
+    """Raises ValueError when nobody could be asked there, as when the `https://` is missing."""
+    try:
+        clean_url(url)
+    except ValueError as error:
+        raise ValueError(f"option 'base_url' is {error}") from None
+    if urlsplit(url).query:
+        raise ValueError("option 'base_url' must not have a query")
