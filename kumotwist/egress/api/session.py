@@ -139,7 +139,7 @@ class ApiSession:
         try:
             secrets = await channel.credentials.get()
             for is_last in (False, True):
-                request = _authorized(channel.dialect, call, secrets, channel.now())
+                request = authorized(channel.dialect, call.request, secrets, channel.now())
                 reply = await channel.client.send(request)
                 if reply.code not in channel.unauthorized or is_last or not await channel.credentials.renew(secrets):
                     break
@@ -183,12 +183,12 @@ def enter(rows: list[list[Outcome | None]], targets: Sequence[Target], outcomes:
         rows[message][recipient] = outcome
 
 
-def _authorized(dialect: Dialect, call: Call, secrets: Mapping[str, str], now: float) -> HttpRequest:
+def authorized(dialect: Dialect, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:
     """The request with the credentials. A secret that cannot stand in it is the operator's fault, not the message's.
 
     Raises SecretUnavailable.
     """
     try:
-        return dialect.authorize(call.request, secrets, now)
+        return dialect.authorize(request, secrets, now)
     except ValueError as error:
         raise SecretUnavailable(without(secrets, f"cannot stand in a request: {error}"), permanent=True) from None

@@ -26,8 +26,9 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Dialect, Refused
+from kumotwist.egress.api.discreet import discreet
 from kumotwist.egress.api.options import CallOptions
-from kumotwist.egress.api.session import enter, judged
+from kumotwist.egress.api.session import authorized, enter, judged
 from kumotwist.egress.api.streamkeep import StreamKeep
 from kumotwist.egress.api.unanswered import Unanswered
 from kumotwist.egress.sources import check_plumbed
@@ -183,7 +184,7 @@ class StreamSession:
                 if not is_last and self._goes_again(answer, fresh is not None):
                     again.append(call)
                 else:
-                    enter(rows, call.targets, self._judged(call, answer))
+                    enter(rows, call.targets, discreet(self._judged(call, answer), call.request, secrets))
             calls, secrets = again, fresh or secrets
 
     async def _exchange(self, calls: Sequence[Call], secrets: Mapping[str, str]) -> Sequence[_Answer]:
@@ -202,9 +203,9 @@ class StreamSession:
             failed.errback(HttpError("not connected"))
             return failed
         try:
-            ready = self._dialect.authorize(request, secrets, self._channel.keep.services.clock.seconds())
+            ready = authorized(self._dialect, request, secrets, self._channel.keep.services.clock.seconds())
             return connection.send(self._http2(ready))
-        except ValueError as error:
+        except (SecretUnavailable, ValueError) as error:
             failed.errback(error)
             return failed
 
@@ -237,6 +238,8 @@ class StreamSession:
             return judged(self._dialect, call, answer, self._unanswered)
         if isinstance(answer, HttpError):
             outcome = self._unanswered.without_reply(answer, call.is_idempotent)
+        elif isinstance(answer, SecretUnavailable):
+            outcome = self._unanswered.without_secret(answer)
         elif isinstance(answer, ValueError):
             outcome = self._unanswered.impossible(answer)
         else:

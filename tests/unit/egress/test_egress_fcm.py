@@ -300,3 +300,18 @@ async def test_the_projects_own_trouble_asks_for_no_new_token():
         await session.close()
         assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SOURCE)
         assert len(authority.seen) == 1
+
+
+@needs_node
+@pytest_twisted.ensureDeferred
+async def test_a_token_that_cannot_stand_in_a_request_rests_the_source():
+    """An authority that answers junk costs no message an attempt, and its junk is in no record."""
+    async with world() as (session, peer, authority):
+        authority.answers["/token"] = lambda request: json.dumps({"access_token": "at\r\nx-smuggled: 1"}).encode()
+        await session.connect()
+        outcomes = await session.deliver([push() for _ in range(2)])
+        await session.close()
+        for (outcome,) in outcomes:
+            assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SOURCE)
+            assert "smuggled" not in outcome.response.content
+        assert not peer.requests()
