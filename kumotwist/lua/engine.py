@@ -77,6 +77,9 @@ class Settings:
     multiple: Sequence[str] = ()
     memory: int = DEFAULT_MEMORY
     cpu_budget: float = DEFAULT_CPU_BUDGET
+    #: For tests of policies: note which lines run, and give `math.random` the same course each time.
+    counts_lines: bool = False
+    seed: int | None = None
     write: Callable[[str], object] = field(default=lambda text: _write(text))
     redactor: Redactor = field(factory=Redactor)
 
@@ -166,13 +169,22 @@ class Engine:
         as_function = self._runtime.globals().python.as_function
         raw = self._run("harden", as_function, MARKERS[0], SOURCE)
         values = self._run("values", raw, self._table({one.name: one for one in MARKERS}), self.crossing.stash)
-        threads = self._run("threads", raw, values, self.crossing.abandon, time.thread_time, float(settings.cpu_budget))
+        threads = self._run(
+            "threads",
+            raw,
+            values,
+            self.crossing.abandon,
+            time.thread_time,
+            float(settings.cpu_budget),
+            settings.counts_lines,
+        )
         options = self._table(
             {
                 "path": settings.path.encode(),
                 "cpath": settings.cpath.encode(),
                 "version": settings.version.encode(),
                 "is_validating": settings.is_validating,
+                "seed": settings.seed,
                 "multiple": self._table(dict.fromkeys(settings.multiple, True) or {"none": True}),
             }
         )
@@ -180,7 +192,7 @@ class Engine:
         environment = self._run("environment", raw, threads, options, write)
         events = self._run("events", raw, values, threads, environment, options)
         self._lua_define = values.define
-        self._lua_continue, self._lua_spare = threads.continue_, threads.spare
+        self._lua_continue, self._lua_spare, self._lua_lines = threads.continue_, threads.spare, threads.lines
         self._lua_entry, self._lua_fire, self._lua_main = events.entry, events.fire, events.main
         self._lua_call, self._lua_call_method = events.call, events.call_method
         self._lua_install, self._lua_registered, self._lua_release = events.install, events.registered, events.release
@@ -307,6 +319,12 @@ class Engine:
     def drop(self, operation: int) -> None:
         """The handler that waits for `operation` is not wanted any more; safe to call at any time."""
         self._released.append(-operation)
+
+    def lines(self) -> dict[str, list[int]]:
+        """The lines that ran, by file, in no order; nothing unless `counts_lines`."""
+        (found,) = self.crossing.decode(self._lua_lines())
+        assert isinstance(found, dict)
+        return {source.removeprefix("@"): lines for source, lines in found.items() if source.startswith("@")}
 
     def registered(self) -> dict[str, list[str]]:
         """Where the handlers of each event were registered; no more may be from now on."""

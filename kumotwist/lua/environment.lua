@@ -114,6 +114,9 @@ end
 
 -- == Libraries =======================================================================================
 
+if settings.seed then
+  raw.libraries.math.randomseed(settings.seed)
+end
 for name, library in next, raw.libraries do
   G[name] = copy(library)
 end

@@ -77,6 +77,8 @@ class PolicyServices:
     cpu_budget: float = DEFAULT_CPU_BUDGET
     watch_interval: float = WATCH_INTERVAL
     witness: Witness = NO_WITNESS
+    counts_lines: bool = False
+    seed: int | None = None
     redactor: Redactor = field(factory=Redactor)
 
 
@@ -135,6 +137,8 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
             multiple=MULTIPLE,
             memory=services.memory,
             cpu_budget=services.cpu_budget,
+            counts_lines=services.counts_lines,
+            seed=services.seed,
             redactor=services.redactor,
         )
         libraries = (*refused_libraries(), *services.libraries, core)

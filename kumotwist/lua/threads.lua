@@ -1,12 +1,12 @@
 -- Running policy code: every handler is a coroutine from a pool, every coroutine has an instruction hook that
 -- enforces the CPU budget, and a host operation suspends the whole handler, however many coroutines of the
 -- policy's own lie in between.
-local raw, values, abandon, cpu_seconds, budget = ...
+local raw, values, abandon, cpu_seconds, budget, counts_lines = ...
 
 local close, create, isyieldable, resume, running, status, yield = raw.close, raw.create, raw.isyieldable,
   raw.resume, raw.running, raw.status, raw.yield
-local error, format, select, sethook, setmetatable, tostring, traceback, type = raw.error, raw.format,
-  raw.select, raw.sethook, raw.setmetatable, raw.tostring, raw.traceback, raw.type
+local error, format, getinfo, next, select, sethook, setmetatable, tostring, traceback, type = raw.error, raw.format,
+  raw.getinfo, raw.next, raw.select, raw.sethook, raw.setmetatable, raw.tostring, raw.traceback, raw.type
 local WAIT, FAIL, tokens_of, sendable, keep, rejections = values.WAIT, values.FAIL, values.tokens_of,
   values.sendable, values.keep, values.rejections
 cpu_seconds = raw.as_function(cpu_seconds)
@@ -26,8 +26,26 @@ local armed = setmetatable({}, { __mode = "k" })
 -- Stopped by the budget: Lua leaves hooks off in them for ever, so nothing of theirs (a __close) may run again.
 local killed = setmetatable({}, { __mode = "k" })
 
+local MASK = counts_lines and "l" or ""
+local lines = {} -- by source: the lines that ran, each with its number as key
 
-local function hook()
+local function note_line(line)
+  local source = getinfo(3, "S").source
+  if source ~= raw.SOURCE then
+    local of_source = lines[source]
+    if not of_source then
+      of_source = {}
+      lines[source] = of_source
+    end
+    of_source[line] = true
+  end
+end
+
+local function hook(kind, line)
+  if kind == "line" then
+    note_line(line)
+    return
+  end
   local current = running()
   if over then
     armed[current] = true
@@ -36,7 +54,7 @@ local function hook()
   end
   if armed[current] then
     armed[current] = nil
-    sethook(hook, "", CADENCE)
+    sethook(hook, MASK, CADENCE)
   end
   local now = cpu_seconds()
   if not started then
@@ -59,7 +77,7 @@ end
 
 local function hooked(fn)
   local co = create(fn)
-  sethook(co, hook, "", CADENCE)
+  sethook(co, hook, MASK, CADENCE)
   return co
 end
 
@@ -275,6 +293,18 @@ return {
     waiting[id] = nil
   end,
   hooked = hooked,
+  -- The lines that ran, as a list for each source.
+  lines = function()
+    local found = {}
+    for source, of_source in next, lines do
+      local list = {}
+      for line in next, of_source do
+        list[#list + 1] = line
+      end
+      found[source] = list
+    end
+    return values.marshal_all(found)
+  end,
   on_event = function(fn)
     event_changed = fn
   end,

@@ -21,6 +21,7 @@ usage: kumotwist COMMAND [options]
   explain   tell what a policy would do with a message: kumotwist explain --policy PATH MESSAGE --to ADDRESS
   replay    yesterday's log against a new policy: kumotwist replay --policy NEW --log DIR
   simulate  outages against the choice among routes: kumotwist simulate --scenario all
+  policy-test  run the Lua tests of a policy: kumotwist policy-test DIR
 """
 
 
@@ -87,6 +88,13 @@ def simulate(arguments: Sequence[str]) -> int:
     return command.main(arguments)
 
 
+def policy_test(arguments: Sequence[str]) -> int:
+    """Run the tests that users wrote for their policy."""
+    from kumotwist.trial.policytest import command
+
+    return command.main(arguments)
+
+
 _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "run": run,
     "validate": validate,
@@ -94,6 +102,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
     "explain": explain,
     "replay": replay,
     "simulate": simulate,
+    "policy-test": policy_test,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,248 @@
+"""Finds the test files of a directory and runs their cases, each in a world and a Lua of its own.
+
+Public: `test_files`, `run`, `Result`, `Outcome`. A file that cannot be loaded is a failed case of that name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
+from twisted.python.failure import Failure
+
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.errors import KumotwistError
+from kumotwist.core.message import Message
+from kumotwist.lua.address import ENVELOPE_ADDRESS
+from kumotwist.lua.coverage import executable_lines
+from kumotwist.lua.engine import Settings, search_paths
+from kumotwist.lua.lib.encode import EncodeLibrary
+from kumotwist.lua.lib.regex import RegexLibrary
+from kumotwist.lua.lib.serde import SerdeAliases, SerdeLibrary
+from kumotwist.lua.lib.string import StringLibrary
+from kumotwist.lua.message import message_class
+from kumotwist.lua.program import Program, ProgramSettings
+from kumotwist.spool.memory import MemoryStore
+from kumotwist.trial.policytest.faults import Failed
+from kumotwist.trial.policytest.library import TestLibrary, TestWorld
+from kumotwist.trial.policytest.pretend import START, PretendClock
+from kumotwist.trial.policytest.world import World
+
+#: What test files are called.
+PATTERNS: Final = ("*_test.lua", "*.test.lua")
+#: Turns of one case between Lua and the world. Ours.
+_MAX_TURNS: Final = 1_000_000
+#: Lines of the policy's log that a failure shows.
+_MAX_LOG: Final = 20
+_PLACE: Final = re.compile(r"(.+?):(\d+): (.*)", re.DOTALL)
+
+
+@define
+class Outcome:
+    """What became of one case; `place` is `file:line` and `log` what the policy logged, when it failed."""
+
+    file: str
+    name: str
+    seconds: float = 0.0
+    failure: str = ""
+    place: str = ""
+    log: list[str] = field(factory=list)
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether all was as expected."""
+        return not self.failure
+
+
+@define
+class Result:
+    """All cases, and by file of the policies: the lines that can run, and those that did."""
+
+    outcomes: list[Outcome] = field(factory=list)
+    executable: dict[str, frozenset[int]] = field(factory=dict)
+    covered: dict[str, set[int]] = field(factory=dict)
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether every case did."""
+        return all(one.has_passed for one in self.outcomes)
+
+    def cover(self, lines: Mapping[str, Sequence[int]]) -> None:
+        """Add lines that ran."""
+        for file, numbers in lines.items():
+            name = shortened(Path(file))
+            if name not in self.executable:
+                self.executable[name] = executable_lines(Path(file))
+                self.covered[name] = set()
+            self.covered[name].update(self.executable[name].intersection(numbers))
+
+
+def test_files(place: Path) -> list[Path]:
+    """The test files below a directory, or the one file that it is, in the order of their names."""
+    if place.is_file():
+        return [place]
+    return sorted({one for pattern in PATTERNS for one in place.rglob(pattern)})
+
+
+def run(files: Sequence[Path], wanted: str = "", tell: Callable[[Outcome], object] = lambda _: None) -> Result:
+    """Run every case whose name has `wanted` in it; `tell` hears of each as it ends."""
+    result = Result()
+    for file in files:
+        for outcome in _run_file(file, wanted, result):
+            result.outcomes.append(outcome)
+            tell(outcome)
+    return result
+
+
+def shortened(path: Path) -> str:
+    """A path as people at this directory write it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _run_file(file: Path, wanted: str, result: Result) -> Iterator[Outcome]:
+    position, count = 0, 1
+    while position < count:
+        case = _CaseRun(file, position)
+        outcome = case.run(wanted)
+        if case.world is not None:
+            result.cover(case.world.lines())
+        if outcome is not None:
+            yield outcome
+        count = len(case.library.cases)
+        position += 1
+
+
+class _CaseRun:
+    """One case: the file is loaded anew for each, so that none sees what another left behind."""
+
+    def __init__(self, file: Path, position: int) -> None:
+        self.library = TestLibrary()
+        self.world: World | None = None
+        self._file = file
+        self._name = shortened(file)
+        self._position = position
+        self._turns: deque[Deferred[None]] = deque()
+
+    def run(self, wanted: str) -> Outcome | None:
+        """What became of it; None when it is not wanted."""
+        outcome = Outcome(self._name, "(loading)")
+        began = time.perf_counter()
+        with _logged(outcome.log):
+            try:
+                clock, store = PretendClock(), MemoryStore()
+                self._drive(self._load(clock, store))
+                name = self.library.cases[self._position].name
+                if wanted not in name:
+                    return None
+                outcome.name = name
+                self._run_case(clock, store)
+            except (KumotwistError, ValueError) as error:
+                outcome.failure, outcome.place = self._told(str(error))
+        outcome.seconds = time.perf_counter() - began
+        return outcome
+
+    async def _load(self, clock: PretendClock, store: MemoryStore) -> None:
+        path, cpath = search_paths(self._file)
+        serde = SerdeLibrary()
+        settings = ProgramSettings(
+            engine=Settings(path=path, cpath=cpath),
+            classes={Message: message_class(store, clock.seconds), EnvelopeAddress: ENVELOPE_ADDRESS},
+            libraries=(self.library, EncodeLibrary(), RegexLibrary(), serde, SerdeAliases(serde), StringLibrary()),
+            stats={},
+        )
+        await Program(settings).run_main(Path(self._name))
+        if self.library.policy is None:
+            raise Failed("the file names no policy; kumo.test.policy 'policy.lua' does")
+        if not self.library.cases:
+            raise Failed("the file has no case; kumo.test.case(name, function(t) ... end) makes one")
+
+    def _run_case(self, clock: PretendClock, store: MemoryStore) -> None:
+        library = self.library
+        assert library.policy is not None
+        clock.rightNow = START if library.start is None else library.start
+        path = Path(shortened(self._file.parent / library.policy))
+        with _environment(library.env):
+            self.world = world = World(path, clock, store)
+            try:
+                world.start()
+                self._drive(self._called(library, world))
+            finally:
+                world.close()
+
+    async def _called(self, library: TestLibrary, world: World) -> None:
+        await library.cases[self._position].run(TestWorld(world, self._leave))
+
+    async def _leave(self) -> None:
+        """Wait until the Lua of the test does not run."""
+        turn: Deferred[None] = Deferred()
+        self._turns.append(turn)
+        await turn
+
+    def _drive(self, work: object) -> None:
+        """Run `work` to its end, turn by turn. Raises what it raises."""
+        deferred: Deferred[object] = Deferred.fromCoroutine(work)  # type: ignore[arg-type]
+        problems: list[BaseException] = []
+
+        def keep(failure: Failure) -> None:
+            problems.append(failure.value)
+
+        deferred.addErrback(keep)
+        for _ in range(_MAX_TURNS):
+            if not self._turns:
+                break
+            self._turns.popleft().callback(None)
+        if problems:
+            raise problems[0]
+        if not deferred.called:
+            deferred.cancel()
+            raise Failed("the test waits for what never comes")
+
+    def _told(self, text: str) -> tuple[str, str]:
+        """A failure and its place, which for a file that is no Lua is the file."""
+        match = _PLACE.match(text)
+        return (match[3], f"{match[1]}:{match[2]}") if match is not None else (text, self._name)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These environment variables for as long as the block runs; policies read them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _logged(lines: list[str]) -> Iterator[None]:
+    """Collect what the policy logs and what goes wrong: to be shown with a failure."""
+
+    def observe(event: LogEvent) -> None:
+        level = event.get("log_level", LogLevel.info)
+        is_of_policy = event.get("log_namespace") == "lua"
+        if len(lines) < _MAX_LOG and (is_of_policy or level >= LogLevel.warn):
+            lines.append(eventAsText(event, includeTimestamp=False, includeSystem=False))
+
+    observer: Any = observe
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observer)

@@ -1,0 +1,256 @@
+"""Everything around a policy under test: the real intake, queue, routing and records on a pretended clock.
+
+What is not real: time, the spool's disk, the channels (but `custom_lua`), and
+the outside world that `outside` stands for. One world serves one test.
+
+Public: `World`. What can go wrong: PolicyError and ConfigError at `start`, Failed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+from kumotwist.config.queue import GeneratorProtocol, Protocol
+from kumotwist.core.connection import AuthInfo
+from kumotwist.core.ids import IdGenerator
+from kumotwist.core.interfaces import Channel, KeyLoader
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.records import Record, RecordType
+from kumotwist.egress.registry import Channels
+from kumotwist.intake import inject_request, send_request
+from kumotwist.intake.admission import Admission
+from kumotwist.intake.connection_slots import ConnectionSlots
+from kumotwist.intake.generator import GeneratorChannel, InternalQueues
+from kumotwist.intake.inject import Injection, InjectResult, Origin
+from kumotwist.intake.send import Sending
+from kumotwist.intake.send_result import SendResult
+from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.lua.binding import Library
+from kumotwist.lua.lib.catalog import Services, standard_libraries
+from kumotwist.lua.lib.dns import DnsLibrary
+from kumotwist.lua.lib.http import HttpLibrary
+from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.net.dns import Resolver
+from kumotwist.net.dnsswitch import ConfigurableResolver
+from kumotwist.net.http import HttpTransports
+from kumotwist.net.tasks import Tasks
+from kumotwist.queue.manager import Manager
+from kumotwist.queue.throttle import LocalLimits
+from kumotwist.records import dispositions
+from kumotwist.records.recorder import RecordLog
+from kumotwist.spool.memory import MemoryStore
+from kumotwist.trial.policytest.answers import Answers
+from kumotwist.trial.policytest.channels import ScriptedChannels, copied
+from kumotwist.trial.policytest.faults import Failed
+from kumotwist.trial.policytest.outside import OpenZone, Secrets, Web
+from kumotwist.trial.policytest.pretend import InlineThreads, PretendClock
+from kumotwist.trial.policytest.smtpclient import Transaction, transact
+
+HOSTNAME: Final = "mx.test"
+#: So that a test that failed fails again: `math.random` of the policy and the spread of retries.
+SEED: Final = 1
+
+
+class World:
+    """A house that handles the messages of one test."""
+
+    def __init__(self, policy: Path, clock: PretendClock, store: MemoryStore) -> None:
+        self.path = policy
+        self.clock = clock
+        self.store = store
+        self.answers, self.web = Answers(), Web()
+        self.secrets = Secrets(lambda name, args: self.policy.run_key_event(name, args))
+        self.dns = ConfigurableResolver(OpenZone())
+        self.records: list[JsonObject] = []
+        self.messages: list[Message] = []
+        self.policy: Policy
+        self.channels: ScriptedChannels
+        self._tasks = Tasks()
+        self._ids = IdGenerator(clock.seconds)
+        self._limits = LocalLimits(clock)
+        self._log: RecordLog
+        self._queue: Manager
+        self._admission: Admission
+        self._injection: Injection
+        self._sending: Sending
+        self._generator: GeneratorChannel
+        self._smtp: Sequence[SmtpFactory]
+
+    # -- from start to stop -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Load the policy as the daemon would. Raises PolicyError, ConfigError, Rejection."""
+        self.policy = self.clock.result(Policy.load(self.path, self._services()), "the policy")
+        self.clock.result(self.policy.pre_init(), "pre_init")
+        self.clock.result(self.policy.init(), "init")
+        self._build()
+        self._queue.start()
+        for task in self.policy.declarations.tasks:
+            self.policy.start_task(task)
+        self.clock.settle()
+
+    def close(self) -> None:
+        """End what runs."""
+        if hasattr(self, "_queue"):
+            self.clock.result(self._queue.stop(0.0), "the end of the queue")
+            for factory in self._smtp:
+                factory.stop(0.0)
+            self.clock.result(self._log.close(), "the end of the logs")
+        self.clock.result(self._tasks.close(), "the end of background work")
+
+    def lines(self) -> dict[str, list[int]]:
+        """The lines of the policy and its modules that ran, by file."""
+        return self.policy.program.bridge.engine.lines() if hasattr(self, "policy") else {}
+
+    def _services(self) -> PolicyServices:
+        threads = InlineThreads(self.clock, "policy files", 1, 1)
+        libraries = Services(
+            reactor=self.clock,
+            tasks=self._tasks,
+            keys=self.secrets,
+            limits=self._limits,
+            resolver=self.dns,
+            ids=self._ids,
+            epoch=lambda: self.policy.epoch if hasattr(self, "policy") else 0,
+            declare_acct_log=lambda _: None,
+            file_threads=threads,
+        )
+        return PolicyServices(
+            store=self.store,
+            injector=lambda: self._admission,
+            ids=self._ids,
+            clock=self.clock,
+            tasks=self._tasks,
+            libraries=[self._pretended(one) for one in standard_libraries(libraries)],
+            counts_lines=True,
+            seed=SEED,
+        )
+
+    def _pretended(self, library: Library) -> Library:
+        """The same library, or its double for what would leave the machine."""
+        if isinstance(library, DnsLibrary):
+            return DnsLibrary(self.dns, lambda _: self.dns.current)
+        if isinstance(library, HttpLibrary):
+            return HttpLibrary(cast("HttpTransports", self.web))
+        return library
+
+    def _build(self) -> None:
+        policy, clock, declared = self.policy, self.clock, self.policy.declarations
+        keys: KeyLoader = self.secrets
+        self._log = RecordLog.open(
+            logs=(),
+            hooks=declared.log_hooks,
+            policy=policy,
+            inject=lambda message: self._admission.inject(message),
+            load_body=self.store.load_body,
+            new_id=self._ids,
+            nodeid="test",
+            reactor=clock,
+        )
+        real = Channels(self.dns, keys, policy, clock, cast("Any", clock), HOSTNAME, HttpTransports(clock))
+        self.channels = ScriptedChannels(self.answers, real)
+        chance = random.Random(SEED)  # noqa: S311  # it spreads retries
+        self._queue = Manager(
+            self.store,
+            InternalQueues(policy),
+            self,
+            self._limits,
+            self._channel_for,
+            clock,
+            self._tasks,
+            chance.random,
+        )
+        gate = OpenGate()
+        self._admission = Admission(self.store, self, self._queue, clock, gate)
+        self._injection = Injection(policy, self._admission, gate, self._ids, clock, HOSTNAME, can_defer=True)
+        self._generator = GeneratorChannel(self._injection)
+        self._sending = Sending(policy, self._admission, gate, self._ids, clock, HOSTNAME)
+        self._smtp = [
+            SmtpFactory(
+                config,
+                policy,
+                self._admission,
+                self,
+                gate,
+                keys,
+                self._ids,
+                clock,
+                HOSTNAME,
+                slots=ConnectionSlots(self._limits, f"listener-{number}", config.max_connections, 1),
+            )
+            for number, config in enumerate(declared.esmtp_listeners)
+        ]
+
+    def _channel_for(self, protocol: Protocol) -> Channel:
+        return self._generator if isinstance(protocol, GeneratorProtocol) else self.channels.channel_for(protocol)
+
+    async def record(self, record: Record) -> None:
+        """Keep what a log would have, with all metadata, and offer it to the policy's log hooks."""
+        built = dispositions.build(record, "test")
+        shown: JsonObject = msgspec.json.decode(dispositions.encode(built))
+        if record.message is not None:
+            shown["meta"] = dict(record.message.meta)
+            if record.type is RecordType.RECEPTION:
+                self.messages.append(copied(record.message))
+        self.records.append(shown)
+        await self._log.record(record)
+
+    # -- what a test does -------------------------------------------------------------------------
+
+    def use_resolver(self, resolver: Resolver) -> None:
+        """Ask it from now on."""
+        self.dns.use(resolver)
+
+    def smtp(
+        self, sender: str, recipients: Sequence[str], body: bytes, peer: str, hello: str, listener: int
+    ) -> Transaction:
+        """Hand over a message by SMTP. Raises Failed."""
+        if not 1 <= listener <= len(self._smtp):
+            raise Failed(f"the policy starts {len(self._smtp)} ESMTP listeners; there is no number {listener}")
+        done = transact(self._smtp[listener - 1], self.clock, peer, hello, sender, recipients, body)
+        self.clock.settle()
+        return done
+
+    def http(self, request: bytes, peer: str) -> InjectResult:
+        """Inject as `POST /api/inject/v1` would. Raises RequestProblem and what injection raises."""
+        work = self._injection.inject(inject_request.decode(request), Origin(AuthInfo(peer)))
+        result = self.clock.result(work, "the injection")
+        self.clock.settle()
+        return result
+
+    def send(self, request: bytes, peer: str) -> SendResult:
+        """Send as `POST /api/send/v1` would. Raises RequestProblem and what sending raises."""
+        regions = [one.default_region for one in self.policy.declarations.http_listeners]
+        region = regions[0] if regions else None
+        asked = self._sending.prepare(send_request.decode(request), Origin(AuthInfo(peer)), region)
+        result = self.clock.result(asked.send(), "the sending")
+        self.clock.settle()
+        return result
+
+    def queued(self) -> int:
+        """Messages that are still on their way."""
+        return len(self.store)
+
+
+class OpenGate:
+    """Takes everything: a test has neither disk nor load. A `Gatekeeper` and a `Room`."""
+
+    def refusal(self) -> str | None:
+        """There is no reason."""
+        return None
+
+    def take(self, octets: int) -> None:
+        """There is room."""
+
+    def written(self, octets: int) -> None:
+        """There still is."""
+
+    def may_write(self, octets: int) -> bool:  # noqa: ARG002
+        """There is room."""
+        return True
