@@ -2,7 +2,8 @@
 
 Lua compiles the file and dumps it; the line of every instruction stands in the
 dump (`ldump.c` of Lua 5.4). Nothing of the file runs. The last instruction of
-a function is the return that Lua adds, so a line with that alone does not count.
+a function is the return that Lua adds, and nothing comes back to the one behind
+a tail call: a line with these alone does not count.
 
 Public: `executable_lines`. Raises PolicyError for a file that is no Lua.
 """
@@ -10,7 +11,7 @@ Public: `executable_lines`. Raises PolicyError for a file that is no Lua.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,8 @@ _HEADER: Final = 4 + 1 + 1 + 6 + 3 + 8 + 8
 #: Octets of a constant behind its type: floats and integers; strings tell their own length.
 _NUMBERS: Final = (3, 19)
 _STRINGS: Final = (4, 20)
+#: OP_TAILCALL, in the lowest seven bits of an instruction (`lopcodes.h`).
+_TAIL_CALL: Final = 69
 
 
 def executable_lines(path: Path) -> frozenset[int]:
@@ -65,7 +68,7 @@ class _Dump:
         defined = self._number()
         self._number()
         is_vararg = self._take(3)[1]
-        self._take(4 * self._number())
+        code = self._take(4 * self._number())[::4]
         for _ in range(self._number()):
             self._constant()
         self._take(3 * self._number())
@@ -79,7 +82,11 @@ class _Dump:
             self._number()
         for _ in range(self._number()):
             self._string()
-        lines.update(_lines(defined, differences, absolute, 1 if is_vararg else 0))
+        unreached = {len(code) - 1, *(position + 1 for position, one in enumerate(code) if one & 0x7F == _TAIL_CALL)}
+        if is_vararg:
+            unreached.add(0)  # it sets the arguments up, on no line of its own
+        of_code = enumerate(_lines(defined, differences, absolute))
+        lines.update(line for position, line in of_code if position not in unreached)
 
     def _constant(self) -> None:
         kind = self._take(1)[0]
@@ -104,11 +111,9 @@ class _Dump:
         return self._octets[self._at - count : self._at]
 
 
-def _lines(defined: int, differences: tuple[int, ...], absolute: dict[int, int], first: int) -> set[int]:
-    """The lines of a function's instructions from the `first` to the one before the last."""
-    found, line = set(), defined
+def _lines(defined: int, differences: tuple[int, ...], absolute: dict[int, int]) -> Iterator[int]:
+    """The line of each instruction of a function."""
+    line = defined
     for position, difference in enumerate(differences):
         line = absolute[position] if difference == _ABSOLUTE else line + difference
-        if first <= position < len(differences) - 1:
-            found.add(line)
-    return found
+        yield line

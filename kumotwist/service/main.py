@@ -15,12 +15,12 @@ from typing import Final
 USAGE: Final = """\
 usage: kumotwist COMMAND [options]
 
-  run       start the daemon in the foreground (see `kumotwist run --help`)
-  validate  check a policy without opening a port: kumotwist validate --policy PATH
-  script    run a policy's `main` event: kumotwist script --policy PATH [-- ARGUMENTS]
-  explain   tell what a policy would do with a message: kumotwist explain --policy PATH MESSAGE --to ADDRESS
-  replay    yesterday's log against a new policy: kumotwist replay --policy NEW --log DIR
-  simulate  outages against the choice among routes: kumotwist simulate --scenario all
+  run          start the daemon in the foreground (see `kumotwist run --help`)
+  validate     check a policy without opening a port: kumotwist validate --policy PATH
+  script       run a policy's `main` event: kumotwist script --policy PATH [-- ARGUMENTS]
+  explain      tell what a policy would do with a message: kumotwist explain --policy PATH MESSAGE --to ADDRESS
+  replay       yesterday's log against a new policy: kumotwist replay --policy NEW --log DIR
+  simulate     outages against the choice among routes: kumotwist simulate --scenario all
   policy-test  run the Lua tests of a policy: kumotwist policy-test DIR
 """
 
@@ -90,8 +90,12 @@ def simulate(arguments: Sequence[str]) -> int:
 
 def policy_test(arguments: Sequence[str]) -> int:
     """Run the tests that users wrote for their policy."""
+    from twisted.logger import globalLogBeginner
+
     from kumotwist.trial.policytest import command
 
+    # A failure shows what was logged; nothing else is to be said.
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     return command.main(arguments)
 
 

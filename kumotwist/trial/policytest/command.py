@@ -13,9 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.logger import globalLogBeginner
-
-from kumotwist.trial.policytest.running import PATTERNS, Outcome, Result, run, test_files
+from kumotwist.trial.policytest.running import PATTERNS, Outcome, Result, files_of, run
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,9 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if not options.place.exists():
         return _nothing(f"there is no {options.place}")
-    # Failures show what was logged; nothing else is to be said.
-    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
-    result = run(test_files(options.place), options.wanted, (lambda _: None) if options.json else _tell)
+    result = run(files_of(options.place), options.wanted, (lambda _: None) if options.json else _tell)
     if not result.outcomes:
         return _nothing(f"there is no test in {options.place}; they are in {' and '.join(PATTERNS)}")
     if options.json:

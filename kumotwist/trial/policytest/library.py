@@ -283,9 +283,8 @@ def _same(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
-    return (type(one) in _NUMBERS and type(other) in _NUMBERS and one == other) or (
-        type(one) is type(other) and one == other
-    )
+    is_alike = type(one) is type(other) or (type(one) in _NUMBERS and type(other) in _NUMBERS)
+    return is_alike and one == other
 
 
 _NUMBERS: Final = (int, float)

@@ -1,6 +1,6 @@
 """Finds the test files of a directory and runs their cases, each in a world and a Lua of its own.
 
-Public: `test_files`, `run`, `Result`, `Outcome`. A file that cannot be loaded is a failed case of that name.
+Public: `files_of`, `run`, `Result`, `Outcome`. A file that cannot be loaded is a failed case of that name.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ PATTERNS: Final = ("*_test.lua", "*.test.lua")
 _MAX_TURNS: Final = 1_000_000
 #: Lines of the policy's log that a failure shows.
 _MAX_LOG: Final = 20
+#: Stands for a case's name when a file is only looked at.
+_LOADING: Final = "(loading)"
 _PLACE: Final = re.compile(r"(.+?):(\d+): (.*)", re.DOTALL)
 
 
@@ -86,7 +88,7 @@ class Result:
             self.covered[name].update(self.executable[name].intersection(numbers))
 
 
-def test_files(place: Path) -> list[Path]:
+def files_of(place: Path) -> list[Path]:
     """The test files below a directory, or the one file that it is, in the order of their names."""
     if place.is_file():
         return [place]
@@ -112,42 +114,40 @@ def shortened(path: Path) -> str:
 
 
 def _run_file(file: Path, wanted: str, result: Result) -> Iterator[Outcome]:
-    position, count = 0, 1
-    while position < count:
-        case = _CaseRun(file, position)
-        outcome = case.run(wanted)
+    probe = _CaseRun(file, _LOADING)
+    loaded = probe.run()
+    if not loaded.has_passed:
+        yield loaded
+        return
+    # By name: what a file makes in a loop over a table has no order.
+    for name in [case.name for case in probe.library.cases if wanted in case.name]:
+        case = _CaseRun(file, name)
+        yield case.run()
         if case.world is not None:
             result.cover(case.world.lines())
-        if outcome is not None:
-            yield outcome
-        count = len(case.library.cases)
-        position += 1
 
 
 class _CaseRun:
     """One case: the file is loaded anew for each, so that none sees what another left behind."""
 
-    def __init__(self, file: Path, position: int) -> None:
+    def __init__(self, file: Path, name: str) -> None:
         self.library = TestLibrary()
         self.world: World | None = None
         self._file = file
-        self._name = shortened(file)
-        self._position = position
+        self._shown = shortened(file)
+        self._name = name
         self._turns: deque[Deferred[None]] = deque()
 
-    def run(self, wanted: str) -> Outcome | None:
-        """What became of it; None when it is not wanted."""
-        outcome = Outcome(self._name, "(loading)")
+    def run(self) -> Outcome:
+        """What became of it; of `_LOADING`, whether the file can be loaded."""
+        outcome = Outcome(self._shown, self._name)
         began = time.perf_counter()
         with _logged(outcome.log):
             try:
                 clock, store = PretendClock(), MemoryStore()
                 self._drive(self._load(clock, store))
-                name = self.library.cases[self._position].name
-                if wanted not in name:
-                    return None
-                outcome.name = name
-                self._run_case(clock, store)
+                if self._name != _LOADING:
+                    self._run_case(clock, store)
             except (KumotwistError, ValueError) as error:
                 outcome.failure, outcome.place = self._told(str(error))
         outcome.seconds = time.perf_counter() - began
@@ -162,7 +162,7 @@ class _CaseRun:
             libraries=(self.library, EncodeLibrary(), RegexLibrary(), serde, SerdeAliases(serde), StringLibrary()),
             stats={},
         )
-        await Program(settings).run_main(Path(self._name))
+        await Program(settings).run_main(Path(self._shown))
         if self.library.policy is None:
             raise Failed("the file names no policy; kumo.test.policy 'policy.lua' does")
         if not self.library.cases:
@@ -182,7 +182,10 @@ class _CaseRun:
                 world.close()
 
     async def _called(self, library: TestLibrary, world: World) -> None:
-        await library.cases[self._position].run(TestWorld(world, self._leave))
+        case = next((one for one in library.cases if one.name == self._name), None)
+        if case is None:
+            raise Failed("the file makes this case only some of the time")
+        await case.run(TestWorld(world, self._leave))
 
     async def _leave(self) -> None:
         """Wait until the Lua of the test does not run."""
@@ -196,7 +199,7 @@ class _CaseRun:
         problems: list[BaseException] = []
 
         def keep(failure: Failure) -> None:
-            problems.append(failure.value)
+            problems.append(failure.value or Failed("no reason"))
 
         deferred.addErrback(keep)
         for _ in range(_MAX_TURNS):
@@ -212,7 +215,7 @@ class _CaseRun:
     def _told(self, text: str) -> tuple[str, str]:
         """A failure and its place, which for a file that is no Lua is the file."""
         match = _PLACE.match(text)
-        return (match[3], f"{match[1]}:{match[2]}") if match is not None else (text, self._name)
+        return (match[3], f"{match[1]}:{match[2]}") if match is not None else (text, self._shown)
 
 
 @contextmanager
@@ -237,7 +240,9 @@ def _logged(lines: list[str]) -> Iterator[None]:
     def observe(event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
         is_of_policy = event.get("log_namespace") == "lua"
-        if len(lines) < _MAX_LOG and (is_of_policy or level >= LogLevel.warn):
+        # What the test's own function raised is told as the failure.
+        is_news = (is_of_policy or level >= LogLevel.warn) and event.get("event") != "callback"
+        if is_news and len(lines) < _MAX_LOG:
             lines.append(eventAsText(event, includeTimestamp=False, includeSystem=False))
 
     observer: Any = observe

@@ -1,0 +1,30 @@
+"""The shipped policies pass their own tests, written in Lua for `kumotwist policy-test`."""
+
+from pathlib import Path
+
+import pytest
+
+from kumotwist.trial.policytest.running import files_of, run, shortened
+
+POLICIES = Path(__file__).parents[2] / "policy"
+FILES = files_of(POLICIES / "tests")
+#: Needs a C module that is compiled for it; `test_whole_policies` loads it.
+WITHOUT = {"lua_c_module.lua"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_shipped_policy_does_what_it_says(file):
+    """An operator who starts from a shipped policy starts from something that works."""
+    result = run([file])
+    assert result.outcomes
+    assert [(one.name, one.place, one.failure) for one in result.outcomes if not one.has_passed] == []
+    for policy, lines in result.executable.items():
+        if "examples" in policy and "providers" not in policy:
+            assert len(result.covered[policy]) / len(lines) > 0.8, policy
+
+
+def test_every_shipped_policy_has_tests():
+    """None is left out when one is added."""
+    tested = {file.name.replace("_test", "") for file in FILES}
+    policies = {one.name for one in (POLICIES / "examples").glob("*.lua") if one.name != "providers.lua"} | {"demo.lua"}
+    assert policies - WITHOUT == tested, shortened(POLICIES)

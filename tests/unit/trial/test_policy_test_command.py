@@ -1,0 +1,212 @@
+"""`kumotwist policy-test`: a user's tests of a policy are run, told of clearly, and never touch the world outside."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from kumotwist.trial.policytest.command import main
+from kumotwist.trial.policytest.running import run
+
+PAGE = Path(__file__).parents[3] / "docs" / "policy-tests.md"
+POLICY = """
+local kumo = require 'kumo'
+kumo.on('init', function()
+  kumo.start_esmtp_listener { listen = '127.0.0.1:2525' }
+end)
+kumo.on('get_queue_config', function(domain)
+  if domain == 'broken.example' then
+    error 'what now'
+  end
+  return kumo.make_queue_config { retry_interval = '5 minutes', protocol = { sendgrid = { api_key = '/k' } } }
+end)
+"""
+HEAD = "local kumo = require 'kumo'\nkumo.test.policy 'policy.lua'\n"
+
+
+@pytest.fixture
+def result_of(tmp_path):
+    """Runs a test file made of cases beside a policy."""
+
+    def run_it(*bodies, policy=POLICY, head=HEAD):
+        (tmp_path / "policy.lua").write_text(policy)
+        cases = "".join(f"kumo.test.case('case {n}', function(t)\n{body}\nend)\n" for n, body in enumerate(bodies))
+        (tmp_path / "a_test.lua").write_text(head + cases)
+        return run([tmp_path / "a_test.lua"])
+
+    return run_it
+
+
+def failure_of(result):
+    (one,) = (one for one in result.outcomes if not one.has_passed)
+    return one
+
+
+MAIL = "t:smtp { from = 'a@example.com', to = 'b@example.org' }\n"
+
+
+def test_the_example_of_the_page_works_when_pasted(tmp_path):
+    """What docs/policy-tests.md shows passes, and runs every line of its policy."""
+    policy, tests = re.findall(r"```lua\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "policy.lua").write_text(policy)
+    (tmp_path / "policy_test.lua").write_text(tests)
+    result = run([tmp_path / "policy_test.lua"])
+    assert [(one.name, one.failure) for one in result.outcomes if not one.has_passed] == []
+    assert [f"ok    policy_test.lua: {one.name}" in PAGE.read_text() for one in result.outcomes] == [True] * 5
+    assert result.covered == {name: set(lines) for name, lines in result.executable.items()}
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "line"),
+    [
+        ("t:equal(1, 2, 'the count')", "the count: expected 2, got 1", 4),
+        ("t:equal({ a = { 1, 2 } }, { a = { 1, 3 } })", 'expected {"a":[1,3]}, got {"a":[1,2]}', 4),
+        ("t:contains('hello', 'x')", 'expected "x" in "hello"', 4),
+        ("t:is_true(nil, 'it')", "it: expected a true value, got nil", 4),
+        ("\nt:fail 'no'", "no", 5),
+        ("local x\nreturn x.y", "attempt to index a nil value (local 'x')", 5),
+        ("t:smtp { too = 'b@example.org' }", "smtp takes from, to,", 4),
+        ("t:smtp { from = 'a@b.example', to = 'c@d.example', listener = 2 }", "there is no number 2", 4),
+        ("t:answer('smtp', { 99 })", "must be from 200 to 599, got 99", 4),
+        ("t:answer('smtp', { 'dunno' })", "begins with a code or one of", 4),
+        ("t:web('http://', { code = 200 })", "not 'code'", 4),
+        ("t:advance '-1s'", "", 4),
+        ("t:advance(1e9)", "0 seconds to 31 days", 4),
+        ("t:http { content = 'x' }", "envelope_sender", 4),
+    ],
+)
+def test_a_failure_is_told_with_its_place(result_of, body, said, line):
+    """Who reads the report knows which line expected what, and what came."""
+    failed = failure_of(result_of(body))
+    assert said in failed.failure
+    assert failed.place.endswith(f"a_test.lua:{line}")
+
+
+def test_what_the_policy_logged_is_shown_with_the_failure(result_of):
+    """An error of the policy is the reason more often than not."""
+    failed = failure_of(result_of("t:equal(t:smtp { to = 'a@broken.example' }.code, 250)"))
+    assert "expected 250, got 4" in failed.failure
+    assert any("what now" in line for line in failed.log)
+
+
+def test_each_case_has_a_world_of_its_own(result_of):
+    """Neither messages, nor answers, nor Lua's globals, nor what the environment was told outlive a case."""
+    head = HEAD.replace("'policy.lua'", "('policy.lua', { env = { POLICY_TEST_X = '1' } })") + "count = 0\n"
+    body = "count = count + 1 t:equal(count, 1) t:equal(t:records(), {}) t:answer('smtp', { 550, 'no' })\n" + MAIL
+    assert result_of(body, body, head=head).has_passed
+    assert "POLICY_TEST_X" not in os.environ
+
+
+def test_time_passes_as_the_test_says(result_of):
+    """Retries double, an hour takes no time, and the clock of the policy goes along."""
+    policy = (
+        POLICY + "kumo.on('smtp_server_message_received', function(m) m:set_meta('at', tostring(kumo.time.now())) end)"
+    )
+    head = HEAD.replace("'policy.lua'", "('policy.lua', { now = '2026-03-01T12:00:00Z' })")
+    result = result_of(
+        "t:answer('sendgrid', { { 451, 'a' }, { 451, 'b' }, { 451, 'c' }, { 202, 'ok' } })\n"
+        + MAIL
+        + "t:contains(t:messages()[1]:get_meta 'at', '2026-03-01 12:00')\n"
+        "local at = t:now() t:advance '1 hour' t:equal(t:now() - at, 3600)\n"
+        "t:equal(#t:attempts(), 4) t:equal(#t:delivered(), 1) t:equal(t:queued(), 0)",
+        policy=policy,
+        head=head,
+    )
+    assert [one.failure for one in result.outcomes] == [""]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "queued"),
+    [
+        ("{ 202, 'ok' }", "Delivery", 0),
+        ("{ 550, '5.1.1 no' }", "Bounce", 0),
+        ("{ 451, 'later' }", "TransientFailure", 1),
+        ("{ 421, 'bye' }", "TransientFailure", 1),
+        ("{ 'unknown' }", "TransientFailure", 1),
+        ("{ 'unreachable' }", "TransientFailure", 1),
+        ("{ 'throttled', 30 }", "Reception", 1),
+        ("function(message) return { 550, message:recipient().email } end", "Bounce", 0),
+    ],
+)
+def test_what_the_other_side_answers(result_of, answer, kind, queued):
+    """Every kind of answer ends in the queue as it does in the daemon."""
+    expected = (
+        f"t:answer('sendgrid', {answer})\n{MAIL}t:is_true(#t:records '{kind}' > 0)\nt:equal(t:queued(), {queued})"
+    )
+    assert [one.failure for one in result_of(expected).outcomes] == [""]
+
+
+@pytest.mark.parametrize(
+    "whom", ["sendgrid", "example.org", "unspecified", "unspecified->api.sendgrid.com@sendgrid", "api.sendgrid.com"]
+)
+def test_whom_answers_may_be_for(result_of, whom):
+    """A protocol, a domain, a source, a site, or one ready queue."""
+    result = result_of(
+        f"t:answer('{whom}', {{ 550, 'no' }})\n{MAIL}t:equal(#t:records 'Bounce', 1, t:attempts()[1].site)"
+    )
+    assert [one.failure for one in result.outcomes] == [""]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"a_test.lua": "kumo.on("}, "a_test.lua:1"),
+        ({"a_test.lua": "local kumo = require 'kumo'"}, "names no policy"),
+        ({"a_test.lua": HEAD}, "has no case"),
+        ({"a_test.lua": HEAD + "kumo.test.case('x', function() end)"}, "cannot read the policy"),
+        ({"a_test.lua": HEAD + "kumo.test.case('x', function() end)", "policy.lua": "local = 1"}, "policy.lua:1"),
+    ],
+)
+def test_what_cannot_be_loaded_fails(tmp_path, capsys, files, said):
+    """A mistake in a test file or the policy is a failure with its place, and no traceback of ours."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert main([str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert said in out
+    assert "Traceback" not in out
+
+
+def test_exit_status_and_report_for_ci(tmp_path, capsys):
+    """0, 1 and 2 tell a build what happened, and JSON tells programs."""
+    assert main([str(tmp_path)]) == 2
+    assert main([str(tmp_path / "absent")]) == 2
+    assert "there is no" in capsys.readouterr().err
+    (tmp_path / "policy.lua").write_text(POLICY)
+    (tmp_path / "a.test.lua").write_text(HEAD + f"kumo.test.case('good', function(t) {MAIL} end)\n")
+    assert main([str(tmp_path), "--missing"]) == 0
+    assert re.search(r"1 passed, 0 failed.*not: 8", capsys.readouterr().out, re.DOTALL)
+    assert main([str(tmp_path), "--fail-under", "99"]) == 1
+    (tmp_path / "b_test.lua").write_text(HEAD + "kumo.test.case('bad', function(t) t:fail 'no' end)\n")
+    capsys.readouterr()
+    assert main([str(tmp_path), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["passed"]) for one in told["tests"]] == [("good", True), ("bad", False)]
+    assert told["tests"][1]["place"].endswith("b_test.lua:3")
+    (coverage,) = told["coverage"].values()
+    assert coverage == {"executable": 9, "covered": 8, "missing": [8]}
+    assert main([str(tmp_path), "-k", "good"]) == 0
+
+
+def test_nothing_is_asked_outside(result_of):
+    """Names, requests and secrets that a test does not give do not exist."""
+    policy = (
+        POLICY
+        + """
+kumo.on('smtp_server_message_received', function(msg)
+  local _, web = pcall(function() return kumo.http.build_client {}:get('http://127.0.0.1:1/'):send() end)
+  local _, dns = pcall(kumo.dns.lookup_txt, 'example.org')
+  local _, key = pcall(kumo.secrets.load, '/etc/hostname')
+  msg:set_meta('said', { tostring(web), tostring(dns), tostring(key) })
+end)
+"""
+    )
+    result = result_of(
+        MAIL + "local said = t:messages()[1]:get_meta 'said'\n"
+        "t:contains(said[1], 'the test has no answer') t:contains(said[2], 'no TXT')"
+        "t:contains(said[3], 'gives no secret')",
+        policy=policy,
+    )
+    assert [one.failure for one in result.outcomes] == [""]
