@@ -30,7 +30,7 @@ from kumotwist.config.receipts import (
 )
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
 from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
-from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
+from kumotwist.config.routes import BudgetConfig, LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.config.translate import ChatTextOptions, PushTextOptions, SmsTextOptions
 
@@ -76,6 +76,7 @@ NESTED: Final[dict[str, type]] = {
     "protocol.maildir_path": MaildirProtocol,
     "protocol.null": NullProtocol,
     "routes[]": RouteEntry,
+    "budgets[]": BudgetConfig,
     "learn": LearnConfig,
     "entries[]": PoolEntry,
     "per_record.TYPE": RecordOptions,

@@ -1,6 +1,6 @@
 """Options of route tables: which ways a message may go, how the split is learned, and what comes after failure.
 
-Public: `RouteTableConfig`, `RouteEntry`, `LearnConfig`. A table without two
+Public: `RouteTableConfig`, `RouteEntry`, `BudgetConfig`, `LearnConfig`. A table without two
 distinct names, with a weight that is no share or with none above 0 is refused
 when it is made.
 """
@@ -12,11 +12,39 @@ from typing import Final, Literal, TypeAlias
 
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import Protocol, SmtpProtocol
+from kumotwist.core.units import Throttle
 
 #: What classes and sticky keys may be made of, besides `meta:NAME`.
 CLASSES: Final = ("all", "domain", "tenant", "campaign")
 STICKY: Final = ("recipient", "sender")
+BUDGETS: Final = ("all", "tenant", "country", "recipient")
+OverBudget: TypeAlias = Literal["hold", "reject", "next_route"]
 OnFailure: TypeAlias = Literal["next_route", "retry"]
+
+
+@options
+class BudgetConfig:
+    """A cap on what goes by a route, against abuse that costs money."""
+
+    rate: Throttle = option("At most so many recipients, as `1,000/h`, on all workers together.")
+    by: str = option(
+        "What is counted apart: `all`, `tenant`, `country` (a number's calling code), `recipient`, or `meta:NAME`.",
+        default="all",
+    )
+    prefixes: tuple[str, ...] = option("Only numbers that begin with one of these, as `+7`; none: all.", default=())
+    over: OverBudget = option(
+        "What is over: `hold` waits until there is room again, `reject` bounces, `next_route` goes by another route, "
+        "and waits without one.",
+        default="hold",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a cap that would cap nothing."""
+        if self.by not in BUDGETS and not self.by.startswith("meta:"):
+            raise ValueError(f"option 'by' of a budget must be one of {', '.join(BUDGETS)}, meta:NAME, got '{self.by}'")
+        bad = next((one for one in self.prefixes if not one.startswith("+") or not one[1:].isdecimal()), None)
+        if bad is not None:
+            raise ValueError(f"option 'prefixes' of a budget must have + and digits, got '{bad}'")
 
 
 @options
@@ -27,6 +55,8 @@ class RouteEntry:
     weight: float = option("Its resting share, in proportion to the others'; 0: only when no other way is left.")
     protocol: Protocol = option("The channel by which its messages leave.", factory=SmtpProtocol)
     egress_pool: str | None = option("The pool whose sources it uses; none: the `unspecified` source.", default=None)
+
+    budgets: tuple[BudgetConfig, ...] = option("Caps on what goes by it; all must have room.", default=())
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for what is no weight."""

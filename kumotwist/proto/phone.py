@@ -3,7 +3,7 @@
 Whoever takes a number in (HTTP, a policy, a channel's options) brings it into
 this one form, so that one person is one recipient everywhere.
 
-Public: `e164`, `is_region`. What can go wrong: ValueError, saying why it is no
+Public: `e164`, `calling_code`, `is_region`. What can go wrong: ValueError, saying why it is no
 number that could be dialled.
 """
 
@@ -54,6 +54,14 @@ def e164(written: str, region: str | None = None) -> str:
     if verdict != ValidationResult.IS_POSSIBLE:
         raise ValueError(f"{written!r} is not a phone number: {_WHY.get(verdict, 'it cannot be dialled')}")
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def calling_code(number: str) -> str:
+    """`+` and the country code of a number in E.164. Raises ValueError."""
+    try:
+        return f"+{phonenumbers.parse(number).country_code}"
+    except NumberParseException as error:
+        raise ValueError(f"{number!r} is not a phone number: {_reason(error)}") from None
 
 
 def _reason(error: NumberParseException) -> str:

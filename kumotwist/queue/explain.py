@@ -31,6 +31,7 @@ from kumotwist.core.outcome import SOURCE_REST
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.units import format_duration
 from kumotwist.queue.retry import backoff
+from kumotwist.queue.routes.budget import describe
 from kumotwist.queue.routes.classes import class_of
 from kumotwist.queue.routes.table import RouteTable
 
@@ -49,6 +50,7 @@ class RouteShown(msgspec.Struct):
     samples: float
     breaker: str
     is_chosen: bool = False
+    budgets: list[str] = []
 
 
 class SourceShown(msgspec.Struct):
@@ -158,6 +160,7 @@ class _Way:
                     round(shown.samples, 1),
                     shown.breaker.value,
                     position == chosen,
+                    [describe(budget) for budget in route.budgets],
                 )
             )
         return chosen

@@ -33,6 +33,7 @@ from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Bodies, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import ReadyQueues, Route
+from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routing import Routing, Traveller
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.settle import Settler
@@ -67,10 +68,14 @@ class Promoter:
     counters: Counters
     bodies: Bodies
     routing: Routing
+    budgets: Budgets = field(init=False)
     #: Searches for a route that are under way.
     searching: int = field(default=0, init=False)
     #: Deliveries without a ready queue that are under way.
     delivering: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.budgets = Budgets(self.limits)
 
     async def admit(self, queue: ScheduledQueue, message: Message, reason: str, now: float) -> bool:
         """Whether the message may go on to a ready queue; if not, it has been put back.
@@ -134,7 +139,9 @@ class Promoter:
             traveller = self.routing.set_out(message, table)
         except PolicyError:
             return None  # `search` will say so
-        return queue.route_by(traveller.entry.name) if traveller is not None else None
+        if traveller is None or traveller.entry.budgets:
+            return None  # `search` asks whether there is room
+        return queue.route_by(traveller.entry.name)
 
     async def _set_out(self, queue: ScheduledQueue, message: Message) -> Traveller | None:
         """By the message's table, unless `place` did already; None without one."""
@@ -147,6 +154,10 @@ class Promoter:
     async def _go(self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller | None) -> None:
         """Place the message, over the next route of its table as long as the one at hand has no room."""
         while True:
+            if traveller is not None and traveller.entry.budgets:
+                traveller = await self._within_budget(queue, message, reason, traveller)
+                if traveller is None:
+                    return
             route = await self._route_of(queue, message, traveller)
             if route.channel.delivers_at_once:
                 await self._deliver(queue, route, message)
@@ -160,6 +171,28 @@ class Promoter:
                 await self._put_back(queue, route, message, reason, refusal)
                 return
             traveller = following
+
+    async def _within_budget(
+        self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller
+    ) -> Traveller | None:
+        """The traveller on a route whose budgets have room; None when the message has been put back or bounced."""
+        while (over := await self.budgets.take(message, traveller.way.table, traveller.entry)) is not None:
+            text = f"route {traveller.way.table}/{traveller.way.route}: {over}"
+            if over.budget.over == "next_route" and not isinstance(message.meta.get("route"), str):
+                following = self.routing.set_out(message, traveller.table, traveller.tried)
+                if following is not None:
+                    traveller = following
+                    continue
+            if over.budget.over == "reject":
+                leg = Leg("", traveller.entry.egress_pool, None, way=traveller.way)
+                await self.ledger.end(RecordType.BOUNCE, queue, message, internal(550, f"5.7.1 {text}"), leg)
+            else:
+                held = internal(451, f"4.4.4 {text}, delay={format_duration(over.wait)}")
+                reasons = (reason, why.BUDGET_USED_UP, text)
+                await self.requeuer.postpone(queue, message, held, reasons, over.wait)
+            self.routing.arrive(message)
+            return None
+        return traveller
 
     async def _lose_the_way(self, queue: ScheduledQueue, message: Message, reason: str, error: Exception) -> None:
         self.routing.arrive(message)

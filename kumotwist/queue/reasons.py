@@ -28,3 +28,5 @@ PROCESS_ENDED: Final = "ProcessEndedInPolicy"
 SOURCE_RESTS: Final = "SourceRests"
 #: Ours: the attempt goes on over another route of its table.
 NEXT_ROUTE: Final = "NextRoute"
+#: Ours: a budget of the route is used up.
+BUDGET_USED_UP: Final = "RouteBudgetUsedUp"

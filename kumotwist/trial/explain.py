@@ -40,6 +40,7 @@ def _way(way: Explanation) -> Iterator[str]:
             f"          {mark} {route.name}: rests at {route.resting:.1%}, has {route.share:.1%}, {evidence}, "
             f"breaker {route.breaker}"
         )
+        yield from (f"               budget {budget}" for budget in route.budgets)
     if way.channel:
         yield f"channel      {way.channel}"
         yield from (f"               {name} = {value}" for name, value in way.options.items())

@@ -40,7 +40,7 @@ kumo.on('get_route_table', function(name)
     on_failure = 'next_route',
     routes = {
       { name = 'api', weight = 20, protocol = { sendgrid = { api_key = { key_data = 's3cret' } } } },
-      { name = 'local', weight = 80, protocol = relay },
+      { name = 'local', weight = 80, protocol = relay, budgets = { { rate = '1,000/h', by = 'tenant' } } },
     },
   }
 end)
@@ -72,6 +72,7 @@ def test_a_policy_is_explained_for_people(tmp_path: Path) -> None:
         "max_age = 1day",
         "route table  bulk, class all",
         "-> local: rests at 80.0%",
+        "budget 1000/h by tenant, then hold",
         "ready queue unspecified->mx_list:127.0.0.1:9@smtp_client",
         "max_message_rate: 100/s",
         "at once over the next route",

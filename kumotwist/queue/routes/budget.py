@@ -1,0 +1,96 @@
+"""Budgets of routes: what may still go by one, counted for the whole machine.
+
+A budget is a rate under a name of its own for each thing that it counts. What
+a message has taken it keeps while it only waits, so that one which is held up
+elsewhere is not charged twice; a new attempt is charged again.
+
+Public: `Budgets`, `Over`, `describe`. Nothing can go wrong: a recipient that is no number has no country.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import define, field, frozen
+
+from kumotwist.config.routes import BudgetConfig, RouteEntry
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.interfaces import Limits
+from kumotwist.core.message import Message
+from kumotwist.proto.phone import calling_code, e164
+from kumotwist.queue.routes.classes import MAX_NAME
+
+#: What is remembered as taken. Ours: messages that wait for room in a ready queue, some thousand at a time.
+_REMEMBERED: Final = 65_536
+
+
+@frozen
+class Over:
+    """A budget that is used up: which one, what it counted, and the seconds until it has room."""
+
+    budget: BudgetConfig
+    what: str
+    wait: float
+
+    def __str__(self) -> str:
+        return f"budget of {describe(self.budget)} is used up for {self.what}"
+
+
+@define(eq=False)
+class Budgets:
+    """Asks `limits`."""
+
+    limits: Limits
+    _taken: OrderedDict[tuple[bytes, int, str], None] = field(factory=OrderedDict, init=False)
+
+    async def take(self, message: Message, table: str, entry: RouteEntry) -> Over | None:
+        """Take the message's part of all budgets of a route; the first that has no room."""
+        for budget in entry.budgets:
+            for what in _counted(budget, message):
+                key = f"route-budget-{table}-{entry.name}-{describe(budget)}-{what}"
+                mark = (message.id, message.attempts, key)
+                if mark in self._taken:
+                    continue
+                wait = await self.limits.throttle(key, budget.rate)
+                if wait > 0.0:
+                    return Over(budget, what, wait)
+                self._taken[mark] = None
+                if len(self._taken) > _REMEMBERED:
+                    self._taken.popitem(last=False)
+        return None
+
+
+def describe(budget: BudgetConfig) -> str:
+    """In words."""
+    to = f" to {', '.join(budget.prefixes)}" if budget.prefixes else ""
+    return f"{budget.rate} by {budget.by}{to}, then {budget.over}"
+
+
+def _counted(budget: BudgetConfig, message: Message) -> Iterator[str]:
+    """What each recipient is counted as; several of one kind are several."""
+    for recipient in message.recipients:
+        number = _number(recipient)
+        if budget.prefixes and not number.startswith(budget.prefixes):
+            continue
+        yield _name(budget.by, message, recipient, number)[:MAX_NAME] or "none"
+
+
+def _name(by: str, message: Message, recipient: EnvelopeAddress, number: str) -> str:
+    if by == "all":
+        return "all"
+    if by == "recipient":
+        return number or recipient.email.lower()
+    if by == "country":
+        return calling_code(number) if number else ""
+    value = message.meta.get(by.removeprefix("meta:"))
+    return value if isinstance(value, str) else ""
+
+
+def _number(recipient: EnvelopeAddress) -> str:
+    """The number in E.164, "" for a recipient that has none."""
+    try:
+        return e164(recipient.email.partition("@")[0])
+    except ValueError:
+        return ""

@@ -1,0 +1,51 @@
+"""A budget on a route of a real daemon: several workers share it, and what is over is kept."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from support.daemon import Daemon, Sink, mail
+
+POLICY = """
+local kumo = require 'kumo'
+
+kumo.on('init', function()
+  kumo.start_esmtp_listener { listen = '127.0.0.1:0' }
+  kumo.configure_local_logs { log_dir = os.getenv 'LOGS', max_segment_duration = '1 hour' }
+  kumo.define_spool { name = 'data', path = os.getenv 'SPOOL' .. '/data' }
+  kumo.define_spool { name = 'meta', path = os.getenv 'SPOOL' .. '/meta' }
+end)
+
+kumo.on('get_queue_config', function() return kumo.make_queue_config { route_table = 'paid' } end)
+
+kumo.on('get_route_table', function(name)
+  return kumo.make_route_table { name = name, routes = { {
+    name = 'dear', weight = 1, protocol = { smtp = { mx_list = { os.getenv 'RELAY' } } },
+    budgets = { { rate = '5/h' } },
+  } } }
+end)
+
+kumo.on('get_egress_path_config', function() return kumo.make_egress_path { prohibited_hosts = {} } end)
+"""
+
+
+def test_workers_share_a_budget(tmp_path: Path) -> None:
+    """Five an hour are five, whichever worker has them; the others wait in the spool, with the reason in the log."""
+    with Sink(tmp_path) as sink:
+        env = {
+            "RELAY": f"127.0.0.1:{sink.port}",
+            "LOGS": str(tmp_path / "log"),
+            "SPOOL": str(tmp_path / "spool"),
+        }
+        with Daemon(tmp_path, POLICY, workers=2, env=env) as daemon:
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(daemon.smtp()) for _ in range(10)]
+                for number in range(20):
+                    clients[number % 10].sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+            daemon.wait_for_records("Delivery", 5)
+            held = daemon.wait_for_records("Delayed", 15)
+        segments = list(daemon.log_dir.iterdir())
+        assert len(segments) == 2, "both workers had some, each with a segment of its own"
+        assert len(daemon.records("Delivery")) == len(sink.messages()) == 5
+        assert all("budget of 5/h by all, then hold is used up" in record["response"]["content"] for record in held)

@@ -1,0 +1,137 @@
+"""Budgets of routes: what is over waits, bounces or goes elsewhere, and the log says why."""
+
+from collections import Counter
+
+import pytest
+from attrs import evolve
+from support.fakes_queue import DELIVERED, FakeChannel, FakePolicy, House
+
+from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
+from kumotwist.config.routes import BudgetConfig, RouteEntry, RouteTableConfig
+from kumotwist.core.units import Throttle
+from kumotwist.egress.protocols import route_table
+
+
+def house(*budgets, weights=(100, 0)):
+    """A house with the routes a, which has these budgets, and b."""
+    policy = FakePolicy(QueueConfig(route_table="bulk"))
+    routes = [
+        RouteEntry(name=name, weight=weight, protocol=CustomLuaProtocol(constructor=name))
+        for name, weight in zip("ab", weights, strict=True)
+    ]
+    routes[0] = evolve(routes[0], budgets=budgets)
+    policy.tables["bulk"] = RouteTableConfig(name="bulk", routes=tuple(routes))
+    one = House(policy=policy)
+    for route in routes:
+        one.channels[route.protocol] = FakeChannel(lambda _: DELIVERED)
+    one.manager.start()
+    return one
+
+
+def budget(rate, **options):
+    return BudgetConfig(rate=Throttle.parse(rate), **options)
+
+
+def delivered(one):
+    return Counter(record.way.route for record in one.recorder.of("Delivery"))
+
+
+def test_what_is_over_waits_and_goes_out_by_itself():
+    """Held, uncharged, with the reason in its record; released when there is room."""
+    one = house(budget("3/h"))
+    for _ in range(5):
+        one.insert()
+    assert delivered(one) == {"a": 3}
+    text = one.recorder.of("Delayed")[0].response.content
+    assert "RouteBudgetUsedUp" in text
+    assert "route bulk/a: budget of 3/h by all, then hold is used up for all" in text
+    one.pass_time(3700)
+    assert delivered(one) == {"a": 5}
+    assert {record.attempts for record in one.recorder.of("Delivery")} == {0}
+    one.stop()
+
+
+def test_what_is_over_bounces():
+    """When the policy says so; the record names the budget and the route."""
+    one = house(budget("1/m", over="reject"))
+    for _ in range(3):
+        one.insert()
+    bounces = one.recorder.of("Bounce")
+    assert (delivered(one), len(bounces), len(one.store)) == ({"a": 1}, 2, 0)
+    assert bounces[0].response.code == 550
+    assert "budget of 1/m by all, then reject is used up" in bounces[0].response.content
+    assert bounces[0].way.route == "a"
+    one.stop()
+
+
+def test_what_is_over_goes_by_the_next_route():
+    """Also by a standby; a message that is pinned waits."""
+    one = house(budget("2/d", over="next_route"))
+    for _ in range(5):
+        one.insert()
+    assert delivered(one) == {"a": 2, "b": 3}
+    one.insert(route="a")
+    assert len(one.store) == 1
+    one.stop()
+
+
+@pytest.mark.parametrize(
+    ("by", "groups"),
+    [
+        ("tenant", [{"tenant": "acme"}, {"tenant": "other"}]),
+        ("meta:account", [{"account": "x"}, {"account": "y"}]),
+    ],
+)
+def test_each_has_a_budget_of_its_own(by, groups):
+    """One tenant that is pumped takes nothing from another."""
+    one = house(budget("2/h", by=by))
+    for meta in groups:
+        for _ in range(4):
+            one.insert(**meta)
+    assert delivered(one) == {"a": 4}
+    one.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers", "passed"),
+    [
+        ({"by": "country"}, ["+491711234567", "+491711234568", "+491711234569", "+447400123456"], 3),
+        ({"by": "recipient"}, ["+491711234567"] * 3 + ["+491711234568"], 3),
+        ({"prefixes": ("+49171", "+7")}, ["+491711234567"] * 3 + ["+447400123456"] * 3, 5),
+        ({"by": "country"}, ["somebody", "anybody", "nobody"], 2),
+    ],
+)
+def test_numbers_are_counted_by_country_prefix_or_themselves(options, numbers, passed):
+    """Whatever is no number has one budget together, so nobody gets round it."""
+    one = house(budget("2/h", **options))
+    for number in numbers:
+        one.insert(one.message(f"{number}@sms"))
+    assert delivered(one) == {"a": passed}
+    one.stop()
+
+
+def test_several_budgets_must_all_have_room():
+    """What one of them gave is kept while another has none."""
+    one = house(budget("3/d"), budget("1/m"))
+    for _ in range(3):
+        one.insert()
+    assert delivered(one) == {"a": 1}
+    one.pass_time(150)
+    assert delivered(one) == {"a": 3}
+    one.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rate": "0/h"}, "0"),
+        ({"rate": "1/h", "by": "moon"}, "'by' of a budget"),
+        ({"rate": "1/h", "prefixes": ["49"]}, "'prefixes' of a budget"),
+        ({"rate": "1/h", "over": "drop"}, "over"),
+    ],
+)
+def test_mistakes_are_told(options, words):
+    """When the table is made."""
+    routes = [{"name": "a", "weight": 1, "budgets": [options]}]
+    with pytest.raises(Exception, match=words):
+        route_table({"name": "bulk", "routes": routes}, "kumo.make_route_table")
