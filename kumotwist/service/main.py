@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 USAGE: Final = """\
 usage: kumotwist COMMAND [options]
@@ -46,8 +46,19 @@ def run(arguments: Sequence[str]) -> int:
 
     # The first to be installed is the process's. With `--workers 0` it carries the mail: 60 of 970 calls fewer.
     reactor.install()
+    from twisted.python import usage
     from twisted.scripts import twistd
 
+    from kumotwist.service.options import Options
+
+    options: Any = Options()  # type: ignore[no-untyped-call]  # Twisted does not type its parser
+    options.synopsis = "usage: kumotwist run [options]"
+    try:
+        # twistd would name itself, and print all of its usage for a mistake.
+        options.parseOptions(list(arguments))
+    except usage.UsageError as error:
+        sys.stderr.write(f"kumotwist run: {error}; see `kumotwist run --help`\n")
+        return 2
     sys.argv = ["kumotwist", "--nodaemon", "--pidfile=", "kumo", *arguments]
     twistd.run()
     return 0

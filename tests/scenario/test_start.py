@@ -85,6 +85,15 @@ def test_a_wrong_option_is_one_line(tmp_path, argument: str, text: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("argument", "text"), [("--workers=x", "--workers"), ("--polcy=x", "--polcy"), ("x", "'x'")])
+def test_a_wrong_command_line_is_one_line(tmp_path, argument: str, text: str) -> None:
+    """What cannot be read of the command line is said in one line, with status 2."""
+    done = start(tmp_path, relay_policy(tmp_path, 9, SMTP_LISTENER), argument)
+    assert done.returncode == 2
+    assert re.fullmatch(r"kumotwist run: .*; see `kumotwist run --help`\n", done.stderr)
+    assert text in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_privileges_are_dropped(tmp_path, workers: int) -> None:
