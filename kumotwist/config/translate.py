@@ -8,22 +8,13 @@ stand as `text` among the options of channels. Public: `SmsTextOptions`,
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from kumotwist.config.bounds import between
 from kumotwist.config.option import option, options
 
 #: Whose markup a chat message is written in.
 Dialect: TypeAlias = Literal["plain", "slack", "discord", "telegram", "teams"]
-
-
-def _between(least: int, most: int) -> Any:
-    """A validator of whole numbers."""
-
-    def check(_: object, attribute: Any, value: int | None) -> None:
-        if value is not None and not least <= value <= most:
-            raise ValueError(f"{attribute.name} must be between {least} and {most}, got {value}")
-
-    return check
 
 
 @options
@@ -55,7 +46,7 @@ class SmsTextOptions(SmsWordsOptions):
         "The most messages it may take; what is longer is cut at a word, never within a link.",
         default=3,
         unit="segments",
-        validator=_between(1, 255),
+        validator=between(1, 255),
     )
     transliterate: bool = option(
         "Write look-alikes for characters outside the GSM alphabet where that avoids UCS-2.", default=False
@@ -67,8 +58,8 @@ class PushTextOptions(TextOptions):
     """Title, body and data of a notification."""
 
     title: str | None = option("The title; none: the subject, else the sender's name.", default=None)
-    max_title: int = option("Longer titles are cut at a word.", default=150, unit="octets", validator=_between(1, 4096))
-    max_body: int = option("Longer bodies are cut at a word.", default=1000, unit="octets", validator=_between(1, 4096))
+    max_title: int = option("Longer titles are cut at a word.", default=150, unit="octets", validator=between(1, 4096))
+    max_body: int = option("Longer bodies are cut at a word.", default=1000, unit="octets", validator=between(1, 4096))
     preheader: bool = option(
         "Take the hidden preview text of an HTML message for the body, if it has one.", default=False
     )
@@ -88,7 +79,7 @@ class ChatWordsOptions(TextOptions):
         "Longer texts are cut; none: what the service takes.",
         default=None,
         unit="characters",
-        validator=_between(1, 40_000),
+        validator=between(1, 40_000),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from kumotwist.config.bounds import positive
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import OnUnknown
 from kumotwist.net.http import clean_url
@@ -19,7 +20,7 @@ class CallOptions:
     """How patient we are with who is called."""
 
     account: str = option("What we call the account in records and in the URLs for receipts.", default="main")
-    timeout: Duration = option("Bound on one request.", default=Duration(60.0))
+    timeout: Duration = option("Bound on one request.", default=Duration(60.0), validator=positive)
     on_unknown: OnUnknown = option(
         "When a request was sent and no reply came: `Retry` risks a double, `Bounce` and `AssumeDelivered` a loss.",
         default="Retry",

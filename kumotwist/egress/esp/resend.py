@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 import msgspec
-from attrs import Attribute, evolve, frozen
+from attrs import evolve, frozen
 
+from kumotwist.config.bounds import between
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.json import Json, JsonObject
@@ -48,11 +49,6 @@ RULES: Final = (
 )
 
 
-def _batch(_: object, attribute: Attribute[int], value: int) -> None:
-    if not 1 <= value <= MAX_BATCH:
-        raise ValueError(f"option '{attribute.name}' must be from 1 to {MAX_BATCH}, got {value}")
-
-
 @options
 class ResendOptions(ApiOptions):
     """Delivery by Resend."""
@@ -65,7 +61,7 @@ class ResendOptions(ApiOptions):
         "The most e-mails of one request. 1 makes all of them idempotent, at one request each.",
         default=MAX_BATCH,
         unit="messages",
-        validator=_batch,
+        validator=between(1, MAX_BATCH),
     )
 
 

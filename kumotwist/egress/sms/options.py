@@ -1,6 +1,6 @@
 """The options that all gateways for text messages have.
 
-Public: `SmsOptions`, `CallbackOptions`, `validity`, `check_region`, `check_segments`. A gateway's options class
+Public: `SmsOptions`, `CallbackOptions`, `validity`, `check_region`. A gateway's options class
 derives from one of them. What can go wrong: ValueError for a region without numbers or a limit out of range, which
 the policy's author sees.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import Attribute
 
+from kumotwist.config.bounds import between
 from kumotwist.config.option import option, options
 from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.egress.api.options import ApiOptions
@@ -22,12 +23,6 @@ def check_region(_: object, attribute: Attribute[str | None], value: str | None)
     """A validator: a country that has numbers."""
     if value is not None and not is_region(value):
         raise ValueError(f"option '{attribute.name}' must be a country with phone numbers like 'US', got {value!r}")
-
-
-def check_segments(_: object, attribute: Attribute[int], value: int) -> None:
-    """A validator: as many as a text can have."""
-    if not 1 <= value <= MAX_SEGMENTS:
-        raise ValueError(f"option '{attribute.name}' must be from 1 to {MAX_SEGMENTS}, got {value}")
 
 
 @options
@@ -50,7 +45,7 @@ class SmsOptions(ApiOptions):
         "Parts that a text may take; what is longer is cut at a word.",
         default=10,
         unit="segments",
-        validator=check_segments,
+        validator=between(1, MAX_SEGMENTS),
     )
     transliterate: bool = option(
         "Write look-alikes for characters that would make a text twice as dear.", default=False

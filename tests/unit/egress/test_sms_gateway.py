@@ -176,6 +176,7 @@ def test_a_sender_that_the_message_chose_holds_up_nobody_else():
         ({"default_region": "Germany"}, "default_region"),
         ({"max_segments": 0}, "max_segments"),
         ({"sendr": "x"}, "sender"),
+        ({"timeout": "0s"}, "longer than 0s"),
         ({"base_url": "api.example.com"}, "base_url' is not an http or https URL"),
         ({"base_url": "https://api.example.com/?a=1"}, "base_url' must not have a query"),
     ],

@@ -49,7 +49,7 @@ def test_translating(bench: Bench, source: str, result: object) -> None:
     ("source", "error"),
     [
         ("msg:as_sms { max_segment = 1 }", "message:as_sms: .*max_segment.*did you mean 'max_segments'"),
-        ("msg:as_sms { max_segments = 0 }", "message:as_sms: .*max_segments must be between 1 and 255, got 0"),
+        ("msg:as_sms { max_segments = 0 }", "message:as_sms: .*'max_segments' must be from 1 to 255, got 0"),
         ("msg:as_chat { dialect = 'slak' }", "dialect.*did you mean 'slack'"),
         ("msg:as_push(7)", "message:as_push: .*table"),
         ("msg:set_meta('data', 'x') msg:as_push()", "meta 'data' must be an object"),

@@ -85,7 +85,7 @@ def test_transliteration_is_asked_for() -> None:
 
 def test_a_wrong_option_is_named() -> None:
     """As everywhere."""
-    with pytest.raises(ConfigError, match="max_segments must be between 1 and 255, got 0"):
+    with pytest.raises(ConfigError, match="'max_segments' must be from 1 to 255, got 0"):
         structure(SmsTextOptions, {"max_segments": 0}, "message:as_sms")
     with pytest.raises(ConfigError, match="did you mean 'max_segments'"):
         structure(SmsTextOptions, {"max_segment": 1}, "message:as_sms")

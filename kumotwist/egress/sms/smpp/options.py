@@ -5,19 +5,21 @@ Public: `SmppProtocol`, and what some of its options may say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final, Literal, TypeAlias
 
 from attrs import Attribute
 
+from kumotwist.config.bounds import between, octets, positive
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import OnUnknown
 from kumotwist.config.table import Table
 from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.core.units import Throttle
-from kumotwist.egress.sms.options import check_region, check_segments
+from kumotwist.egress.sms.options import check_region
 from kumotwist.proto.smpp.commands import status_number, tag_number
+from kumotwist.proto.sms.segments import MAX_SEGMENTS
 
 #: Ours: SMSCs grant some ten to a few hundred.
 MAX_WINDOW: Final = 10_000
@@ -29,24 +31,6 @@ DefaultAlphabet: TypeAlias = Literal["Gsm", "Latin1"]
 Registered: TypeAlias = Literal["Always", "OnFailure", "Never"]
 IdFormat: TypeAlias = Literal["AsIs", "HexResponse", "HexReceipt"]
 StatusClass: TypeAlias = Literal["transient", "permanent", "throttled", "account"]
-
-
-def _between(least: int, most: int) -> Callable[[object, Attribute[int], int], None]:
-    def check(_: object, attribute: Attribute[int], value: int) -> None:
-        if not least <= value <= most:
-            raise ValueError(f"option '{attribute.name}' must be from {least} to {most}, got {value}")
-
-    return check
-
-
-def _at_most(octets: int) -> Callable[[object, Attribute[str], str], None]:
-    """What SMPP 3.4 gives a field, less the NUL at its end."""
-
-    def check(_: object, attribute: Attribute[str], value: str) -> None:
-        if len(value.encode()) > octets:
-            raise ValueError(f"option '{attribute.name}' has more than {octets} octets")
-
-    return check
 
 
 def _statuses(_: object, _attribute: Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
@@ -70,29 +54,35 @@ class SmppProtocol:
 
     # -- the binds: equal ones are shared -----------------------------------------------------------
     host: str = option("The SMSC: a name or an IP address.")
-    port: int = option("Its port; with TLS most have 3550.", default=2775, validator=_between(1, 65_535))
+    port: int = option("Its port; with TLS most have 3550.", default=2775, validator=between(1, 65_535))
     fallback_hosts: tuple[str, ...] = option(
         "Tried in this order when there is no bind to be had at `host`: `host` or `host:port`.", default=()
     )
     tls: Tls = option("Whether the connection is encrypted and the certificate must be good.", default="Disabled")
-    system_id: str = option("Who we are to the SMSC.", validator=_at_most(15))
+    system_id: str = option("Who we are to the SMSC.", validator=octets(15))
     password: KeySource = option("The password; read for each bind.", secret=True)
-    system_type: str = option("What the provider told us to say, mostly nothing.", default="", validator=_at_most(12))
+    system_type: str = option("What the provider told us to say, mostly nothing.", default="", validator=octets(12))
     account: str | None = option("What we call the account in records; none: the system_id.", default=None)
     bind: Bind = option(
         "One bind for both ways, one for each, or only one to send: no receipts come back then.", default="Transceiver"
     )
-    address_range: str = option("Numbers that a receiver wants messages for, as the provider has it.", default="")
+    address_range: str = option(
+        "Numbers that a receiver wants messages for, as the provider has it.", default="", validator=octets(40)
+    )
     window: int = option(
-        "Messages that may be without answer at once.", default=10, unit="messages", validator=_between(1, MAX_WINDOW)
+        "Messages that may be without answer at once.", default=10, unit="messages", validator=between(1, MAX_WINDOW)
     )
     max_submit_rate: Throttle | None = option(
         "Rate at which parts of texts leave over one bind; `max_message_rate` of a path counts whole texts.",
         default=None,
     )
-    bind_timeout: Duration = option("Wait for the connection, the handshake and the bind.", default=Duration(30.0))
-    response_timeout: Duration = option("Wait for the answer to a message.", default=Duration(60.0))
-    enquire_link_interval: Duration = option("Ask a silent SMSC whether it is there.", default=Duration(30.0))
+    bind_timeout: Duration = option(
+        "Wait for the connection, the handshake and the bind.", default=Duration(30.0), validator=positive
+    )
+    response_timeout: Duration = option("Wait for the answer to a message.", default=Duration(60.0), validator=positive)
+    enquire_link_interval: Duration = option(
+        "Ask a silent SMSC whether it is there.", default=Duration(30.0), validator=positive
+    )
     receive_for: Duration = option(
         "Stay bound so long after the last message, so that receipts arrive.", default=Duration(900.0)
     )
@@ -104,10 +94,18 @@ class SmppProtocol:
 
     # -- the message --------------------------------------------------------------------------------
     sender: str = option("Who it is from, when the message does not say: a number, a short code or a name.", default="")
-    source_ton: int | None = option("Type of number of the sender; none: by what it looks like.", default=None)
-    source_npi: int | None = option("Numbering plan of the sender; none: by what it looks like.", default=None)
-    dest_ton: int | None = option("Type of number of the recipient; none: by what it looks like.", default=None)
-    dest_npi: int | None = option("Numbering plan of the recipient; none: by what it looks like.", default=None)
+    source_ton: int | None = option(
+        "Type of number of the sender; none: by what it looks like.", default=None, validator=between(0, 255)
+    )
+    source_npi: int | None = option(
+        "Numbering plan of the sender; none: by what it looks like.", default=None, validator=between(0, 255)
+    )
+    dest_ton: int | None = option(
+        "Type of number of the recipient; none: by what it looks like.", default=None, validator=between(0, 255)
+    )
+    dest_npi: int | None = option(
+        "Numbering plan of the recipient; none: by what it looks like.", default=None, validator=between(0, 255)
+    )
     sender_header: str | None = option("Header that names the sender; goes before meta `from.sms`.", default=None)
     to_meta: str | None = option("Meta key that has the number; goes before all else.", default=None)
     to_header: str | None = option("Header that has the number; goes before meta `to.phone`.", default=None)
@@ -117,7 +115,7 @@ class SmppProtocol:
     text: SmsWordsOptions = option(
         "Which words of the message are sent, as a table; `docs/translation.md`.", factory=SmsWordsOptions
     )
-    service_type: str = option("service_type, as the provider has it.", default="")
+    service_type: str = option("service_type, as the provider has it.", default="", validator=octets(5))
     default_alphabet: DefaultAlphabet = option("What data coding 0 means to the SMSC.", default="Gsm")
     allow_latin1: bool = option("Write what GSM has not in Latin-1 before UCS-2.", default=False)
     transliterate: bool = option(
@@ -131,11 +129,11 @@ class SmppProtocol:
         "Parts that a text may take; what is longer is cut at a word.",
         default=10,
         unit="segments",
-        validator=check_segments,
+        validator=between(1, MAX_SEGMENTS),
     )
     cut: bool = option("Whether longer texts are cut; else they are refused.", default=True)
     flash: bool = option("Show the text at once and do not keep it (class 0).", default=False)
-    priority: int = option("priority_flag, 0 to 3.", default=0, validator=_between(0, 3))
+    priority: int = option("priority_flag, 0 to 3.", default=0, validator=between(0, 3))
     registered_delivery: Registered = option("When the SMSC is to send a receipt.", default="Always")
     intermediate_receipts: bool = option("Ask for receipts on the way, too.", default=False)
     tlvs: Mapping[str, str] = option(
