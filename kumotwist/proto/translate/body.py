@@ -6,6 +6,7 @@ that has no readable text, such as an encrypted one.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from kumotwist.config.translate import TextOptions
@@ -17,6 +18,18 @@ from kumotwist.proto.translate.quotes import cut_quotes, cut_signature
 
 #: Characters of a plain text that are read. Ours: no channel that asks takes more than 40,000.
 MAX_TEXT: Final = 200_000
+
+#: Characters below which a plain text may be only a hint that there is more in HTML. Ours.
+_MAX_HINT: Final = 300
+#: What such hints say, in English, German, French and Spanish.
+_HINT: Final = re.compile(
+    r"\b(?:view|open|read|see|display)\b.{0,40}\b(?:in|with|using) (?:your|a|the|any) (?:web )?browser\b"
+    r"|\b(?:view|read|see) (?:this|the|it)\b.{0,30}\b(?:online|in html|html version)\b"
+    r"|(?:not|n't|cannot) (?:support|display|show|read|view)\b.{0,40}\bhtml\b|\bhtml[ -](?:e-?mail|capable|compatible)"
+    r"|\bim browser\b|\bhtml-f.hig|\bhtml[ -](?:format|version|ansicht|darstellung)"
+    r"|\b(?:dans|avec) (?:votre|un) navigateur\b|\ben (?:su|tu|el) navegador\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def read(message: bytes) -> Decomposed:
@@ -30,7 +43,7 @@ def read(message: bytes) -> Decomposed:
 def document_of(parts: Decomposed, options: TextOptions) -> list[Line]:
     """The lines to send, never two blank ones together; none when the message has no text."""
     has_text, has_html = bool(parts.text.strip()), bool(parts.html.strip())
-    if has_html and (options.prefer == "html" or not has_text):
+    if has_html and (options.prefer == "html" or not has_text or _is_hint(parts.text)):
         lines = hypertext.read(parts.html).lines
     else:
         lines = from_plain(parts.text[:MAX_TEXT])
@@ -39,6 +52,11 @@ def document_of(parts: Decomposed, options: TextOptions) -> list[Line]:
     if not options.keep_signature:
         lines = cut_signature(lines)
     return fold(lines)
+
+
+def _is_hint(text: str) -> bool:
+    """Whether all that a plain text says is that the message is to be read in HTML."""
+    return len(text) < _MAX_HINT and _HINT.search(text) is not None
 
 
 def title_of(parts: Decomposed) -> str:

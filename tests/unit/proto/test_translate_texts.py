@@ -65,6 +65,30 @@ def test_html_is_read_when_there_is_no_text() -> None:
     assert as_sms(both, SmsTextOptions(prefer="html")).text == "html"
 
 
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "View this email in your browser",
+        "Your mail program does not support HTML.",
+        "This is an HTML email. Please use a capable reader:\nhttps://shop.test/1",
+        "Newsletter im Browser ansehen: https://shop.test/1",
+        "Si ce message ne s'affiche pas, ouvrez-le dans votre navigateur",
+    ],
+)
+def test_a_plain_text_that_only_points_to_the_html_is_not_sent(hint: str) -> None:
+    """Newsletters have such; what is meant is in the HTML."""
+    assert as_sms(parts(hint, "<p>Tea is cheap today.</p>"), SmsTextOptions()).text == "Tea is cheap today."
+    assert as_sms(parts(hint), SmsTextOptions()).text.startswith(hint[:20])
+
+
+@pytest.mark.parametrize(
+    "text", ["The browser crashed again", "see you at 5, online or not", "x" * 400 + " view in browser"]
+)
+def test_a_text_that_says_something_is_sent(text: str) -> None:
+    """A word such as browser makes no hint of it."""
+    assert as_sms(parts(text, "<p>html</p>"), SmsTextOptions(max_segments=9)).text == text
+
+
 def test_a_long_text_is_cut_at_a_word_and_a_link_never() -> None:
     """The limit holds, and half a link leads nowhere."""
     sms = as_sms(parts("word " * 100), SmsTextOptions(max_segments=1))
