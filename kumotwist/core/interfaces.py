@@ -312,8 +312,11 @@ class Limits(Protocol):
         """Seconds until the whole burst of `spec` may pass again; takes nothing."""
         ...
 
-    async def acquire(self, key: str, limit: Limit) -> Lease | None:
-        """Take one of `limit` slots under `key`, or None when all are taken."""
+    async def acquire(self, key: str, limit: Limit, waits: bool = False) -> Lease | None:
+        """Take one of `limit` slots under `key`, or None when all are taken.
+
+        `waits`: whoever is refused asks again every second; all who do take turns.
+        """
         ...
 
 

@@ -63,7 +63,7 @@ class Slots:
 
     async def _take_all(self, ready: ReadyQueue) -> bool:
         for key, limit in ready.limits:
-            lease = await self._limits.acquire(key, limit)
+            lease = await self._limits.acquire(key, limit, waits=True)
             if lease is None:
                 self.release()
                 return False

@@ -100,8 +100,8 @@ class LocalLimits:
         """Seconds until the whole burst of `spec` may pass again."""
         return self._cells.until_full(key, spec, self._clock.seconds())
 
-    async def acquire(self, key: str, limit: Limit) -> Lease | None:
-        """Take one of `limit` slots under `key`, or None when all are taken."""
+    async def acquire(self, key: str, limit: Limit, waits: bool = False) -> Lease | None:  # noqa: ARG002
+        """Take one of `limit` slots under `key`, or None when all are taken; one process need not take turns."""
         taken = self._held.get(key, 0)
         if taken >= limit.limit:
             return None

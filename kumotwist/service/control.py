@@ -102,7 +102,7 @@ class GiveBack(amp.Command):
 class Acquire(amp.Command):
     """Worker: give me one of `limit` slots."""
 
-    arguments = [(b"key", amp.Unicode()), (b"limit", amp.Integer())]
+    arguments = [(b"key", amp.Unicode()), (b"limit", amp.Integer()), (b"waits", amp.Boolean())]
     response = [(b"granted", amp.Boolean())]
 
 
@@ -163,7 +163,7 @@ class Supervising(Protocol):
 
     def give_back(self, key: str, spec: Throttle, count: int) -> None: ...
 
-    def acquire(self, index: int, key: str, limit: int) -> bool: ...
+    def acquire(self, index: int, key: str, limit: int, waits: bool) -> bool: ...
 
     def release(self, index: int, key: str) -> None: ...
 
@@ -229,8 +229,8 @@ class SupervisorEnd(amp.AMP):
         return {}
 
     @Acquire.responder
-    def _acquire(self, key: str, limit: int) -> dict[str, object]:
-        return {"granted": self.supervisor.acquire(self.index, key, limit)}
+    def _acquire(self, key: str, limit: int, waits: bool) -> dict[str, object]:
+        return {"granted": self.supervisor.acquire(self.index, key, limit, waits)}
 
     @Release.responder
     def _release(self, key: str) -> dict[str, object]:
@@ -308,7 +308,7 @@ class WorkerEnd(amp.AMP):
         """Give unused events back."""
         self._tell(GiveBack, key=key, spec=_write_throttle(spec), count=count)
 
-    async def acquire(self, key: str, limit: int) -> bool:
+    async def acquire(self, key: str, limit: int, waits: bool) -> bool:
         """Take one slot."""
         waiting: Deferred[bool] = Deferred()
 
@@ -320,7 +320,7 @@ class WorkerEnd(amp.AMP):
                 # Whoever asked was cancelled meanwhile; the slot would be nobody's for ever.
                 self.release(key)
 
-        self.callRemote(Acquire, key=key, limit=limit).addBoth(answered)
+        self.callRemote(Acquire, key=key, limit=limit, waits=waits).addBoth(answered)
         return await waiting
 
     def release(self, key: str) -> None:

@@ -5,7 +5,7 @@ limit. A worker's `LeasedLimits` draws events from a bucket in slices worth a
 tenth of a second and spends them without asking again; what is left of a
 slice after a second goes back. So the sum over all workers never exceeds the
 rate, and falls short of it by no more than what lies in unspent slices.
-Connection slots are asked for one by one: a connection costs far more than
+Connection slots are asked for one by one, and who waits for one gets its turn: a connection costs far more than
 the question.
 
 Public: `Ledger`, `LeasedLimits`, `LimitsDesk` (how a worker asks).
@@ -16,7 +16,7 @@ rates answer "wait" and slots "none".
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Final, Protocol
 
 from attrs import define, field
@@ -31,6 +31,8 @@ SLICE_SECONDS: Final = 0.1
 SLICE_LIFE: Final = 1.0
 #: Buckets not drawn from for so long, and full again, are forgotten.
 BUCKET_IDLE: Final = 60.0
+#: A slot is kept for who waits as long as it asked within so many seconds; dispatchers ask every second.
+TURN: Final = 2.5
 
 
 @define(eq=False)
@@ -78,6 +80,8 @@ class Ledger:
     clock: Clock
     _buckets: dict[tuple[str, Throttle], Bucket] = field(factory=dict, init=False)
     _held: dict[str, dict[Hashable, int]] = field(factory=dict, init=False)
+    #: Who waits for a slot, by key: since when, and when they asked last.
+    _queues: dict[str, dict[Hashable, tuple[float, float]]] = field(factory=dict, init=False)
     _swept: float = field(default=0.0, init=False)
 
     def take(self, key: str, spec: Throttle, want: int) -> tuple[int, float]:
@@ -96,13 +100,36 @@ class Ledger:
         if bucket is not None:
             bucket.give_back(count)
 
-    def acquire(self, holder: Hashable, key: str, limit: int) -> bool:
-        """Give `holder` one of `limit` slots, if one is free."""
+    def acquire(self, holder: Hashable, key: str, limit: int, waits: bool = False) -> bool:
+        """Give `holder` one of `limit` slots, if one is free.
+
+        Those who wait, asking again every second, take turns: nobody gets
+        another slot while somebody waits who holds fewer, or who has waited
+        longer with as many.
+        """
         holders = self._held.setdefault(key, {})
-        if sum(holders.values()) >= limit:
+        if sum(holders.values()) < limit and not (waits and self._is_anothers_turn(holder, key, holders)):
+            holders[holder] = holders.get(holder, 0) + 1
+            self._queues.get(key, {}).pop(holder, None)
+            return True
+        if waits:
+            now = self.clock.seconds()
+            since = self._queues.setdefault(key, {}).get(holder, (now, now))[0]
+            self._queues[key][holder] = (since, now)
+        if not holders:
+            self._held.pop(key, None)
+        return False
+
+    def _is_anothers_turn(self, holder: Hashable, key: str, holders: Mapping[Hashable, int]) -> bool:
+        queue, now = self._queues.get(key), self.clock.seconds()
+        if not queue:
             return False
-        holders[holder] = holders.get(holder, 0) + 1
-        return True
+        for gone in [one for one, (_, asked) in queue.items() if now - asked > TURN]:
+            del queue[gone]
+        own = (holders.get(holder, 0), queue.get(holder, (now, now))[0])
+        if not queue:
+            self._queues.pop(key, None)
+        return any((holders.get(one, 0), since) < own for one, (since, _) in queue.items() if one != holder)
 
     def release(self, holder: Hashable, key: str) -> None:
         """Take one slot back; a slot that nobody holds is ignored."""
@@ -117,6 +144,8 @@ class Ledger:
 
     def forget(self, holder: Hashable) -> None:
         """Take back all slots of a worker that has died."""
+        for queue in self._queues.values():
+            queue.pop(holder, None)
         for key in [key for key, holders in self._held.items() if holder in holders]:
             del self._held[key][holder]
             if not self._held[key]:
@@ -126,6 +155,9 @@ class Ledger:
         if now - self._swept < BUCKET_IDLE:
             return
         self._swept = now
+        self._queues = {
+            key: queue for key, queue in self._queues.items() if any(now - asked <= TURN for _, asked in queue.values())
+        }
         for name in [name for name, bucket in self._buckets.items() if bucket.tat < now - BUCKET_IDLE]:
             del self._buckets[name]
 
@@ -137,7 +169,7 @@ class LimitsDesk(Protocol):
 
     def give_back(self, key: str, spec: Throttle, count: int) -> None: ...
 
-    async def acquire(self, key: str, limit: int) -> bool: ...
+    async def acquire(self, key: str, limit: int, waits: bool) -> bool: ...
 
     def release(self, key: str) -> None: ...
 
@@ -201,9 +233,9 @@ class LeasedLimits:
         in_hand = held.in_hand if held is not None else 0
         return max(0.0, seconds - in_hand * spec.period / spec.limit)
 
-    async def acquire(self, key: str, limit: Limit) -> Lease | None:
-        """One of `limit` slots, or None when all are taken."""
-        return Slot(self.desk, key) if await self.desk.acquire(key, limit.limit) else None
+    async def acquire(self, key: str, limit: Limit, waits: bool = False) -> Lease | None:
+        """One of `limit` slots, or None when all are taken or others are waiting for it."""
+        return Slot(self.desk, key) if await self.desk.acquire(key, limit.limit, waits) else None
 
     def sweep(self) -> None:
         """Give back what has lain unspent for too long; to be called about once a second."""

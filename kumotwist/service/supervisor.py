@@ -139,9 +139,9 @@ class Supervisor(Service):
         """Take unused events back."""
         self.ledger.give_back(key, spec, count)
 
-    def acquire(self, index: int, key: str, limit: int) -> bool:
+    def acquire(self, index: int, key: str, limit: int, waits: bool) -> bool:
         """One of `limit` slots for worker `index`."""
-        return self.ledger.acquire(index, key, limit)
+        return self.ledger.acquire(index, key, limit, waits)
 
     def release(self, index: int, key: str) -> None:
         """Take a slot back."""

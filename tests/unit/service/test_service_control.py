@@ -41,8 +41,8 @@ class House:
     def give_back(self, key: str, spec: Throttle, count: int) -> None:
         self.ledger.give_back(key, spec, count)
 
-    def acquire(self, index: int, key: str, limit: int) -> bool:
-        return self.ledger.acquire(index, key, limit)
+    def acquire(self, index: int, key: str, limit: int, waits: bool) -> bool:
+        return self.ledger.acquire(index, key, limit, waits)
 
     def release(self, index: int, key: str) -> None:
         self.ledger.release(index, key)
@@ -108,22 +108,22 @@ async def test_limits_and_readiness(pair) -> None:
     granted, wait = await worker.take("k", spec, 1)
     assert granted == 0
     assert 300 < wait <= 360
-    assert await worker.acquire("site", 1)
-    assert not await worker.acquire("site", 1)
+    assert await worker.acquire("site", 1, waits=False)
+    assert not await worker.acquire("site", 1, waits=False)
     worker.release("site")
-    assert await worker.acquire("site", 1)
+    assert await worker.acquire("site", 1, waits=False)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_slot_that_nobody_waits_for_any_more_goes_back(pair) -> None:
     """A client that hangs up while its slot is asked for does not use it up."""
     _, worker, _ = pair
-    asked = Deferred.fromCoroutine(worker.acquire("site", 1))
+    asked = Deferred.fromCoroutine(worker.acquire("site", 1, waits=False))
     asked.addErrback(lambda failure: failure.trap(CancelledError))
     asked.cancel()
     await asked
     await worker.ready()
-    assert await worker.acquire("site", 1)
+    assert await worker.acquire("site", 1, waits=False)
 
 
 @pytest_twisted.ensureDeferred

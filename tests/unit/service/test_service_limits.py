@@ -27,8 +27,8 @@ class Desk:
     def give_back(self, key: str, spec: Throttle, count: int) -> None:
         self.ledger.give_back(key, spec, count)
 
-    async def acquire(self, key: str, limit: int) -> bool:
-        return self.ledger.acquire(self.index, key, limit)
+    async def acquire(self, key: str, limit: int, waits: bool) -> bool:
+        return self.ledger.acquire(self.index, key, limit, waits)
 
     def release(self, key: str) -> None:
         self.ledger.release(self.index, key)
@@ -141,3 +141,55 @@ def test_a_bucket_never_exceeds_its_rate(
         for at, granted in passes[first:]:
             total += granted
             assert total <= bucket.allowance + 1 + (at - passes[first][0]) / bucket.interval + 1e-6
+
+
+def test_who_waits_gets_the_next_slot():
+    """A worker with a steady backlog does not take its own slot again while another one has none."""
+    clock = Clock()
+    ledger = Ledger(clock)
+    assert all(ledger.acquire("first", "site", 2, waits=True) for _ in range(2))
+    assert not ledger.acquire("second", "site", 2, waits=True)
+    ledger.release("first", "site")
+    assert not ledger.acquire("first", "site", 2, waits=True), "it holds one, the other none"
+    assert ledger.acquire("second", "site", 2, waits=True)
+    ledger.release("second", "site")
+    assert ledger.acquire("second", "site", 2, waits=True), "one each"
+
+
+def test_with_one_slot_they_take_turns():
+    """Who has waited longer is next, even with as many slots: none."""
+    clock = Clock()
+    ledger = Ledger(clock)
+    assert ledger.acquire("first", "site", 1, waits=True)
+    assert not ledger.acquire("second", "site", 1, waits=True)
+    clock.advance(1)
+    ledger.release("first", "site")
+    assert not ledger.acquire("first", "site", 1, waits=True)
+    clock.advance(1)
+    assert ledger.acquire("second", "site", 1, waits=True)
+    ledger.release("second", "site")
+    assert ledger.acquire("first", "site", 1, waits=True)
+
+
+def test_who_no_longer_asks_holds_nobody_up():
+    """A worker whose queue is empty by now, or that died, loses its turn."""
+    clock = Clock()
+    ledger = Ledger(clock)
+    assert ledger.acquire("first", "site", 1, waits=True)
+    assert not ledger.acquire("second", "site", 1, waits=True)
+    ledger.release("first", "site")
+    clock.advance(3)
+    assert ledger.acquire("first", "site", 1, waits=True)
+    assert not ledger.acquire("second", "site", 1, waits=True)
+    ledger.release("first", "site")
+    ledger.forget("second")
+    assert ledger.acquire("first", "site", 1, waits=True)
+
+
+def test_listeners_do_not_wait_for_turns():
+    """A client hears 421 only when all connections are taken, not because another worker asked before."""
+    ledger = Ledger(Clock())
+    assert ledger.acquire("first", "listener", 1)
+    assert not ledger.acquire("second", "listener", 1)
+    ledger.release("first", "listener")
+    assert ledger.acquire("first", "listener", 1)
