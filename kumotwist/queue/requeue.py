@@ -29,7 +29,7 @@ from kumotwist.core.units import format_duration
 from kumotwist.net.clock import Clock
 from kumotwist.queue import reasons as why
 from kumotwist.queue.ledger import Ledger, Leg
-from kumotwist.queue.retry import MAX_RANDOM_DELAY, expiry_of_retry, expiry_of_wait, retry_delay
+from kumotwist.queue.retry import MAX_RANDOM_DELAY, expiry_of_retry, expiry_of_wait, last_chance, retry_delay
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 
 log: Final = Logger()
@@ -91,7 +91,13 @@ class Requeuer:
         """The same without asking policy."""
         if delay is None:
             delay = self.chance() * MAX_RANDOM_DELAY
-        _set_due(message, max(message.due, self.clock.seconds()) + delay)
+        now = self.clock.seconds()
+        _set_due(message, max(message.due, now) + delay)
+        if why.SOURCE_RESTS in reasons:
+            # Not the message's fault: a long rest does not cut its life short. At its end another route may be open.
+            last = last_chance(queue.config, message)
+            if now < last < message.due:
+                _set_due(message, last)
         await self._wait_or_expire(queue, message, reasons)
 
     async def wait(self, queue: ScheduledQueue, message: Message, reasons: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ Pure arithmetic on a queue's configuration; `requeue` applies it. Ages and
 delays are in seconds, times in Unix seconds.
 
 Public: `backoff`, `retry_delay`, `expiry_of_retry`, `expiry_of_wait`,
-`MAX_RANDOM_DELAY`.
+`last_chance`, `MAX_RANDOM_DELAY`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _JITTER_SHARE: Final = 20.0
 _MAX_JITTER: Final = 60.0
 #: The grain of the timer wheel: a shorter delay would spin.
 _MIN_DELAY: Final = 1
+#: Seconds before a message is too old at which it is tried for the last time: the wheel turns once a second.
+_LAST_TURN: Final = 2.0
 #: Doublings after which any interval exceeds every possible age; keeps the float finite.
 _MAX_DOUBLINGS: Final = 64
 
@@ -71,6 +73,13 @@ def expiry_of_wait(config: QueueConfig, message: Message) -> Response | None:
         return None
     text = f"5.4.7 Next delivery time {format_duration(age)} > {format_duration(config.max_age)}"
     return Response.parse(551, text)
+
+
+def last_chance(config: QueueConfig, message: Message) -> float:
+    """The last time, in Unix seconds, at which the message may be tried: a turn of the wheel before it is too old."""
+    if message.schedule is not None and message.schedule.expires is not None:
+        return message.schedule.expires - _LAST_TURN
+    return message.created + config.max_age - _LAST_TURN
 
 
 def _scheduled_expiry(schedule: Schedule, expires: float, due: float) -> Response | None:

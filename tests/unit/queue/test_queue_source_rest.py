@@ -3,6 +3,8 @@
 from support.fakes_queue import DELIVERED, REFUSED, FakeChannel, FakePolicy, House
 
 from kumotwist.config.egress import PathConfig
+from kumotwist.config.option import Duration
+from kumotwist.config.queue import QueueConfig
 from kumotwist.core.errors import ConnectFailed
 from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.response import Response
@@ -106,4 +108,20 @@ def test_a_dead_address_has_a_record_of_its_own():
     (*_, bounce, told) = house.recorder.records
     assert (bounce.type.value, told.type.value) == ("Bounce", "DeadAddress")
     assert told.response == bounce.response
+    house.stop()
+
+
+def test_a_rest_longer_than_a_messages_life_does_not_cut_it_short():
+    """An hour's rest does not end a one-time code that lives five minutes before the five minutes are over."""
+    answers = [Outcome(Verdict.TRANSIENT, Response(421, "429"), Scope.SOURCE, retry_after=290.0)]
+    policy = FakePolicy(QueueConfig(max_age=Duration(300.0)), PathConfig(connection_limit=Limit(1)))
+    house = House(policy=policy, channel=FakeChannel(lambda batch: answers[-1]))
+    house.manager.start()
+    house.insert()
+    answers.append(Outcome(Verdict.TRANSIENT, Response(421, "429"), Scope.SOURCE, retry_after=3600.0))
+    house.pass_time(291)
+    assert len(house.channel.batches) == 2
+    assert not house.recorder.of("Expiration"), "it has seven seconds left"
+    house.pass_time(12)
+    assert len(house.recorder.of("Expiration")) == 1
     house.stop()
