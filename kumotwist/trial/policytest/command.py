@@ -48,6 +48,7 @@ def _tell(outcome: Outcome) -> None:
     if not outcome.has_passed:
         sys.stdout.write(f"      {outcome.place}: {outcome.failure}\n")
         sys.stdout.writelines(f"      log: {line}\n" for text in outcome.log for line in text.splitlines())
+    sys.stdout.flush()
 
 
 def _summary(result: Result, shows_missing: bool) -> Iterator[str]:

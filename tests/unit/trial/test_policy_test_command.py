@@ -210,3 +210,25 @@ end)
         policy=policy,
     )
     assert [one.failure for one in result.outcomes] == [""]
+
+
+@pytest.mark.parametrize("loop", ["while true do end", "while true do pcall(function() while true do end end) end"])
+def test_a_policy_that_loops_is_stopped(result_of, loop):
+    """Counting lines takes nothing from the CPU budget: a loop is refused as in the daemon, and the run goes on."""
+    policy = POLICY + f"kumo.on('smtp_server_message_received', function() {loop} end)"
+    result = result_of("t:equal(t:smtp { from = 'a@example.com', to = 'b@example.org' }.code, 421)", policy=policy)
+    assert [one.failure for one in result.outcomes] == [""]
+
+
+def test_what_handlers_of_the_policy_wait_for(result_of):
+    """Sleep moves the clock as far as needed and no farther; what never comes is told, not waited for."""
+    policy = (
+        POLICY + "kumo.on('smtp_server_message_received', function(m) kumo.sleep(tonumber(m:recipient().user)) end)"
+    )
+    result = result_of(
+        "local at = t:now() t:smtp { from = 'a@example.com', to = '30@example.org' } t:equal(t:now() - at, 30)",
+        "t:smtp { from = 'a@example.com', to = '1000@example.org' }",
+        policy=policy,
+    )
+    assert [one.has_passed for one in result.outcomes] == [True, False]
+    assert "did not answer" in failure_of(result).failure
