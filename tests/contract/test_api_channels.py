@@ -54,22 +54,28 @@ PROVIDERS = (
     "vonage",
     "vonage_messages",
     "webhook",
+    "webpush",
 )
 
 CASES = [import_module(f"support.apicases.{name}").CASE for name in PROVIDERS]
 EACH = pytest.mark.parametrize("case", CASES, ids=PROVIDERS)
-#: The yes of a webhook is its status, whatever service is behind it; so is Kannel's.
-SAY_NO_MORE_THAN_YES = ("discord", "kannel", "slack", "teams", "webhook")
+#: The yes of a webhook is its status, whatever service is behind it; so is that of Kannel and of a push service.
+SAY_NO_MORE_THAN_YES = ("discord", "kannel", "slack", "teams", "webhook", "webpush")
 PROVING = [
     pytest.param(one, id=name) for name, one in zip(PROVIDERS, CASES, strict=True) if name not in SAY_NO_MORE_THAN_YES
 ]
 
 
+#: Seconds that a source rests when it was throttled and nobody said for how long.
+WITHOUT_HINT = 10
+
+
 class World:
     """A provider's channel and its peer."""
 
-    def __init__(self, case, peer, channels, options, keys):
+    def __init__(self, case, url, peer, channels, options, keys):
         self.case = case
+        self.meta = case.meta_for(url) if case.meta_for else case.meta
         self.peer = peer
         self.channels = channels
         self.options = options
@@ -80,7 +86,7 @@ class World:
         self.peer.answer(self.case.path, said.code, said.octets, **headers)
 
     def message(self, *recipients):
-        return make_message(*(recipients or self.case.recipients), body=self.case.body, meta=self.case.meta)
+        return make_message(*(recipients or self.case.recipients), body=self.case.body, meta=self.meta)
 
     async def session(self):
         session = self.channels.channel_for(self.options).open(make_request())
@@ -107,7 +113,7 @@ async def world(case, url=None, tls=None, trust=None, key=None, **more):
         given = (url or peer.url, key or LiteralKey(case.secret.encode()))
         options = case.options(*given, tokens.url) if case.has_tokens else case.options(*given)
         options = attrs.evolve(options, **more)
-        yield World(case, peer, make_channels(reactor, keys=keys, http=transports), options, keys)
+        yield World(case, given[0], peer, make_channels(reactor, keys=keys, http=transports), options, keys)
         await transports.close()
         await turn()
 
@@ -177,15 +183,18 @@ async def test_throttling_rests_the_source_for_as_long_as_told(case):
         ({"X-RateLimit-Reset": str(int(soon))}, 120),
         ({"X-RateLimit-Reset": f"{soon:.3f}"}, 120),
         ({"x-sib-ratelimit-reset": "21"}, 21),
-        ({"Retry-After": "soon"}, 10),
-        ({}, 10),
+        ({"Retry-After": "soon"}, WITHOUT_HINT),
+        ({}, WITHOUT_HINT),
     ]
     async with world(case) as around:
         for said, seconds in [*((Said(429, b"", headers), seconds) for headers, seconds in hints), *case.throttled]:
             around.say(said)
             outcomes = await around.deliver()
-            assert_alike(outcomes, Verdict.TRANSIENT, Scope.SOURCE)
-            assert outcomes[0].retry_after == pytest.approx(seconds, abs=2.5)
+            assert_alike(outcomes, Verdict.TRANSIENT, case.reach)
+            if case.reach is Scope.MESSAGE and seconds == WITHOUT_HINT:
+                assert outcomes[0].retry_after is None
+            else:
+                assert outcomes[0].retry_after == pytest.approx(seconds, abs=2.5)
 
 
 @EACH
@@ -197,8 +206,8 @@ async def test_a_fault_of_our_account_never_costs_a_message(case):
         for said in (*map(Said, codes), *case.account):
             around.say(said)
             outcomes = await around.deliver()
-            assert_alike(outcomes, Verdict.TRANSIENT, Scope.SOURCE)
-            assert outcomes[0].retry_after == SOURCE_REST
+            assert_alike(outcomes, Verdict.TRANSIENT, case.reach)
+            assert case.reach is Scope.MESSAGE or outcomes[0].retry_after == SOURCE_REST
 
 
 @EACH
@@ -345,7 +354,7 @@ async def test_a_yes_of_something_on_the_way_is_not_taken_for_the_providers(case
                 assert outcome.is_ambiguous or case.is_idempotent
 
 
-@EACH
+@pytest.mark.parametrize("case", [case for case in CASES if not case.meta_for], ids=lambda case: case.name)
 @pytest_twisted.ensureDeferred
 async def test_each_recipient_of_a_message_has_an_outcome(case):
     """Several recipients, by however many requests."""

@@ -18,6 +18,8 @@ import jsonschema_rs
 from attrs import field, frozen
 from support.webpeer import Seen
 
+from kumotwist.core.outcome import Scope
+
 SECRET = "key-of-the-test"
 #: Where the suite's authority gives tokens.
 TOKEN_PATH = "/directory/oauth2/v2.0/token"
@@ -69,6 +71,10 @@ class ApiCase:
     recipients: Sequence[str] = ("to@dest.test",)
     body: bytes = b"From: Ann <ann@src.test>\r\nTo: to@dest.test\r\nSubject: hello\r\n\r\nbody\r\n"
     meta: Mapping[str, Any] = field(factory=dict)
+    #: The message's metadata for the peer's URL, where it is the message that names the peer.
+    meta_for: Callable[[str], Mapping[str, Any]] | None = None
+    #: What waits for throttling and faults of the account: with a peer that strangers name, their message only.
+    reach: Scope = Scope.SOURCE
     #: Whether the credentials are access tokens: the suite's authority gives `token_for(key)`.
     has_tokens: bool = False
     #: Whether the provider knows a request again by a key that we give it.
