@@ -35,6 +35,7 @@ bench: $(VENV)/installed
 	$(BIN)/python tests/bench/smpp.py
 	$(BIN)/python tests/bench/smpp.py --receipts
 	$(BIN)/python tests/bench/apns.py
+	$(BIN)/python tests/bench/routes.py
 
 docs: $(VENV)/installed
 	$(BIN)/python -m kumotwist.config.describe docs/reference/options.md
