@@ -75,7 +75,7 @@ class World:
 
     def __init__(self, case, url, peer, channels, options, keys):
         self.case = case
-        self.meta = case.meta_for(url) if case.meta_for else case.meta
+        self.meta = case.meta_at(url)
         self.peer = peer
         self.channels = channels
         self.options = options

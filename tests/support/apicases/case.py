@@ -84,6 +84,10 @@ class ApiCase:
     #: How many parts the message goes in.
     parts: int = 1
 
+    def meta_at(self, url: str) -> Mapping[str, Any]:
+        """The metadata of the message to send when the peer stands at `url`."""
+        return self.meta_for(url) if self.meta_for else self.meta
+
 
 def token_for(key: str) -> str:
     """The access token that the suite's authority gives for a secret."""

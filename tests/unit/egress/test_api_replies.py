@@ -24,6 +24,8 @@ SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20), st.just("x" * 5000)
 )
 
+URL = "https://api.test"
+
 
 class World:
     """A provider's dialect, a call of it, and the words that its replies are made of."""
@@ -33,10 +35,10 @@ class World:
         kind = load(self.case.name)
         maker = kind.__new__(kind)
         maker.judge = lambda peer, rules, options: Judge(peer, rules, options.rest, lambda: NOW)
-        given = ["https://api.test", LiteralKey(self.case.secret.encode())]
+        given = [URL, LiteralKey(self.case.secret.encode())]
         options = self.case.options(*given, *["https://tokens.test"] * self.case.has_tokens)
         self.dialect = maker.dialect(options, PEER)
-        message = make_message(*self.case.recipients, body=self.case.body, meta=self.case.meta)
+        message = make_message(*self.case.recipients, body=self.case.body, meta=self.case.meta_at(URL))
         (self.call,) = self.dialect.plan([message], NOW)
         assert isinstance(self.call, Call)
         said = [self.case.accepted, *self.case.permanent, *self.case.account, *self.case.transient]
