@@ -19,7 +19,7 @@ from kumotwist.core.message import Message
 from kumotwist.lua.policy import Policy
 from kumotwist.proto.mime.headers import all_headers
 from kumotwist.queue.explain import Explanation, explain_way
-from kumotwist.queue.routes.table import RouteTable
+from kumotwist.queue.present import NOTHING, Present
 
 #: The event that sees a whole message, by the way it came in.
 EVENTS: Final = {"smtp": "smtp_server_message_received", "http": "http_message_generated"}
@@ -49,7 +49,7 @@ async def explain(
     channel_for: Callable[[Protocol], Channel],
     now: float,
     intake: str = "smtp",
-    table_of: Callable[[str], RouteTable | None] = lambda _: None,
+    present: Present = NOTHING,
 ) -> Told:
     """Run the handlers that would see `message`, then follow its way; it is changed by that, and nothing else is."""
     handler = await run_handler(message, policy, intake)
@@ -61,7 +61,7 @@ async def explain(
     }
     told = Told([handler] if handler is not None else [], shown)
     if handler is None or (not handler.rejected and not handler.problem):
-        told.way = await explain_way(message, policy, channel_for, table_of, now)
+        told.way = await explain_way(message, policy, channel_for, present, now)
         for event in ("get_queue_config", "get_route_table", "get_egress_pool", "get_egress_path_config"):
             if policy.handles(event):
                 told.handlers.append(Handler(event, policy.program.source_of(event)))

@@ -6,6 +6,7 @@ ValueError with the text, what is wrong with it and a correct example.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -101,6 +102,20 @@ class Throttle:
             raise ValueError(f"the period in {spec!r} is 0")
         burst = _whole(match["burst"], spec) if match["burst"] else None
         return cls(limit, period, burst, match["local"] is not None)
+
+    @property
+    def burst(self) -> int:
+        """How many may pass in one instant."""
+        return self.limit if self.max_burst is None else min(self.max_burst + 1, self.limit)
+
+    def left(self, until_full: float) -> int:
+        """How many may pass now, when the whole burst may in so many seconds."""
+        # A thousandth of an event is rounding.
+        return max(self.burst - math.ceil(until_full * self.limit / self.period - 0.001), 0)
+
+    def wait(self, until_full: float) -> float:
+        """Seconds until one more may pass, when the whole burst may in so many."""
+        return max(until_full - (self.burst - 1) * self.period / self.limit, 0.0)
 
     def __str__(self) -> str:
         unit = {1: "s", 60: "m", 3600: "h", 86400: "d"}.get(self.period, f"{self.period}s")

@@ -23,6 +23,7 @@ from kumotwist.config.egress import UNSPECIFIED, PathConfig, SourceConfig
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.config.option import Duration, option_name
 from kumotwist.config.queue import Protocol, QueueConfig
+from kumotwist.config.routes import RouteEntry
 from kumotwist.core import queuename
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import Channel, QueuePolicy
@@ -30,9 +31,10 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import SOURCE_REST
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.units import format_duration
+from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
 from kumotwist.queue.retry import backoff
-from kumotwist.queue.routes.budget import describe
-from kumotwist.queue.routes.classes import class_of
+from kumotwist.queue.routes.budget import describe, left_of
+from kumotwist.queue.routes.classes import class_of, sticky_key
 from kumotwist.queue.routes.table import RouteTable
 
 #: Retries whose delays are shown.
@@ -50,16 +52,22 @@ class RouteShown(msgspec.Struct):
     samples: float
     breaker: str
     is_chosen: bool = False
+    #: How many messages it is behind its share, in its class and in the table together: the most owed is next.
+    owed: float = 0.0
     budgets: list[str] = []
 
 
 class SourceShown(msgspec.Struct):
-    """One source that the message may leave from, and the ready queue that it would enter."""
+    """One source that the message may leave from, and the ready queue that it would enter.
+
+    `limits` are those of its path; `holds` says which of them, and what else, would hold the message up now.
+    """
 
     source: str
     weight: int
     ready_queue: str
     limits: dict[str, str] = {}
+    holds: list[str] = []
     problem: str = ""
 
 
@@ -68,9 +76,11 @@ class Explanation(msgspec.Struct):
 
     queue: str = ""
     queue_config: dict[str, Any] = {}
+    holds: list[str] = []
     route_table: str = ""
     route_class: str = ""
     pinned: bool = False
+    draw: str = ""
     routes: list[RouteShown] = []
     channel: str = ""
     options: dict[str, Any] = {}
@@ -85,19 +95,18 @@ async def explain_way(
     message: Message,
     policy: QueuePolicy,
     channel_for: Callable[[Protocol], Channel],
-    table_of: Callable[[str], RouteTable | None],
+    present: Present,
     now: float,
     to_the_site: bool = True,
 ) -> Explanation:
     """The way of `message` as its metadata is now.
 
-    `table_of` gives the table of that name as it is at work, None for one that
-    nobody has used yet. `now` is in Unix seconds. Without `to_the_site` the way
+    `present` is what is at work. `now` is in Unix seconds. Without `to_the_site` the way
     ends with the sources: no name is resolved, and no path asked for.
     """
     found = Explanation()
     try:
-        await _Way(message, policy, channel_for, table_of, now, found, to_the_site).follow()
+        await _Way(message, policy, channel_for, present, now, found, to_the_site).follow()
     except CancelledError:
         raise
     except (KumotwistError, ValueError) as error:
@@ -112,7 +121,7 @@ class _Way:
     message: Message
     policy: QueuePolicy
     channel_for: Callable[[Protocol], Channel]
-    table_of: Callable[[str], RouteTable | None]
+    present: Present
     now: float
     found: Explanation
     to_the_site: bool = True
@@ -124,20 +133,21 @@ class _Way:
         name = queuename.parse(found.queue)
         config = await self.policy.queue_config(name)
         found.queue_config = changed(config, skip=("protocol",))
+        found.holds = await holds_of_queue(found.queue, config.max_message_rate, self.present.limits)
         protocol, pool, on_failure = config.protocol, config.egress_pool, "retry"
         own = self.message.meta.get("route_table")
         table_name = own if isinstance(own, str) else config.route_table
         if table_name is not None:
-            table = self.table_of(table_name) or RouteTable(await self.policy.route_table(table_name))
-            entry = table.config.routes[self._choose(table)]
+            table = self.present.table(table_name) or RouteTable(await self.policy.route_table(table_name))
+            entry = table.config.routes[await self._choose(table)]
             protocol, pool, on_failure = entry.protocol, entry.egress_pool, table.config.on_failure
         found.on_failure = dict(_consequences(config, on_failure))
         found.options, found.secrets = changed(protocol), dict(_secrets(protocol))
         channel = self.channel_for(protocol)
         found.channel = channel.protocol_name
-        await self._sources(name, channel, pool)
+        await self._sources(name, channel, protocol, pool)
 
-    def _choose(self, table: RouteTable) -> int:
+    async def _choose(self, table: RouteTable) -> int:
         """Show the routes as they stand, and which one the next message of this class would get."""
         found, config = self.found, table.config
         found.route_table, found.route_class = config.name, class_of(config, self.message)
@@ -146,7 +156,14 @@ class _Way:
         if isinstance(pinned, str) and pinned not in names:
             raise ValueError(f"meta.route is '{pinned}', which route table '{config.name}' has not")
         found.pinned = isinstance(pinned, str)
-        chosen = names.index(str(pinned)) if found.pinned else table.would_choose(found.route_class, self.now)
+        key = sticky_key(config, self.message)
+        chosen, owed = table.would_choose(found.route_class, self.now, key)
+        if found.pinned:
+            chosen, found.draw = names.index(str(pinned)), "pinned by meta.route"
+        elif key is not None:
+            found.draw = f"what has {config.sticky_by} '{key}' stays there as long as the shares do"
+        else:
+            found.draw = f"it is owed most: {', '.join(f'{n} {o:.2f}' for n, o in zip(names, owed, strict=True))}"
         total = sum(route.weight for route in config.routes)
         for position, route in enumerate(config.routes):
             shown = table.shown(found.route_class, position, self.now)
@@ -160,12 +177,18 @@ class _Way:
                     round(shown.samples, 1),
                     shown.breaker.value,
                     position == chosen,
-                    [describe(budget) for budget in route.budgets],
+                    round(owed[position], 4),
+                    await self._budgets(config.name, route),
                 )
             )
         return chosen
 
-    async def _sources(self, name: QueueName, channel: Channel, pool_name: str | None) -> None:
+    async def _budgets(self, table: str, route: RouteEntry) -> list[str]:
+        if self.present.limits is None:
+            return [describe(budget) for budget in route.budgets]
+        return await left_of(self.present.limits, self.message, table, route)
+
+    async def _sources(self, name: QueueName, channel: Channel, protocol: Protocol, pool_name: str | None) -> None:
         found = self.found
         found.pool = pool_name or UNSPECIFIED
         pool = await self.policy.egress_pool(found.pool)
@@ -181,17 +204,18 @@ class _Way:
             return
         for entry in pool.entries:
             source = await self.policy.egress_source(entry.name)
-            found.sources.append(await self._source(name, channel, site, source, entry.weight))
+            found.sources.append(await self._source(name, channel, protocol, site, source, entry.weight))
 
     async def _source(
-        self, name: QueueName, channel: Channel, site: str, source: SourceConfig, weight: int
+        self, name: QueueName, channel: Channel, protocol: Protocol, site: str, source: SourceConfig, weight: int
     ) -> SourceShown:
         ready = f"{source.name}->{site}@{channel.protocol_name}"
         try:
             path = await self.policy.egress_path(name.delivery_domain, source.name, site)
         except KumotwistError as error:
             return SourceShown(source.name, weight, ready, problem=str(error))
-        return SourceShown(source.name, weight, ready, dict(_limits(path)))
+        holds = await holds_of_ready(self.present.ready(ready, protocol), self.present.limits, self.now)
+        return SourceShown(source.name, weight, ready, dict(_limits(path)), holds)
 
 
 def changed(options: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
 from kumotwist.queue.hand import Means
 from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.present import Present
 from kumotwist.queue.promote import Promoter
 from kumotwist.queue.ready import Bodies, Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
@@ -92,6 +93,7 @@ class Manager:
         self._suspects = suspects or {}
         self._store = store
         self._policy = policy
+        self._limits = limits
         self._clock = clock
         self._tasks = tasks
         self._counters = Counters()
@@ -202,9 +204,9 @@ class Manager:
             self._queues, self._ready_queues, self._ready_queues.gone, self._counters, self._latency, len(self._waiting)
         )
 
-    def table_at_work(self, name: str) -> RouteTable | None:
-        """A route table as it is at work here, to look at; None when no message has used it."""
-        return self._routing.at_work(name)
+    def present(self) -> Present:
+        """What is at work here, to look at."""
+        return Present(self._routing.at_work, self._ready_queues.at_work, self._limits)
 
     def note_receipt(self, way: Way, event: ReceiptEvent) -> None:
         """Learn from a receipt about a message that went by a route table."""

@@ -30,6 +30,7 @@ from kumotwist.net.clock import Clock
 from kumotwist.queue import reasons as why
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.present import message_rate_key
 from kumotwist.queue.ready import Bodies, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import ReadyQueues, Route
@@ -210,7 +211,7 @@ class Promoter:
 
     async def _pass_rate(self, queue: ScheduledQueue, message: Message, reason: str) -> bool:
         rate, name = queue.config.max_message_rate, queue.name.text
-        wait = await self.limits.throttle(f"schedq-{name}-message-rate", rate) if rate is not None else 0.0
+        wait = await self.limits.throttle(message_rate_key(name), rate) if rate is not None else 0.0
         if wait == 0:
             return True
         self.counters.throttled_by_rate[name] += 1

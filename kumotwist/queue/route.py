@@ -103,6 +103,10 @@ class ReadyQueues:
     def __len__(self) -> int:
         return len(self._by_key)
 
+    def at_work(self, name: str, protocol: Protocol) -> ReadyQueue | None:
+        """The ready queue of that name as it is, for those who only look; None when there is none."""
+        return self._by_key.get((name, protocol))
+
     async def route_of(self, queue: ScheduledQueue, entry: RouteEntry | None = None) -> Route:
         """The route, kept or made anew: the queue's own, or that of an entry of a route table.
 

@@ -253,9 +253,8 @@ class Worker:
             sender: EnvelopeAddress, recipients: tuple[EnvelopeAddress, ...], question: explain.Question
         ) -> Told:
             asked = Message(ids(), sender, recipients, dict(question.meta), question.content.encode())
-            return await explain_message(
-                asked, policy, channel_for, reactor.seconds(), question.intake, queue.table_at_work
-            )
+            present = queue.present()
+            return await explain_message(asked, policy, channel_for, reactor.seconds(), question.intake, present)
 
         routes = (
             inject_route(injection),

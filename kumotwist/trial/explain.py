@@ -30,9 +30,9 @@ def _handlers(told: Told) -> Iterator[str]:
 def _way(way: Explanation) -> Iterator[str]:
     yield f"queue        {way.queue}"
     yield from (f"               {name} = {value}" for name, value in way.queue_config.items())
+    yield from (f"               held up: {hold}" for hold in way.holds)
     if way.route_table:
-        pinned = ", pinned by meta.route" if way.pinned else ""
-        yield f"route table  {way.route_table}, class {way.route_class or 'all'}{pinned}"
+        yield f"route table  {way.route_table}, class {way.route_class or 'all'}"
     for route in way.routes:
         mark = "->" if route.is_chosen else "  "
         evidence = f"health {route.health:.1%} of {route.samples:.0f}" if route.samples else "no evidence"
@@ -41,6 +41,8 @@ def _way(way: Explanation) -> Iterator[str]:
             f"breaker {route.breaker}"
         )
         yield from (f"               budget {budget}" for budget in route.budgets)
+    if way.draw:
+        yield f"             the next one goes there: {way.draw}"
     if way.channel:
         yield f"channel      {way.channel}"
         yield from (f"               {name} = {value}" for name, value in way.options.items())
@@ -50,6 +52,7 @@ def _way(way: Explanation) -> Iterator[str]:
     for source in way.sources:
         yield f"source       {source.source} (weight {source.weight}), ready queue {source.ready_queue}"
         yield from (f"               {name}: {limit}" for name, limit in source.limits.items())
+        yield from (f"               held up: {hold}" for hold in source.holds)
         if source.problem:
             yield f"               failed: {source.problem}"
     yield from (f"if           {what}: {then}" for what, then in way.on_failure.items())

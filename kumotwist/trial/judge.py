@@ -25,6 +25,7 @@ from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.lua.policy import Policy
 from kumotwist.queue.explain import Explanation, explain_way
+from kumotwist.queue.present import NOTHING
 from kumotwist.trial.pastlog import Ending, Place
 
 #: Answers that are remembered. Ours: a queue each, as many as a sender to the world has in a day or so.
@@ -91,7 +92,7 @@ class Judge:
         return Verdict(queue, tuple(ways))
 
     async def _explain(self, message: Message) -> Explanation:
-        return await explain_way(message, self.policy, self.channel_for, lambda _: None, self.now(), to_the_site=False)
+        return await explain_way(message, self.policy, self.channel_for, NOTHING, self.now(), to_the_site=False)
 
 
 def _places(way: Explanation, route: str, share: float) -> list[tuple[Place, float]]:

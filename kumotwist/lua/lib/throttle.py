@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -59,11 +58,8 @@ class UserThrottle:
         wait = await self._limits.throttle(self._key, self._rate)
         until_full = await self._limits.until_full(self._key, self._rate)
         rate = self._rate
-        burst = rate.limit if rate.max_burst is None else min(rate.max_burst + 1, rate.limit)
-        # A thousandth of an event is rounding.
-        used = math.ceil(until_full * rate.limit / rate.period - 0.001)
-        result: dict[str, object] = {"throttled": wait > 0, "limit": burst, "reset_after": _span(until_full)}
-        result["remaining"] = 0 if wait > 0 else max(burst - used, 0)
+        result: dict[str, object] = {"throttled": wait > 0, "limit": rate.burst, "reset_after": _span(until_full)}
+        result["remaining"] = 0 if wait > 0 else rate.left(until_full)
         if wait > 0:
             result["retry_after"] = _span(wait)
         return result

@@ -4,7 +4,7 @@ A budget is a rate under a name of its own for each thing that it counts. What
 a message has taken it keeps while it only waits, so that one which is held up
 elsewhere is not charged twice; a new attempt is charged again.
 
-Public: `Budgets`, `Over`, `describe`. Nothing can go wrong: a recipient that is no number has no country.
+Public: `Budgets`, `Over`, `describe`, `left_of`. Nothing can go wrong: a recipient that is no number has no country.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Budgets:
         """Take the message's part of all budgets of a route; the first that has no room."""
         for budget in entry.budgets:
             for what in _counted(budget, message):
-                key = f"route-budget-{table}-{entry.name}-{describe(budget)}-{what}"
+                key = _key(table, entry, budget, what)
                 mark = (message.id, message.attempts, key)
                 if mark in self._taken:
                     continue
@@ -62,10 +62,24 @@ class Budgets:
         return None
 
 
+async def left_of(limits: Limits, message: Message, table: str, entry: RouteEntry) -> list[str]:
+    """In words, what each budget of a route has left for the message; nothing is taken."""
+    told = []
+    for budget in entry.budgets:
+        for what in dict.fromkeys(_counted(budget, message)):
+            until_full = await limits.until_full(_key(table, entry, budget, what), budget.rate)
+            told.append(f"{describe(budget)}: {what} has {budget.rate.left(until_full)} of {budget.rate.burst} left")
+    return told
+
+
 def describe(budget: BudgetConfig) -> str:
     """In words."""
     to = f" to {', '.join(budget.prefixes)}" if budget.prefixes else ""
     return f"{budget.rate} by {budget.by}{to}, then {budget.over}"
+
+
+def _key(table: str, entry: RouteEntry, budget: BudgetConfig, what: str) -> str:
+    return f"route-budget-{table}-{entry.name}-{describe(budget)}-{what}"
 
 
 def _counted(budget: BudgetConfig, message: Message) -> Iterator[str]:

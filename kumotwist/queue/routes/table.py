@@ -160,11 +160,16 @@ class RouteTable:
             breaker.take(now)
         return Choice(position, self.config.routes[position].name, is_trial)
 
-    def would_choose(self, name: str, now: float) -> int:
-        """The position that the next message of class `name` would get; nothing is counted."""
+    def would_choose(self, name: str, now: float, key: str | None = None) -> tuple[int, Sequence[float]]:
+        """The position that the next message of class `name` would get, and what each route is owed; see `choose`.
+
+        Nothing is counted.
+        """
         shares = self.open_shares(name, now)
         owed = self._balance.owed(name, shares)
-        return max((at for at, share in enumerate(shares) if share > 0.0), key=lambda at: owed[at])
+        if key is not None:
+            return _by_key(key, [route.name for route in self.config.routes], shares), owed
+        return max((at for at, share in enumerate(shares) if share > 0.0), key=lambda at: owed[at]), owed
 
     def report(self, name: str, position: int, signal: Signal, now: float) -> None:
         """What became of a message of class `name` that went by the route at `position`."""

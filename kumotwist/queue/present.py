@@ -1,0 +1,68 @@
+"""What is at work now, for those who only look, and what of it would hold a message up.
+
+Looking takes nothing: no event of a rate, no place in a queue. Ready queues and
+their connections are those of this worker; rates are the whole machine's.
+
+Public: `Present`, `NOTHING`, `message_rate_key`, `holds_of_queue`, `holds_of_ready`. Nothing can go wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from attrs import frozen
+
+from kumotwist.config.queue import Protocol
+from kumotwist.core.interfaces import Limits
+from kumotwist.core.units import Throttle, format_duration
+from kumotwist.queue.ready import ReadyQueue
+from kumotwist.queue.routes.table import RouteTable
+
+
+@frozen(eq=False)
+class Present:
+    """The queue's parts by name; None for what nobody has used yet. `limits` is None where nothing is at work."""
+
+    table: Callable[[str], RouteTable | None] = lambda _: None
+    ready: Callable[[str, Protocol], ReadyQueue | None] = lambda *_: None
+    limits: Limits | None = None
+
+
+#: A policy on its own.
+NOTHING: Final = Present()
+
+
+def message_rate_key(queue_name: str) -> str:
+    """Under what name a scheduled queue's own rate is counted."""
+    return f"schedq-{queue_name}-message-rate"
+
+
+async def holds_of_queue(queue_name: str, rate: Throttle | None, limits: Limits | None) -> list[str]:
+    """What would keep a message in its scheduled queue, in words."""
+    rates = ((message_rate_key(queue_name), rate),) if rate is not None else ()
+    return [hold async for hold in _used_up(rates, limits)]
+
+
+async def holds_of_ready(ready: ReadyQueue | None, limits: Limits | None, now: float) -> list[str]:
+    """What would keep a message out of a ready queue, or waiting in it, in words."""
+    if ready is None:
+        return []
+    found = []
+    if ready.rests_until > now:
+        found.append(f"its source rests for {format_duration(ready.rests_until - now)}")
+    if len(ready) >= ready.max_ready:
+        found.append(f"it is full: {len(ready)} of {ready.max_ready}")
+    elif ready.messages:
+        found.append(f"{len(ready)} are ahead in it")
+    if 0 < ready.path.connection_limit.limit <= ready.connected:
+        found.append(f"all {ready.connected} connections are in use")
+    found.extend([hold async for hold in _used_up((*ready.selection_rates, *ready.rates), limits)])
+    return found
+
+
+async def _used_up(rates: tuple[tuple[str, Throttle], ...], limits: Limits | None) -> AsyncIterator[str]:
+    for key, rate in rates if limits is not None else ():
+        until_full = await limits.until_full(key, rate)  # type: ignore[union-attr] # looked at above
+        if rate.left(until_full) == 0:
+            yield f"the rate of {rate} is used up for {rate.wait(until_full):.1f} s"
