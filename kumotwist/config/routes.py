@@ -121,6 +121,8 @@ class RouteTableConfig:
             raise ValueError(f"option 'routes' has two routes named '{twice}'")
         if not any(route.weight > 0.0 for route in self.routes):
             raise ValueError("option 'routes' needs at least one route with a weight above 0")
+        if not isfinite(sum(route.weight for route in self.routes)):
+            raise ValueError("option 'routes' has weights whose sum is beyond all numbers")
         if self.class_ not in CLASSES and not self.class_.startswith("meta:"):
             raise ValueError(f"option 'class' must be one of {', '.join(CLASSES)}, meta:NAME, got '{self.class_}'")
         if self.sticky_by not in (None, *STICKY) and not str(self.sticky_by).startswith("meta:"):

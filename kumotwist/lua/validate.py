@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from kumotwist.config.catalog import CATALOG
 from kumotwist.config.egress import PoolConfig
 from kumotwist.config.option import DOC_KEY, Doc
-from kumotwist.config.queue import CustomLuaProtocol
+from kumotwist.config.queue import CustomLuaProtocol, Protocol
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import ConfigError, PolicyError, Rejection
 from kumotwist.core.queuename import QueueName, parse
@@ -75,6 +75,7 @@ class _Check:
 
     def __init__(self, report: Report, services: PolicyServices) -> None:
         self._report = report
+        self._constructors: set[str] = set()
         self._clock: Any = services.clock
 
     async def attempt(self, make: Callable[[], Coroutine[Deferred[Any], Any, T]], what: str = "") -> T | None:
@@ -99,8 +100,9 @@ class _Check:
         if policy.declarations.validation_failed:
             self._report.error("the policy called kumo.validation_failed()")
         self._declarations(policy)
-        constructors = [await self._domain(policy, parse(domain)) for domain in SAMPLE_DOMAINS]
-        self._events(policy, constructors)
+        for domain in SAMPLE_DOMAINS:
+            await self._domain(policy, parse(domain))
+        self._events(policy)
 
     def _declarations(self, policy: Policy) -> None:
         declared = policy.declarations
@@ -118,27 +120,35 @@ class _Check:
         for name, reason in without_effect(options):
             self._report.warn(f"{_MAKERS[type(options)]}: option '{name}' has no effect: {reason}")
 
-    async def _domain(self, policy: Policy, name: QueueName) -> str | None:
-        """Checks what a message to this queue would meet; the constructor that it names."""
+    async def _domain(self, policy: Policy, name: QueueName) -> None:
+        """Checks what a message to this queue would meet."""
         await self.attempt(lambda: policy.get_listener_domain(name.domain, "127.0.0.1:25", ConnectionMeta()))
         config = await self.attempt(lambda: policy.queue_config(name))
         if config is None:
-            return None
+            return
         self._without_effect(config)
         await self._pool(policy, name, config.egress_pool)
-        table = config.route_table
-        if table is not None:
-            await self.attempt(lambda: policy.route_table(table), f"route table '{table}'")
-        protocol = config.protocol
+        self._constructor(policy, "get_queue_config", config.protocol, name.domain)
+        if config.route_table is not None:
+            await self._table(policy, name, config.route_table)
+
+    async def _table(self, policy: Policy, name: QueueName, table_name: str) -> None:
+        """Checks every way that a table has."""
+        table = await self.attempt(lambda: policy.route_table(table_name), f"route table '{table_name}'")
+        for route in table.routes if table is not None else ():
+            self._constructor(policy, "get_route_table", route.protocol, f"route '{route.name}' of '{table_name}'")
+            if route.egress_pool is not None:
+                await self._pool(policy, name, route.egress_pool)
+
+    def _constructor(self, policy: Policy, event: str, protocol: Protocol, whose: str) -> None:
         if not isinstance(protocol, CustomLuaProtocol):
-            return None
+            return
+        self._constructors.add(protocol.constructor)
         if not policy.handles(protocol.constructor):
-            where = policy.program.source_of("get_queue_config")
             self._report.error(
-                f"{where}: get_queue_config names the constructor '{protocol.constructor}' for {name.domain}, "
-                "which has no handler"
+                f"{policy.program.source_of(event)}: {event} names the constructor '{protocol.constructor}' for "
+                f"{whose}, which has no handler"
             )
-        return protocol.constructor
 
     async def _pool(self, policy: Policy, name: QueueName, pool_name: str | None) -> None:
         pool: PoolConfig | None = None
@@ -154,8 +164,8 @@ class _Check:
         if path is not None:
             self._without_effect(path)
 
-    def _events(self, policy: Policy, constructors: Iterable[str | None]) -> None:
-        used = {name for name in constructors if name is not None}
+    def _events(self, policy: Policy) -> None:
+        used = set(self._constructors)
         used |= {task.event_name for task in policy.declarations.tasks}
         used |= {log.filter_event for log in policy.declarations.local_logs if log.filter_event is not None}
         for name, sources in policy.program.sources.items():

@@ -44,7 +44,12 @@ class QueueHooks(Hooks):
         program = self.program
         results = await program.run_required("get_route_table", name)
         value = results[0] if results else None
-        return returned(RouteTableConfig, value, "get_route_table", program, route_table)
+        table = returned(RouteTableConfig, value, "get_route_table", program, route_table)
+        if table.name != name:
+            # What is learned is kept by name.
+            where = program.source_of("get_route_table")
+            raise PolicyError(f"{where}: get_route_table was asked for '{name}' and returned the table '{table.name}'")
+        return table
 
     async def egress_pool(self, name: str) -> PoolConfig:
         """`get_egress_pool`; `unspecified` is built in."""

@@ -35,9 +35,28 @@ def test_a_good_policy(bench: Bench) -> None:
     assert _validate(bench, source) == Report()
 
 
+def _table(entry: str, name: str = "name") -> str:
+    """A policy whose messages go by a table with this one route."""
+    return f"""
+      kumo.on('get_queue_config', function() return {{ route_table = 'bulk' }} end)
+      kumo.on('get_route_table', function(name)
+        return {{ name = {name}, routes = {{ {{ name = 'a', {entry} }} }} }}
+      end)
+    """
+
+
 @pytest.mark.parametrize(
     ("source", "error"),
     [
+        (_table("weight = -1"), r"policy\.lua:3: .*'weight' of route 'a' must be 0 or more"),
+        (_table("weight = 0 / 0"), r"'weight' of route 'a' must be 0 or more"),
+        (_table("weight = 1", "'other'"), r":3: get_route_table was asked for 'bulk' and returned the table 'other'"),
+        (_table("weight = 1, egress_pool = 'p'"), r"no handler .*'get_egress_pool'"),
+        (
+            _table("weight = 1, protocol = { custom_lua = { constructor = 'c' } }"),
+            r":3: get_route_table names the constructor 'c' for route 'a' of 'bulk', which has no handler",
+        ),
+        ("kumo.on('get_queue_config', function() return { route_table = 'bulk' } end)", r"route table 'bulk'.*handler"),
         ("local = 1", r"policy\.lua:1: .*near '='"),
         ("kumo.on('init', function()\nkumo.start_esmtp_listener { lisen = 'x' } end)", r":2: .*did you mean 'listen'"),
         ("kumo.on('init', function()\nerror 'my own' end)", r"policy\.lua:2: my own"),

@@ -186,6 +186,7 @@ def test_a_clock_that_jumps_back_harms_nothing():
         ({"routes": [{"name": "a", "weight": -1}]}, "must be 0 or more"),
         ({"routes": [{"name": "a", "weight": float("nan")}]}, "must be 0 or more"),
         ({"routes": [{"name": "a", "weight": 0}]}, "at least one route with a weight above 0"),
+        ({"routes": [{"name": "a", "weight": 1e308}, {"name": "b", "weight": 1e308}]}, "beyond all numbers"),
         ({"routes": []}, "at least one route"),
         ({"routes": [{"name": "a", "weight": 1}, {"name": "a", "weight": 2}]}, "two routes named 'a'"),
         ({"routes": [{"name": "a", "weight": 1}], "learn": {"half_life": 0}}, "'half_life'"),
