@@ -92,7 +92,7 @@ class RouteState:
             for table in tables
             for class_, known in table.news()
         ]
-        since, worker = self._read_to - _OVERLAP, self.worker
+        since, worker = min(self._read_to, now) - _OVERLAP, self.worker
 
         def work(connection: sqlite3.Connection) -> list[_Row]:
             connection.executemany("INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?)", rows)

@@ -64,13 +64,11 @@ class Breaker:
 
     def allows(self, now: float) -> bool:
         """Whether a message may go this way; when the pause is over, one may, as a trial."""
-        if self.state is State.CLOSED:
-            return True
-        return now >= self.until
+        return self.state is State.CLOSED or self._is_over(now)
 
     def take(self, now: float) -> None:
         """A message goes this way: if it is a trial, it is the only one until it is answered."""
-        if self.state is not State.CLOSED and now >= self.until:
+        if self.state is not State.CLOSED and self._is_over(now):
             self.state = State.TRIAL
             self.until = now + _TRIAL_TIMEOUT
 
@@ -111,6 +109,10 @@ class Breaker:
     def calm(self) -> None:
         """Nobody else is better: watch anew."""
         self.suspicion = 0.0
+
+    def _is_over(self, now: float) -> bool:
+        """Whether the pause is; so it is, too, when the clock was put back by more than any pause lasts."""
+        return not 0.0 < self.until - now <= MAX_PAUSE
 
     def _tried(self, is_good: bool, now: float) -> None:
         if not is_good:

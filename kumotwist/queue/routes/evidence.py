@@ -6,7 +6,8 @@ believed, since it rests on more. When they differ for any route by more than
 chance allows, something has changed, and the fast ones are the truth by now: of
 all routes, so that the same minutes are compared.
 
-Public: `Counts`, `Evidence`, `believed`. Times are Unix seconds; a clock that jumps back leaves counts as they are.
+Public: `Counts`, `Evidence`, `believed`. Times are Unix seconds; a clock that jumps back leaves counts as they are,
+and they fade on from there.
 """
 
 from __future__ import annotations
@@ -48,12 +49,11 @@ class Counts:
 
     def fade(self, now: float, half_life: float) -> None:
         """Bring the counts to `now`."""
-        if now > self.at:
-            if self.at > 0.0:
-                factor = exp(-_LN2 * (now - self.at) / half_life)
-                self.good *= factor
-                self.bad *= factor
-            self.at = now
+        if now > self.at > 0.0:
+            factor = exp(-_LN2 * (now - self.at) / half_life)
+            self.good *= factor
+            self.bad *= factor
+        self.at = now
 
 
 @define(eq=False)

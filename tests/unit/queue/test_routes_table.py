@@ -171,13 +171,17 @@ def test_all_ways_down_is_the_weights_again():
 
 
 def test_a_clock_that_jumps_back_harms_nothing():
-    """Time that goes backwards fades nothing and raises nothing."""
+    """Time that goes backwards fades nothing, raises nothing, and keeps no route shut for the hour put back."""
     one = table(50, 50)
     now = feed(one, (0.98, 0.3), 300)
     before = tuple(one.shares("x", now))
     one.report("x", 0, Signal.HANDED_OVER, now - 86_400)
     assert tuple(one.shares("x", now - 86_400)) == pytest.approx(before, abs=0.05)
-    assert one.choose("x", now - 86_400) is not None
+    for _ in range(4):
+        one.report("x", 1, Signal.FAILED, now)
+    assert one.breaker("x", 1).state is State.OPEN
+    chosen = [one.choose("x", now - 3600) for _ in range(200)]
+    assert [choice.is_trial for choice in chosen if choice.position == 1] == [True]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,23 @@ async def test_an_open_breaker_is_open_everywhere(tmp_path):
 
 
 @ensureDeferred
+async def test_a_clock_that_is_put_back_parts_no_workers(tmp_path):
+    """They go on hearing of each other at once, not when the hour has come round again."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        feed(mine, clock, bad=0.0, count=1)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        clock.now -= 3600
+        feed(mine, clock)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        clock.now += 2
+        assert theirs.shares("gmail.com", clock.now)[1] < 0.05
+
+
+@ensureDeferred
 async def test_a_restart_forgets_nothing(tmp_path):
     """A worker finds its own rows, as old as they are by then; a route that was renamed begins anew."""
     clock = Now()
