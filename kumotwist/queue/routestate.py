@@ -50,6 +50,7 @@ class _State(msgspec.Struct, array_like=True):
     handed: tuple[float, float, float, float, float, float]
     arrived: tuple[float, float, float, float, float, float]
     open_until: float
+    moved: float = 0.0
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -140,6 +141,7 @@ def _states(table: RouteTable, known: Known) -> dict[str, _State]:
             known.handed[at].as_numbers(),  # type: ignore[arg-type] # six of them
             known.arrived[at].as_numbers(),  # type: ignore[arg-type]
             known.open_until[at],
+            known.moved[at],
         )
         for at, route in enumerate(table.config.routes)
     }
@@ -158,4 +160,5 @@ def _known(table: RouteTable, state: bytes) -> Known | None:
         tuple(Evidence.of_numbers(half_life, one.handed) for one in found),
         tuple(Evidence.of_numbers(half_life, one.arrived) for one in found),
         tuple(one.open_until for one in found),
+        tuple(one.moved for one in found),
     )

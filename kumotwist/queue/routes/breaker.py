@@ -60,6 +60,8 @@ class Breaker:
     recent: float = 1.0
     until: float = 0.0
     pause: float = FIRST_PAUSE
+    #: When it opened or closed last, here or at the worker that it followed; 0 for never.
+    moved: float = 0.0
     _passed: int = field(default=0, init=False)
 
     def allows(self, now: float) -> bool:
@@ -95,15 +97,30 @@ class Breaker:
         """Let nothing through until the first trial."""
         self._open(now, FIRST_PAUSE)
 
-    def follow(self, until: float, now: float) -> bool:
-        """Another worker's breaker, or this one before a restart, is open; whether that is news.
+    @property
+    def open_until(self) -> float:
+        """When the next trial may be, for other workers; 0 for a closed one."""
+        if self.state is State.CLOSED:
+            return 0.0
+        # A trial is this worker's own affair; whoever follows makes one, too.
+        return self.until if self.state is State.OPEN else self.moved
+
+    def follow(self, until: float, moved: float, now: float) -> bool:
+        """Do as another worker's breaker did at `moved`, or this one before a restart; whether that opens it.
 
         `until` is when the next trial may be, 0 for a closed one. A pause that
-        is over leaves the trial to be made.
+        is over leaves the trial to be made. What is older than the last move of
+        this one is no news: else two workers would open each other's for ever.
         """
-        if self.state is not State.CLOSED or until <= 0.0:
+        if moved < self.moved:
+            return False
+        if until <= 0.0:
+            self.until = min(self.until, now)  # the route has passed trials elsewhere: ours need not wait
+            return False
+        if self.state is not State.CLOSED:
             return False
         self._open(now, min(max(until - now, 0.0), MAX_PAUSE))
+        self.moved = moved
         return True
 
     def calm(self) -> None:
@@ -121,7 +138,8 @@ class Breaker:
         self._passed += 1
         self.until = now
         if self._passed >= _TRIALS:
-            self.state, self.suspicion, self.pause = State.CLOSED, 0.0, FIRST_PAUSE
+            self.state, self.suspicion, self.pause, self.moved = State.CLOSED, 0.0, FIRST_PAUSE, now
 
     def _open(self, now: float, pause: float) -> None:
         self.state, self.pause, self.until, self._passed = State.OPEN, pause, now + pause, 0
+        self.moved = now

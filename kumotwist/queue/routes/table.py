@@ -88,11 +88,15 @@ class Shown:
 
 @frozen(eq=False)
 class Known:
-    """What one worker knows about one class, by route; `open_until` is 0 for a breaker that is closed."""
+    """What one worker knows about one class, by route; `open_until` is 0 for a breaker that is closed.
+
+    `moved` is when the breaker opened or closed last.
+    """
 
     handed: tuple[Evidence, ...]
     arrived: tuple[Evidence, ...]
     open_until: tuple[float, ...]
+    moved: tuple[float, ...]
 
 
 @define(eq=False)
@@ -234,15 +238,16 @@ class RouteTable:
         for name, known in self._classes.items():
             if known.is_news:
                 known.is_news = False
-                until = tuple(0.0 if one.state is State.CLOSED else one.until for one in known.breakers)
-                yield name, Known(tuple(known.handed), tuple(known.arrived), until)
+                until = tuple(one.open_until for one in known.breakers)
+                moved = tuple(one.moved for one in known.breakers)
+                yield name, Known(tuple(known.handed), tuple(known.arrived), until, moved)
 
     def hear(self, worker: int, name: str, known: Known, now: float) -> None:
         """What another worker has learned."""
         own = self._class(name)
         own.others[worker] = known
-        for position, (breaker, until) in enumerate(zip(own.breakers, known.open_until, strict=True)):
-            if breaker.follow(until, now):
+        for position, breaker in enumerate(own.breakers):
+            if breaker.follow(known.open_until[position], known.moved[position], now):
                 route = self.config.routes[position].name
                 told = f"worker {worker} has opened it"
                 self.changed(Change(route, name, "breaker", State.CLOSED.value, State.OPEN.value, told))
@@ -253,7 +258,7 @@ class RouteTable:
         for position in range(len(self._weights)):
             own.handed[position].copy(known.handed[position])
             own.arrived[position].copy(known.arrived[position])
-            own.breakers[position].follow(known.open_until[position], now)
+            own.breakers[position].follow(known.open_until[position], known.moved[position], now)
 
     def classes(self) -> list[str]:
         """The classes to show: that of all, and those used last."""

@@ -93,6 +93,55 @@ async def test_a_clock_that_is_put_back_parts_no_workers(tmp_path):
 
 
 @ensureDeferred
+async def test_a_route_that_recovered_is_found_again_by_all_and_stays_found(tmp_path):
+    """A worker whose trials went well is not told by the others that the route is dead; they try at once."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        states, tables = (first, second), (mine, theirs)
+        feed(mine, clock, bad=0.0, count=1)
+        for _ in range(4):
+            mine.report("gmail.com", 1, Signal.FAILED, clock.now)
+        for _ in range(2):
+            for state, one in zip(states, tables, strict=True):
+                await state.exchange([one])
+        clock.now += 3
+        for _ in range(3):
+            mine.choose("gmail.com", clock.now, tried=["a"])
+            mine.report("gmail.com", 1, Signal.HANDED_OVER, clock.now)
+        theirs.choose("gmail.com", clock.now, tried=["a"])
+        theirs.report("gmail.com", 1, Signal.FAILED, clock.now - 0.5)
+        breakers = [one.breaker("gmail.com", 1) for one in tables]
+        assert [one.state for one in breakers] == [State.CLOSED, State.OPEN]
+        assert not breakers[1].allows(clock.now)
+        clock.now += 1
+        for _ in range(2):
+            for state, one in zip(states, tables, strict=True):
+                one.report("gmail.com", 0, Signal.HANDED_OVER, clock.now)
+                await state.exchange([one])
+        assert breakers[0].state is State.CLOSED
+        assert breakers[1].allows(clock.now)
+
+
+@ensureDeferred
+async def test_a_trial_elsewhere_is_not_waited_for(tmp_path):
+    """A worker that starts while another one tries a route makes its own trial, as soon as it has a message."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, new = table(), table()
+        feed(mine, clock, bad=0.0, count=1)
+        for _ in range(4):
+            mine.report("gmail.com", 1, Signal.FAILED, clock.now)
+        clock.now += 3
+        mine.choose("gmail.com", clock.now, tried=["a"])
+        assert mine.breaker("gmail.com", 1).state is State.TRIAL
+        await first.exchange([mine])
+        await second.recall(new)
+        assert new.breaker("gmail.com", 1).state is State.OPEN
+        assert new.breaker("gmail.com", 1).allows(clock.now)
+
+
+@ensureDeferred
 async def test_a_restart_forgets_nothing(tmp_path):
     """A worker finds its own rows, as old as they are by then; a route that was renamed begins anew."""
     clock = Now()
