@@ -37,7 +37,7 @@ from twisted.web.iweb import IBodyProducer
 from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpclientbody import RequestBody, ResponseShape, TooLarge, read_body
-from kumotwist.net.httptls import Endpoints
+from kumotwist.net.httptls import Endpoints, Lender
 from kumotwist.net.publicaddress import PrivateAddress
 
 log: Final = Logger()
@@ -57,7 +57,6 @@ USER_AGENT: Final = f"kumotwist/{version('kumotwist')}"
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 #: Not sent on to another host, as in RFC 9110 s15.4.
 _PRIVATE: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
-_NOT_CONNECTED: Final = (ConnectError, DNSLookupError, PrivateAddress)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00\r\n]")
 _CLEAN_URL: Final = re.compile(r"https?://(?![/?#:])[!-~]+\Z", re.IGNORECASE)
@@ -152,7 +151,7 @@ class HttpTransports:
             transport = self._kept[key] = _Transport.make(self.reactor, endpoints, settings.pool_idle_timeout)
             if len(self._kept) > MAX_POOLS:
                 self._kept.popitem(last=False)  # its connections close when they have been idle long enough
-        return HttpClient(self.reactor, transport.agent, settings)
+        return HttpClient(self.reactor, transport, settings)
 
     async def close(self) -> None:
         """Close the idle connections; requests under way end undisturbed."""
@@ -163,17 +162,17 @@ class HttpTransports:
 
 @frozen
 class _Transport:
-    """A pool of connections and the agent that uses it."""
+    """A pool of connections and what makes new ones."""
 
     pool: HTTPConnectionPool
-    agent: Agent
+    endpoints: Endpoints
 
     @classmethod
     def make(cls, reactor: Clock, endpoints: Endpoints, idle_timeout: float) -> _Transport:
         pool = HTTPConnectionPool(reactor, persistent=True)
         pool.maxPersistentPerHost = MAX_IDLE
         pool.cachedConnectionTimeout = idle_timeout  # type: ignore[assignment] # it takes floats
-        return cls(pool, Agent.usingEndpointFactory(reactor, endpoints, pool=pool))
+        return cls(pool, endpoints)
 
 
 @frozen(eq=False)
@@ -181,7 +180,7 @@ class HttpClient:
     """Sends requests as its settings say; made by `HttpTransports`."""
 
     reactor: Clock
-    _agent: Agent
+    _transport: _Transport
     settings: HttpSettings
 
     async def send(self, request: HttpRequest, timeout: float | None = None) -> HttpResponse:
@@ -191,7 +190,8 @@ class HttpClient:
         """
         seconds = self.settings.timeout if timeout is None else timeout
         body = RequestBody(request.body) if request.body is not None else None
-        work = Deferred.fromCoroutine(self._follow(request, body))
+        pool = Lender(self._transport.pool)
+        work = Deferred.fromCoroutine(self._follow(request, body, pool))
         # Twisted tells of a cancellation in other words for each stage of a request; here it is told from a failure.
         is_cancelled: list[bool] = []
 
@@ -209,8 +209,7 @@ class HttpClient:
                 raise CancelledError from None
             if deadline.active():
                 raise
-            was_sent = body is None or body.is_written
-            raise HttpError(f"{_target(request)}: no reply within {seconds:g} s", was_sent) from error
+            raise HttpError(f"{_target(request)}: no reply within {seconds:g} s", pool.has_lent) from error
         finally:
             if deadline.active():
                 deadline.cancel()
@@ -218,16 +217,16 @@ class HttpClient:
             log.info("{target}: {code}", target=_target(request), code=response.code)
         return response
 
-    async def _follow(self, request: HttpRequest, body: RequestBody | None) -> HttpResponse:
+    async def _follow(self, request: HttpRequest, body: RequestBody | None, pool: Lender) -> HttpResponse:
         for _ in range(self.settings.max_redirects + 1):
-            response = await self._exchange(request, body if request.body is not None else None)
+            response = await self._exchange(request, body if request.body is not None else None, pool)
             location = response.header("location") if response.code in _REDIRECTS else None
             if location is None or not self.settings.max_redirects:
                 return response
             request = _redirected(request, response.code, location)
         raise HttpError(f"{_target(request)}: more than {self.settings.max_redirects} redirects", True)
 
-    async def _exchange(self, request: HttpRequest, body: RequestBody | None) -> HttpResponse:
+    async def _exchange(self, request: HttpRequest, body: RequestBody | None, pool: Lender) -> HttpResponse:
         headers = Headers()
         for name, value in request.headers:
             headers.addRawHeader(name, value)
@@ -236,15 +235,15 @@ class HttpClient:
         url, authorization = _split_credentials(request.url)
         if authorization is not None and not headers.hasHeader(b"authorization"):
             headers.setRawHeaders(b"authorization", [authorization])
+        agent = Agent.usingEndpointFactory(self.reactor, self._transport.endpoints, pool=pool)
         try:
-            reply = await self._agent.request(request.method, url, headers, cast("IBodyProducer | None", body))
+            reply = await agent.request(request.method, url, headers, cast("IBodyProducer | None", body))
             response = cast("ResponseShape", reply)
             received = await read_body(response, self.settings.max_response, self.reactor)
         except (CancelledError, ValueError):
             raise
         except Exception as error:
-            was_sent = body.is_written if body is not None else not isinstance(error, _NOT_CONNECTED)
-            raise HttpError(f"{_target(request)}: {describe(error)}", was_sent) from error
+            raise HttpError(f"{_target(request)}: {describe(error)}", pool.has_lent) from error
         pairs = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, values in response.headers.getAllRawHeaders()

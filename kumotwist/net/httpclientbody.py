@@ -49,18 +49,16 @@ class _Closable(Shape):
 @implementer(IBodyProducer)
 @define(eq=False)
 class RequestBody:
-    """A request body in memory, written in one piece; `is_written` once it is on its way."""
+    """A request body in memory, written in one piece."""
 
     data: bytes = field(repr=False)
     length: int = field(init=False)
-    is_written: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.length = len(self.data)
 
     def startProducing(self, consumer: Consumer) -> Deferred[None]:
         """Write it all."""
-        self.is_written = True
         consumer.write(self.data)
         return succeed(None)
 

@@ -1,11 +1,11 @@
-"""Where HTTP connections go and whom they trust.
+"""Where HTTP connections go, whom they trust, and from when on something may have been sent over them.
 
 twisted.web asks for an endpoint at each request; these are kept, because a
 new one for https costs a TLS context, which is milliseconds of reading trust
 roots.
 
-Public: `Endpoints`. What can go wrong: nothing here; a certificate that does
-not verify fails the handshake.
+Public: `Endpoints`, `Lender`. What can go wrong: a certificate that does not verify fails
+the handshake, and with it the attempt to connect.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from typing import Any, Final, cast
 
 from attrs import define, field
 from OpenSSL import SSL
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, CertificateOptions, optionsForClientTLS
 from twisted.protocols.tls import TLSMemoryBIOProtocol
-from twisted.web.client import URI
+from twisted.web.client import URI, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from kumotwist.net.publicaddress import PublicEndpoint
+from kumotwist.net.securedendpoint import SecuredEndpoint
 
 #: Endpoints kept; a policy that speaks to more hosts than this only pays for new contexts.
 CAPACITY: Final = 256
@@ -63,7 +65,30 @@ class Endpoints:
         if uri.scheme != b"https":
             return plain
         creator = optionsForClientTLS(host, self.trust_root) if self.verify else _AnyCertificate(host)
-        return wrapClientTLS(cast("IOpenSSLClientConnectionCreator", creator), plain)
+        secured = SecuredEndpoint(cast("IOpenSSLClientConnectionCreator", creator), plain)
+        return cast("IStreamClientEndpoint", secured)
+
+
+@define(eq=False)
+class Lender:
+    """A pool as one request sees it. Until it has lent a connection, nothing of the request can have left us."""
+
+    _pool: HTTPConnectionPool
+    has_lent: bool = field(default=False, init=False)
+
+    @property
+    def persistent(self) -> bool:
+        """As the pool has it."""
+        return bool(self._pool.persistent)
+
+    def getConnection(self, key: object, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
+        """A connection that is kept, or a new one."""
+        found: Deferred[Any] = self._pool.getConnection(key, endpoint)
+        return found.addCallback(self._note)
+
+    def _note(self, connection: object) -> object:
+        self.has_lent = True
+        return connection
 
 
 @implementer(IOpenSSLClientConnectionCreator)

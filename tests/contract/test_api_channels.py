@@ -318,12 +318,13 @@ async def test_a_peer_that_hangs_up_is_a_passing_failure(case):
 @EACH
 @pytest_twisted.ensureDeferred
 async def test_a_certificate_that_does_not_verify_is_not_trusted(case):
-    """The credentials never reach a server that cannot prove to be the provider."""
+    """The credentials never reach a server that cannot prove to be the provider, and so nothing is in doubt."""
     _, tls = authority("localhost")
-    async with world(case, tls=tls) as around:
+    async with world(case, tls=tls, on_unknown="AssumeDelivered") as around:
         around.say(case.accepted)
         outcomes = await around.deliver()
         assert_alike(outcomes, Verdict.TRANSIENT, Scope.SESSION)
+        assert not any(one.is_ambiguous for one in outcomes)
         assert not around.peer.seen
 
 

@@ -243,6 +243,35 @@ async def test_a_redirect_elsewhere_than_http_is_refused():
             await client.send(get(peer.url + "/"))
 
 
+# -- What may have been sent ---------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def mute_peer():
+    """A server that takes connections and never says a word."""
+    port = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+    try:
+        yield f"127.0.0.1:{port.getHost().port}/"
+    finally:
+        await port.stopListening()
+        await turn()
+
+
+@pytest.mark.parametrize("body", [None, b"body"])
+@ensureDeferred
+async def test_nothing_was_sent_before_the_peer_has_proven_who_it_is(body):
+    """A certificate that is refused and a handshake that never ends leave no doubt: nobody has our request."""
+    _, unknown = authority("127.0.0.1")
+    async with web_peer(unknown) as peer, mute_peer() as mute, http_client(timeout=0.2) as client:
+        for url, what in ((peer.url, "certificate"), (f"https://{mute}", "no reply within")):
+            with pytest.raises(HttpError, match=what) as caught:
+                await client.send(HttpRequest(b"POST", url, (), body))
+            assert not caught.value.was_sent
+        with pytest.raises(HttpError, match="no reply within") as caught:
+            await client.send(HttpRequest(b"POST", f"http://{mute}", (), body))
+        assert caught.value.was_sent
+
+
 # -- TLS -----------------------------------------------------------------------------------------------
 
 
