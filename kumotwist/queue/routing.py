@@ -185,7 +185,9 @@ class Routing:
         """Shares, health and breakers, by table, route and class."""
         now = self.clock.seconds()
         for name, table in self._tables.items():
+            weights = sum(route.weight for route in table.config.routes)
             for position, route in enumerate(table.config.routes):
+                yield Sample("route_resting_share", route.weight / weights, (("table", name), ("route", route.name)))
                 for class_ in table.classes():
                     labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
                     yield from _samples(table, position, class_, labels, now)

@@ -199,6 +199,7 @@ def test_receipts_move_shares():
     change = next(one_ for one_ in one.recorder.of("RouteChange") if one_.route_change["what"] == "share")
     assert "arrived" in change.response.content
     assert one.numbers("route_share")[(("table", "bulk"), ("route", "b"), ("class", "all"))] < 0.1
+    assert one.numbers("route_resting_share")[(("table", "bulk"), ("route", "b"))] == 0.5, "what it is held against"
     one.stop()
 
 
