@@ -37,6 +37,7 @@ from twisted.web.iweb import IBodyProducer
 from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpclientbody import RequestBody, ResponseShape, TooLarge, read_body
+from kumotwist.net.httphead import BoundedPool
 from kumotwist.net.httptls import Endpoints, Lender
 from kumotwist.net.publicaddress import PrivateAddress
 
@@ -169,7 +170,7 @@ class _Transport:
 
     @classmethod
     def make(cls, reactor: Clock, endpoints: Endpoints, idle_timeout: float) -> _Transport:
-        pool = HTTPConnectionPool(reactor, persistent=True)
+        pool = BoundedPool(reactor, persistent=True)  # type: ignore[no-untyped-call] # Twisted's
         pool.maxPersistentPerHost = MAX_IDLE
         pool.cachedConnectionTimeout = idle_timeout  # type: ignore[assignment] # it takes floats
         return cls(pool, endpoints)

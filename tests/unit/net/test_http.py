@@ -243,6 +243,54 @@ async def test_a_redirect_elsewhere_than_http_is_refused():
             await client.send(get(peer.url + "/"))
 
 
+@asynccontextmanager
+async def endless_peer(first, more):
+    """A server that says `first`, and then `more` for as long as anybody listens."""
+
+    class Endless(Protocol):
+        def dataReceived(self, data):
+            self.transport.write(first)
+            self.transport.registerProducer(self, streaming=False)
+
+        def resumeProducing(self):
+            self.transport.write(more * 1000)
+
+        def stopProducing(self):
+            """Nobody listens any more."""
+
+    port = reactor.listenTCP(0, Factory.forProtocol(Endless), interface="127.0.0.1")
+    try:
+        yield f"http://127.0.0.1:{port.getHost().port}/"
+    finally:
+        await port.stopListening()
+        await turn()
+
+
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "more"), [(b"HTTP/1.1 200 OK\r\n", b"X-More: of the same\r\n"), (HINT, HINT)], ids=["headers", "replies"]
+)
+@ensureDeferred
+async def test_a_reply_whose_headers_never_end_is_dropped(first, more):
+    """Whoever names a webhook's URL cannot fill our memory with headers, nor with replies before the reply."""
+    async with endless_peer(first, more) as url, http_client(timeout=30.0) as client:
+        with pytest.raises(HttpError, match="the head of the reply is larger than 262144 octets"):
+            await client.send(HttpRequest(b"POST", url, (), b"body"))
+
+
+@ensureDeferred
+async def test_a_long_head_is_a_head():
+    """What browsers take is taken, once after the other over one connection."""
+    async with web_peer() as peer, http_client() as client:
+        peer.answer("/", 200, b"x" * 1_000_000, **{f"X_{number}": "y" * 8_000 for number in range(20)})
+        for _ in range(2):
+            reply = await client.send(get(peer.url + "/"))
+            assert (len(reply.body), len(reply.header("x-19"))) == (1_000_000, 8_000)
+        assert len({seen.client for seen in peer.seen}) == 1
+
+
 # -- What may have been sent ---------------------------------------------------------------------------
 
 
