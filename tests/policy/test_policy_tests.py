@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kumotwist.trial.policytest.running import files_of, run, shortened
+from kumotwist.trial.policytest.result import shortened
+from kumotwist.trial.policytest.running import files_of, run
 
 POLICIES = Path(__file__).parents[2] / "policy"
 FILES = files_of(POLICIES / "tests")
@@ -18,9 +19,9 @@ def test_a_shipped_policy_does_what_it_says(file):
     result = run([file])
     assert result.outcomes
     assert [(one.name, one.place, one.failure) for one in result.outcomes if not one.has_passed] == []
-    for policy, lines in result.executable.items():
+    for policy, lines in result.files.items():
         if "examples" in policy and "providers" not in policy:
-            assert len(result.covered[policy]) / len(lines) > 0.8, policy
+            assert len(lines.covered) / len(lines.executable) > 0.8, (policy, lines.missing)
 
 
 def test_every_shipped_policy_has_tests():

@@ -8,6 +8,7 @@ Public: `PretendClock`, `InlineThreads`. Raises Failed when something waits for 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -33,11 +34,18 @@ MAX_ADVANCE: Final = 31 * 86400.0
 
 
 class PretendClock(Clock):
-    """A clock that stands until it is moved."""
+    """A clock that stands until it is moved. It moves for `patience` real seconds and then no more."""
 
-    def __init__(self, start: float = START) -> None:
+    def __init__(self, start: float = START, patience: float = 60.0) -> None:
         super().__init__()
         self.rightNow = start
+        self._patience = patience
+        self._real_end = time.monotonic() + patience
+
+    def check_patience(self) -> None:
+        """Raises Failed when what is under way takes too long in real time."""
+        if time.monotonic() > self._real_end:
+            raise Failed(f"it was stopped after {self._patience:g} real seconds; --timeout allows more")
 
     def callFromThread(self, callable: Callable[..., object], *args: object) -> object:  # noqa: A002
         """There are no threads: at once."""
@@ -53,6 +61,7 @@ class PretendClock(Clock):
             due = self._next()
             if due is None or due > self.rightNow:
                 return
+            self.check_patience()
             self.advance(0)
         raise Failed("the policy or the queue never comes to rest within one moment")
 

@@ -1,6 +1,6 @@
 """Finds the test files of a directory and runs their cases, each in a world and a Lua of its own.
 
-Public: `files_of`, `run`, `Result`, `Outcome`. A file that cannot be loaded is a failed case of that name.
+Public: `files_of`, `run`. A file that cannot be loaded is a failed case of that name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
@@ -23,7 +22,6 @@ from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.message import Message
 from kumotwist.lua.address import ENVELOPE_ADDRESS
-from kumotwist.lua.coverage import executable_lines
 from kumotwist.lua.engine import Settings, search_paths
 from kumotwist.lua.lib.encode import EncodeLibrary
 from kumotwist.lua.lib.regex import RegexLibrary
@@ -35,57 +33,18 @@ from kumotwist.spool.memory import MemoryStore
 from kumotwist.trial.policytest.faults import Failed
 from kumotwist.trial.policytest.library import TestLibrary, TestWorld
 from kumotwist.trial.policytest.pretend import START, PretendClock
+from kumotwist.trial.policytest.result import Outcome, Result, shortened
 from kumotwist.trial.policytest.world import World
 
 #: What test files are called.
 PATTERNS: Final = ("*_test.lua", "*.test.lua")
-#: Turns of one case between Lua and the world. Ours.
-_MAX_TURNS: Final = 1_000_000
+#: Real seconds that a case may take unless the command says otherwise. Ours: those of the shipped policies take 0.1.
+PATIENCE: Final = 60.0
 #: Lines of the policy's log that a failure shows.
 _MAX_LOG: Final = 20
 #: Stands for a case's name when a file is only looked at.
 _LOADING: Final = "(loading)"
 _PLACE: Final = re.compile(r"(.+?):(\d+): (.*)", re.DOTALL)
-
-
-@define
-class Outcome:
-    """What became of one case; `place` is `file:line` and `log` what the policy logged, when it failed."""
-
-    file: str
-    name: str
-    seconds: float = 0.0
-    failure: str = ""
-    place: str = ""
-    log: list[str] = field(factory=list)
-
-    @property
-    def has_passed(self) -> bool:
-        """Whether all was as expected."""
-        return not self.failure
-
-
-@define
-class Result:
-    """All cases, and by file of the policies: the lines that can run, and those that did."""
-
-    outcomes: list[Outcome] = field(factory=list)
-    executable: dict[str, frozenset[int]] = field(factory=dict)
-    covered: dict[str, set[int]] = field(factory=dict)
-
-    @property
-    def has_passed(self) -> bool:
-        """Whether every case did."""
-        return all(one.has_passed for one in self.outcomes)
-
-    def cover(self, lines: Mapping[str, Sequence[int]]) -> None:
-        """Add lines that ran."""
-        for file, numbers in lines.items():
-            name = shortened(Path(file))
-            if name not in self.executable:
-                self.executable[name] = executable_lines(Path(file))
-                self.covered[name] = set()
-            self.covered[name].update(self.executable[name].intersection(numbers))
 
 
 def files_of(place: Path) -> list[Path]:
@@ -95,33 +54,33 @@ def files_of(place: Path) -> list[Path]:
     return sorted({one for pattern in PATTERNS for one in place.rglob(pattern)})
 
 
-def run(files: Sequence[Path], wanted: str = "", tell: Callable[[Outcome], object] = lambda _: None) -> Result:
-    """Run every case whose name has `wanted` in it; `tell` hears of each as it ends."""
+def run(
+    files: Sequence[Path],
+    wanted: str = "",
+    tell: Callable[[Outcome], object] = lambda _: None,
+    patience: float = PATIENCE,
+) -> Result:
+    """Run every case whose name has `wanted` in it; `tell` hears of each as it ends.
+
+    `patience` is how many real seconds a case may take.
+    """
     result = Result()
     for file in files:
-        for outcome in _run_file(file, wanted, result):
+        for outcome in _run_file(file, wanted, result, patience):
             result.outcomes.append(outcome)
             tell(outcome)
     return result
 
 
-def shortened(path: Path) -> str:
-    """A path as people at this directory write it."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _run_file(file: Path, wanted: str, result: Result) -> Iterator[Outcome]:
-    probe = _CaseRun(file, _LOADING)
+def _run_file(file: Path, wanted: str, result: Result, patience: float) -> Iterator[Outcome]:
+    probe = _CaseRun(file, _LOADING, patience)
     loaded = probe.run()
     if not loaded.has_passed:
         yield loaded
         return
     # By name: what a file makes in a loop over a table has no order.
     for name in [case.name for case in probe.library.cases if wanted in case.name]:
-        case = _CaseRun(file, name)
+        case = _CaseRun(file, name, patience)
         yield case.run()
         if case.world is not None:
             result.cover(case.world.lines())
@@ -130,7 +89,8 @@ def _run_file(file: Path, wanted: str, result: Result) -> Iterator[Outcome]:
 class _CaseRun:
     """One case: the file is loaded anew for each, so that none sees what another left behind."""
 
-    def __init__(self, file: Path, name: str) -> None:
+    def __init__(self, file: Path, name: str, patience: float) -> None:
+        self._clock = PretendClock(patience=patience)
         self.library = TestLibrary()
         self.world: World | None = None
         self._file = file
@@ -144,7 +104,7 @@ class _CaseRun:
         began = time.perf_counter()
         with _logged(outcome.log):
             try:
-                clock, store = PretendClock(), MemoryStore()
+                clock, store = self._clock, MemoryStore()
                 self._drive(self._load(clock, store))
                 if self._name != _LOADING:
                     self._run_case(clock, store)
@@ -202,9 +162,8 @@ class _CaseRun:
             problems.append(failure.value or Failed("no reason"))
 
         deferred.addErrback(keep)
-        for _ in range(_MAX_TURNS):
-            if not self._turns:
-                break
+        while self._turns:
+            self._clock.check_patience()
             self._turns.popleft().callback(None)
         if problems:
             raise problems[0]
@@ -215,7 +174,11 @@ class _CaseRun:
     def _told(self, text: str) -> tuple[str, str]:
         """A failure and its place, which for a file that is no Lua is the file."""
         match = _PLACE.match(text)
-        return (match[3], f"{match[1]}:{match[2]}") if match is not None else (text, self._shown)
+        if match is None:
+            return text, self._shown
+        # Lua cuts the front of long names.
+        is_this = match[1].startswith("...") and self._shown.endswith(match[1][3:])
+        return match[3], f"{self._shown if is_this else match[1]}:{match[2]}"
 
 
 @contextmanager

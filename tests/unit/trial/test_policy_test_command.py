@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_the_example_of_the_page_works_when_pasted(tmp_path):
     result = run([tmp_path / "policy_test.lua"])
     assert [(one.name, one.failure) for one in result.outcomes if not one.has_passed] == []
     assert [f"ok    policy_test.lua: {one.name}" in PAGE.read_text() for one in result.outcomes] == [True] * 5
-    assert result.covered == {name: set(lines) for name, lines in result.executable.items()}
+    assert {name: lines.missing for name, lines in result.files.items()} == {str(tmp_path / "policy.lua"): []}
 
 
 @pytest.mark.parametrize(
@@ -176,9 +177,11 @@ def test_exit_status_and_report_for_ci(tmp_path, capsys):
     assert "there is no" in capsys.readouterr().err
     (tmp_path / "policy.lua").write_text(POLICY)
     (tmp_path / "a.test.lua").write_text(HEAD + f"kumo.test.case('good', function(t) {MAIL} end)\n")
-    assert main([str(tmp_path), "--missing"]) == 0
-    assert re.search(r"1 passed, 0 failed.*not: 8", capsys.readouterr().out, re.DOTALL)
-    assert main([str(tmp_path), "--fail-under", "99"]) == 1
+    assert main([str(tmp_path), "--coverage"]) == 0
+    assert re.search(r"1 passed, 0 failed.*6 of +7.*not: 8\n85\.7 % of 7 lines", capsys.readouterr().out, re.DOTALL)
+    assert main([str(tmp_path), "--min-coverage", "80"]) == 0
+    assert main([str(tmp_path), "--min-coverage", "99"]) == 1
+    assert "99 % of the lines have to run" in capsys.readouterr().err
     (tmp_path / "b_test.lua").write_text(HEAD + "kumo.test.case('bad', function(t) t:fail 'no' end)\n")
     capsys.readouterr()
     assert main([str(tmp_path), "--json"]) == 1
@@ -186,8 +189,45 @@ def test_exit_status_and_report_for_ci(tmp_path, capsys):
     assert [(one["name"], one["passed"]) for one in told["tests"]] == [("good", True), ("bad", False)]
     assert told["tests"][1]["place"].endswith("b_test.lua:3")
     (coverage,) = told["coverage"].values()
-    assert coverage == {"executable": 9, "covered": 8, "missing": [8]}
-    assert main([str(tmp_path), "-k", "good"]) == 0
+    assert coverage == {"executable": 7, "covered": 6, "missing": [8]}
+    assert main([str(tmp_path), "--filter", "good"]) == 0
+    assert main([str(tmp_path), "-k", "none such"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), "--no-such-option"])
+
+
+def test_reports_that_ci_systems_read(tmp_path, capsys):
+    """JUnit XML has each case and what a failure said, LCOV each line and in how many cases it ran."""
+    (tmp_path / "policy.lua").write_text(POLICY + "local more = require 'more'\n")
+    (tmp_path / "more.lua").write_text("local function never()\n  return 1\nend\nreturn never\n")
+    head = HEAD + f"kumo.test.case('good', function(t) {MAIL} end)\n"
+    (tmp_path / "a_test.lua").write_text(head + "kumo.test.case('b < \\1', function(t) t:equal('\\1', '<') end)\n")
+    junit, lcov = tmp_path / "junit.xml", tmp_path / "lines.info"
+    assert main([str(tmp_path), "--junit", str(junit), "--lcov", str(lcov)]) == 1
+    root = ElementTree.parse(junit).getroot()
+    assert (root.get("tests"), root.get("failures")) == ("2", "1")
+    good, bad = root.iter("testcase")
+    assert (good.get("name"), good.find("failure")) == ("good", None)
+    assert 'expected "<", got' in bad.find("failure").get("message")
+    assert bad.find("failure").text.startswith(f"{tmp_path / 'a_test.lua'}:5: ")
+    files = dict(re.findall(r"SF:.*/(.+)\n(?s:(.*?))end_of_record", lcov.read_text()))
+    assert files["more.lua"] == "DA:1,2\nDA:2,0\nDA:4,2\nLF:3\nLH:2\n"
+    assert "DA:8,0\n" in files["policy.lua"]
+    assert "DA:10,1\n" in files["policy.lua"]
+    assert main([str(tmp_path), "--junit", str(tmp_path / "no" / "x.xml")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("loop", ["while true do t:advance '1 second' end", "while true do end"])
+def test_a_case_that_runs_for_ever_is_stopped(tmp_path, capsys, loop):
+    """It fails, and the run goes on."""
+    (tmp_path / "policy.lua").write_text(POLICY)
+    cases = f"kumo.test.case('bad', function(t) {loop} end) kumo.test.case('good', function(t) {MAIL} end)"
+    (tmp_path / "a_test.lua").write_text(HEAD + cases)
+    assert main([str(tmp_path), "--timeout", "0.5"]) == 1
+    out = capsys.readouterr().out
+    assert "1 passed, 1 failed" in out
+    assert "was stopped" in out
 
 
 def test_nothing_is_asked_outside(result_of):
