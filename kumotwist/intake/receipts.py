@@ -29,7 +29,7 @@ from kumotwist.core.errors import Overload, SecretUnavailable, StateUnavailable
 from kumotwist.core.interfaces import KeyLoader
 from kumotwist.core.receipt import METADATA_ID, ReceiptEvent
 from kumotwist.core.stats import Sample
-from kumotwist.intake.httpauth import CHALLENGE
+from kumotwist.intake.http.auth import CHALLENGE
 from kumotwist.intake.sns import SnsGate
 from kumotwist.net.clock import Clock
 from kumotwist.net.http import HttpError as ClientError

@@ -36,18 +36,18 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.records import Record
 from kumotwist.egress.registry import Channels
-from kumotwist.intake import idempotency
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.connection_slots import ConnectionSlots
-from kumotwist.intake.generator import GeneratorChannel, InternalQueues
-from kumotwist.intake.http import build_site, inject_route
-from kumotwist.intake.httptls import with_tls
-from kumotwist.intake.inject import Injection
+from kumotwist.intake.http.site import build_site, inject_route
+from kumotwist.intake.http.tls import with_tls
+from kumotwist.intake.inject.generator import GeneratorChannel, InternalQueues
+from kumotwist.intake.inject.injection import Injection
 from kumotwist.intake.receipts import ReceiptIntake
-from kumotwist.intake.send import Sending
-from kumotwist.intake.send_route import send_route
+from kumotwist.intake.send import idempotency
+from kumotwist.intake.send.route import send_route
+from kumotwist.intake.send.sending import Sending
 from kumotwist.intake.sms import SmsIntake
-from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.intake.smtp.factory import SmtpFactory
+from kumotwist.intake.smtp.slots import ConnectionSlots
 from kumotwist.intake.sns import SnsGate, fetcher
 from kumotwist.lua.declare import Declarations
 from kumotwist.lua.lib.catalog import Services, standard_libraries

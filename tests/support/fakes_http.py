@@ -23,10 +23,10 @@ from kumotwist.core.connection import AuthInfo
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.http import build_site, inject_route
-from kumotwist.intake.inject import Injection
-from kumotwist.intake.send import Sending
-from kumotwist.intake.send_route import send_route
+from kumotwist.intake.http.site import build_site, inject_route
+from kumotwist.intake.inject.injection import Injection
+from kumotwist.intake.send.route import send_route
+from kumotwist.intake.send.sending import Sending
 from kumotwist.net.router import Route
 from kumotwist.service.diskspace import DiskSpace
 

@@ -16,8 +16,8 @@ from twisted.internet.task import Clock, deferLater
 from kumotwist.config.listener import SmtpListenerConfig
 from kumotwist.core.ids import IdGenerator
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.connection_slots import ConnectionSlots
-from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.intake.smtp.factory import SmtpFactory
+from kumotwist.intake.smtp.slots import ConnectionSlots
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.service.diskspace import DiskSpace
 

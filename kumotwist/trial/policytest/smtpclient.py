@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.testing import StringTransport
 
-from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.intake.smtp.factory import SmtpFactory
 from kumotwist.trial.policytest.faults import Failed
 from kumotwist.trial.policytest.pretend import PATIENCE, PretendClock
 

@@ -23,14 +23,15 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.records import Record, RecordType
 from kumotwist.egress.registry import Channels
-from kumotwist.intake import inject_request, send_request
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.connection_slots import ConnectionSlots
-from kumotwist.intake.generator import GeneratorChannel, InternalQueues
-from kumotwist.intake.inject import Injection, InjectResult, Origin
-from kumotwist.intake.send import Sending
-from kumotwist.intake.send_result import SendResult
-from kumotwist.intake.smtp import SmtpFactory
+from kumotwist.intake.inject import request as inject_request
+from kumotwist.intake.inject.generator import GeneratorChannel, InternalQueues
+from kumotwist.intake.inject.injection import Injection, InjectResult, Origin
+from kumotwist.intake.send import request as send_request
+from kumotwist.intake.send.result import SendResult
+from kumotwist.intake.send.sending import Sending
+from kumotwist.intake.smtp.factory import SmtpFactory
+from kumotwist.intake.smtp.slots import ConnectionSlots
 from kumotwist.lua.binding import Library
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.lib.dns import DnsLibrary

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from kumotwist.intake.connection_slots import ConnectionSlots
+from kumotwist.intake.smtp.slots import ConnectionSlots
 from kumotwist.net.drive import drive
 from kumotwist.queue.throttle import LocalLimits
 

@@ -12,9 +12,10 @@ from kumotwist.config.acl import AccessControlList, AclRule, IdentityIs, Machine
 from kumotwist.config.option import Cidrs
 from kumotwist.core.connection import AuthInfo, Identity
 from kumotwist.core.errors import PolicyError, Rejection
-from kumotwist.intake import httpacl, httpauth
-from kumotwist.intake.httpacl import Authorizer, resources
-from kumotwist.intake.httpauth import Authenticator
+from kumotwist.intake.http import acl as httpacl
+from kumotwist.intake.http import auth as httpauth
+from kumotwist.intake.http.acl import Authorizer, resources
+from kumotwist.intake.http.auth import Authenticator
 from kumotwist.net.router import HttpError, HttpRequest
 
 NOBODY = Cidrs()

@@ -12,7 +12,7 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 
 from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.records import RecordType
-from kumotwist.intake import inject
+from kumotwist.intake.inject import injection as inject
 
 
 @pytest.fixture
@@ -519,7 +519,7 @@ async def test_handlers_that_wait_hold_up_nobody(peer, house):
 async def test_injection_needs_no_http():
     """The same logic can be called by the house itself."""
     from kumotwist.core.connection import AuthInfo
-    from kumotwist.intake.inject_request import decode
+    from kumotwist.intake.inject.request import decode
 
     house = House(policy=FakeHttpPolicy())
     request = decode(json.dumps(simple()).encode())

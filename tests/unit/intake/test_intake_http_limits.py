@@ -17,7 +17,7 @@ from twisted.internet.task import Clock, deferLater
 
 from kumotwist.config.keysource import LiteralKey
 from kumotwist.config.listener import HttpListenerConfig
-from kumotwist.intake.httptls import with_tls
+from kumotwist.intake.http.tls import with_tls
 from kumotwist.net import httpserver
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls

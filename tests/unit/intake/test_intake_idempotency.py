@@ -21,8 +21,8 @@ from twisted.internet.task import Clock, deferLater
 from kumotwist.config.option import Cidrs
 from kumotwist.core.errors import Overload, PolicyError, Rejection, SpoolUnhealthy, StateUnavailable
 from kumotwist.core.records import RecordType
-from kumotwist.intake.idempotency import MAX_KEY, SCHEMA, TTL, Keys, key_of
-from kumotwist.intake.send_result import INTERRUPTED
+from kumotwist.intake.send.idempotency import MAX_KEY, SCHEMA, TTL, Keys, key_of
+from kumotwist.intake.send.result import INTERRUPTED
 from kumotwist.net.sqlite import SqliteFile
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.structure import structure
 from kumotwist.core.errors import ConfigError, Overload, SecretUnavailable
-from kumotwist.intake.http import build_site
+from kumotwist.intake.http.site import build_site
 from kumotwist.intake.receipts import ReceiptIntake
 from kumotwist.intake.sns import SnsGate
 from kumotwist.net.http import HttpError

@@ -22,8 +22,10 @@ from kumotwist.core.address import parse_address
 from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.records import RecordType
 from kumotwist.core.schedule import format_rfc3339
-from kumotwist.intake import send, send_address, send_request
-from kumotwist.intake.inject_request import RequestProblem
+from kumotwist.intake.inject.request import RequestProblem
+from kumotwist.intake.send import address as send_address
+from kumotwist.intake.send import request as send_request
+from kumotwist.intake.send import sending as send
 
 NOW = 1_790_000_000.0
 P256DH = base64.urlsafe_b64encode(b"\x04" + bytes(range(64))).rstrip(b"=").decode()

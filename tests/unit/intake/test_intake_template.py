@@ -2,8 +2,8 @@
 
 import pytest
 
-from kumotwist.intake import template
-from kumotwist.intake.template import TemplateProblem, Templates, variables_for
+from kumotwist.intake.inject import template
+from kumotwist.intake.inject.template import TemplateProblem, Templates, variables_for
 
 
 def test_variables_are_filled_in():

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from kumotwist.core.address import EnvelopeAddress, parse_address
 from kumotwist.core.json import JsonObject
-from kumotwist.intake.send_request import Address, WebPush
+from kumotwist.intake.send.request import Address, WebPush
 from kumotwist.proto.phone import e164
 
 SMS: Final = "sms"

@@ -30,10 +30,10 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
 from kumotwist.intake.admission import NULL_QUEUE, Admission
-from kumotwist.intake.compose import Composer
-from kumotwist.intake.httpauth import summary
-from kumotwist.intake.inject_request import InjectRequest, Recipient, RequestProblem, as_variables, encode
-from kumotwist.intake.template import TemplateProblem, Templates
+from kumotwist.intake.http.auth import summary
+from kumotwist.intake.inject.compose import Composer
+from kumotwist.intake.inject.request import InjectRequest, Recipient, RequestProblem, as_variables, encode
+from kumotwist.intake.inject.template import TemplateProblem, Templates
 from kumotwist.net.clock import Clock
 from kumotwist.proto.mime.encode import date_time
 from kumotwist.proto.mime.trace import supplemental
@@ -124,7 +124,7 @@ class Injection:
     ids: IdGenerator
     clock: Clock
     hostname: str
-    #: Whether somebody delivers the generator queue (`intake.generator`); otherwise nothing is deferred.
+    #: Whether somebody delivers the generator queue (`intake.inject.generator`); otherwise nothing is deferred.
     can_defer: bool = False
     templates: Templates = field(init=False)
 

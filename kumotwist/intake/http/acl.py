@@ -22,7 +22,7 @@ from kumotwist.config.acl import AccessControlList, AccessDecision, AclRule, Any
 from kumotwist.core.connection import AuthInfo
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.interfaces import Auditor, HttpPolicy
-from kumotwist.intake.httpauth import CHALLENGE, TRUSTED_GROUP, summary
+from kumotwist.intake.http.auth import CHALLENGE, TRUSTED_GROUP, summary
 from kumotwist.net.clock import Clock
 from kumotwist.net.router import HttpError, HttpRequest
 from kumotwist.records.acct import NO_ACCT_LOG

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from attrs import frozen
 
 from kumotwist.core.json import Json, JsonObject
-from kumotwist.intake.inject_request import (
+from kumotwist.intake.inject.request import (
     Attachment,
     Content,
     InjectRequest,
@@ -26,7 +26,7 @@ from kumotwist.intake.inject_request import (
     RequestProblem,
     as_variables,
 )
-from kumotwist.intake.template import Template, TemplateProblem, Templates, variables_for
+from kumotwist.intake.inject.template import Template, TemplateProblem, Templates, variables_for
 from kumotwist.proto.mime.builder import Part, assemble, attachment_part, message, text_part
 from kumotwist.proto.mime.encode import address_header, date_time, mailbox, mailbox_list, unstructured
 from kumotwist.proto.mime.rebuild import field_names, rebuild

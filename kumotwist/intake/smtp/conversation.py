@@ -24,10 +24,10 @@ from kumotwist.core.errors import ConfigError, PolicyError, SecretUnavailable
 from kumotwist.core.outcome import Peer
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
-from kumotwist.intake.smtp_listener import Listener, log
-from kumotwist.intake.smtp_options import overlay
-from kumotwist.intake.smtp_relay import Relay
-from kumotwist.intake.smtp_transaction import Transaction
+from kumotwist.intake.smtp.listener import Listener, log
+from kumotwist.intake.smtp.options import overlay
+from kumotwist.intake.smtp.relay import Relay
+from kumotwist.intake.smtp.transaction import Transaction
 from kumotwist.net.drive import drive
 from kumotwist.net.tls import ContextSources, ServerContext, TlsFacts
 from kumotwist.proto.mime.trace import Reception

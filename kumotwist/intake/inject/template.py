@@ -22,7 +22,7 @@ from attrs import frozen
 
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.json import Json, JsonObject
-from kumotwist.intake.template_dates import FILTERS
+from kumotwist.intake.inject.dates import FILTERS
 
 Dialect: TypeAlias = Literal["Jinja", "Static", "Handlebars"]
 

@@ -23,11 +23,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kumotwist.core.errors import Rejection
-from kumotwist.intake.connection_slots import ConnectionSlots
-from kumotwist.intake.smtp_conversation import Conversation, Decision, Reply
-from kumotwist.intake.smtp_listener import SHUTTING_DOWN, TOO_MANY, Listener, refusal
-from kumotwist.intake.smtp_transaction import Stage
-from kumotwist.intake.smtp_wire import Wire
+from kumotwist.intake.smtp.conversation import Conversation, Decision, Reply
+from kumotwist.intake.smtp.listener import SHUTTING_DOWN, TOO_MANY, Listener, refusal
+from kumotwist.intake.smtp.slots import ConnectionSlots
+from kumotwist.intake.smtp.transaction import Stage
+from kumotwist.intake.smtp.wire import Wire
 from kumotwist.net.drive import Driven, drive
 from kumotwist.net.tls import facts
 from kumotwist.proto import proxyproto

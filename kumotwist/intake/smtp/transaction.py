@@ -26,7 +26,7 @@ from kumotwist.core.interfaces import SmtpPolicy
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
 from kumotwist.intake.admission import NULL_QUEUE, Admission, Report
-from kumotwist.intake.smtp_relay import Fate, Relay
+from kumotwist.intake.smtp.relay import Fate, Relay
 from kumotwist.proto.mime import trace
 from kumotwist.proto.smtp.client_body import needs_stuffing
 from kumotwist.proto.smtp.events import EndOfData

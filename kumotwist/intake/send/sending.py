@@ -32,13 +32,13 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Peer
 from kumotwist.core.schedule import Schedule
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.idempotency import Reservation
-from kumotwist.intake.inject import MAX_BATCH_OCTETS, SLICE, Origin, turn
-from kumotwist.intake.inject_request import RequestProblem, as_variables, field_problem
-from kumotwist.intake.send_address import Placed, place
-from kumotwist.intake.send_compose import SendComposer
-from kumotwist.intake.send_request import Address, SendRequest, schedule_of
-from kumotwist.intake.send_result import INTERRUPTED, SendResult, Told
+from kumotwist.intake.inject.injection import MAX_BATCH_OCTETS, SLICE, Origin, turn
+from kumotwist.intake.inject.request import RequestProblem, as_variables, field_problem
+from kumotwist.intake.send.address import Placed, place
+from kumotwist.intake.send.compose import SendComposer
+from kumotwist.intake.send.idempotency import Reservation
+from kumotwist.intake.send.request import Address, SendRequest, schedule_of
+from kumotwist.intake.send.result import INTERRUPTED, SendResult, Told
 from kumotwist.net.clock import Clock
 from kumotwist.proto.mime.trace import supplemental
 

@@ -21,10 +21,10 @@ from attrs import define
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy, StateUnavailable
 from kumotwist.core.interfaces import Auditor, HttpPolicy
-from kumotwist.intake.httpacl import Authorizer
-from kumotwist.intake.httpauth import TRUSTED_GROUP, Authenticator
-from kumotwist.intake.inject import Injection, InjectResult, Origin
-from kumotwist.intake.inject_request import InjectRequest, RequestProblem, decode
+from kumotwist.intake.http.acl import Authorizer
+from kumotwist.intake.http.auth import TRUSTED_GROUP, Authenticator
+from kumotwist.intake.inject.injection import Injection, InjectResult, Origin
+from kumotwist.intake.inject.request import InjectRequest, RequestProblem, decode
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpserver import HttpSite
 from kumotwist.net.inflate import inflate

@@ -15,9 +15,9 @@ from twisted.logger import Logger
 
 from kumotwist.core.errors import Overload, StateUnavailable
 from kumotwist.core.ids import IdGenerator
-from kumotwist.intake import send_request
-from kumotwist.intake.http import origin_of, refusals, require_json
-from kumotwist.intake.idempotency import (
+from kumotwist.intake.http.site import origin_of, refusals, require_json
+from kumotwist.intake.send import request as send_request
+from kumotwist.intake.send.idempotency import (
     MAX_KEY,
     Answered,
     Interrupted,
@@ -28,8 +28,8 @@ from kumotwist.intake.idempotency import (
     key_of,
     scope_of,
 )
-from kumotwist.intake.send import Prepared, Sending
-from kumotwist.intake.send_result import SendResult
+from kumotwist.intake.send.result import SendResult
+from kumotwist.intake.send.sending import Prepared, Sending
 from kumotwist.net.operation import (
     BODY_REFUSALS,
     JSON,

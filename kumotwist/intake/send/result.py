@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.ids import SpoolId
-from kumotwist.intake.inject import MAX_ERROR
-from kumotwist.intake.send_request import Address
+from kumotwist.intake.inject.injection import MAX_ERROR
+from kumotwist.intake.send.request import Address
 
 #: Told of a recipient that had no message in the spool when the daemon came back.
 INTERRUPTED: Final = "not taken: the daemon was stopped before; send it anew under another key"

@@ -18,7 +18,7 @@ from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Auditor, Gatekeeper, Recorder, SmtpPolicy
 from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.smtp_options import ListenerOptions
+from kumotwist.intake.smtp.options import ListenerOptions
 from kumotwist.net.clock import Clock
 from kumotwist.net.tls import ContextSources, ServerTls
 from kumotwist.records.acct import NO_ACCT_LOG

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kumotwist.core.schedule import Schedule
-from kumotwist.intake.inject_request import (
+from kumotwist.intake.inject.request import (
     Attachment,
     Mailbox,
     as_variables,

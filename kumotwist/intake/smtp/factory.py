@@ -21,10 +21,10 @@ from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Auditor, Gatekeeper, KeyLoader, Recorder, SmtpPolicy
 from kumotwist.core.stats import Sample
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.connection_slots import ConnectionSlots
-from kumotwist.intake.smtp_listener import SHUTTING_DOWN, TOO_MANY, Listener
-from kumotwist.intake.smtp_options import ListenerOptions
-from kumotwist.intake.smtp_session import SmtpProtocol
+from kumotwist.intake.smtp.listener import SHUTTING_DOWN, TOO_MANY, Listener
+from kumotwist.intake.smtp.options import ListenerOptions
+from kumotwist.intake.smtp.session import SmtpProtocol
+from kumotwist.intake.smtp.slots import ConnectionSlots
 from kumotwist.net.clock import Clock, DelayedCall
 from kumotwist.net.tls import ServerTls
 from kumotwist.records.acct import NO_ACCT_LOG

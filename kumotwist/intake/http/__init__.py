@@ -1,0 +1,1 @@
+"""The HTTP listener: its site, who may do what, and TLS."""

@@ -1,0 +1,1 @@
+"""KumoMTA's HTTP injection: the request, the messages that it makes, and queues that work through large ones."""

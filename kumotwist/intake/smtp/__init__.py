@@ -1,0 +1,1 @@
+"""Mail by SMTP: a connection, its conversation and its transactions."""
