@@ -3,6 +3,8 @@
 A failure that the program logs, an error in a Deferred that nobody reads, a delayed call, a socket or a child process
 that outlives its test fails that test. A test that provokes a failure asks for the fixture `failures` and says
 `failures.expect("part of its text")`.
+
+How long an example of hypothesis takes fails nothing: that says how busy the machine is.
 """
 
 from __future__ import annotations
@@ -11,10 +13,14 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_twisted import blockon
 from support.leftovers import LoggedFailures, Reactor, collect
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
+
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def pytest_collection_finish() -> None:

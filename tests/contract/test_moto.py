@@ -9,6 +9,7 @@ import pytest
 import pytest_twisted
 from support.daemon import eventually
 from support.fakes_egress import make_channels, make_message, make_request
+from support.ports import unused_port
 from support.webpeer import turn
 from twisted.internet import reactor
 
@@ -25,9 +26,7 @@ class Aws:
     """A moto server with one user who may send; `key_id` and `secret` are that user's."""
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = unused_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],

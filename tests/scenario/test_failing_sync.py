@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.daemon import HTTP_LISTENER, SMTP_LISTENER, Daemon, Process, Sink, mail, relay_policy, unused_port
+from support.daemon import HTTP_LISTENER, SMTP_LISTENER, Daemon, Process, Sink, mail, relay_policy
+from support.ports import unused_port
 
 pytestmark = pytest.mark.privileged
 

@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.daemon import Daemon, Sink, eventually, mail, relay_policy, unused_port
+from support.daemon import Daemon, Sink, eventually, mail, relay_policy
+from support.ports import unused_port
 from support.smallfs import free, small_file_system
 
 pytestmark = pytest.mark.privileged

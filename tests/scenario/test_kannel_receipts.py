@@ -7,7 +7,8 @@ import urllib.request
 from pathlib import Path
 
 from support.daemon import Daemon, eventually
-from support.kannel import Kannel, free_ports, needs_kannel
+from support.kannel import Kannel, needs_kannel
+from support.ports import unused_port
 from support.smsc import Smsc
 
 pytestmark = needs_kannel
@@ -41,7 +42,7 @@ end)
 
 def test_a_text_and_its_receipt(tmp_path: Path) -> None:
     """Delivery says that Kannel took it, Receipt that the handset has it, of the same message of three parts."""
-    (port,) = free_ports(1)
+    port = unused_port()
     env = {"PORT": str(port), "LOGS": str(tmp_path / "log")}
     with Smsc("rust", receipts=True) as centre, Kannel(tmp_path, centre.port, "s3cret") as kannel:
         with Daemon(tmp_path / "daemon", POLICY, env={**env, "KANNEL": kannel.url}) as daemon:

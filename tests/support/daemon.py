@@ -16,7 +16,6 @@ import queue
 import re
 import signal
 import smtplib
-import socket
 import subprocess
 import sys
 import threading
@@ -70,13 +69,6 @@ def relay_policy(
     )
     head, init, tail = text.partition("kumo.on('init'")
     return head + rest + init + tail
-
-
-def unused_port() -> int:
-    """A port that nobody listens on, for a peer that comes later."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def eventually(check: Callable[[], T], what: str, timeout: float = WAIT) -> T:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.daemon import eventually
+from support.ports import unused_port
 
 BOXES = ("bearerbox", "smsbox")
 IS_HERE = all(shutil.which(box) or Path("/usr/sbin", box).exists() for box in BOXES)
@@ -55,7 +56,7 @@ class Kannel:
     """A context manager; `url` is where smsbox takes texts, which go to the centre on port `smsc`."""
 
     def __init__(self, directory: Path, smsc: int, password: str) -> None:
-        ports = dict(zip(("admin", "boxes", "sendsms"), free_ports(3), strict=True))
+        ports = {name: unused_port() for name in ("admin", "boxes", "sendsms")}
         self.url = f"http://127.0.0.1:{ports['sendsms']}"
         self._admin, self._sendsms = ports["admin"], ports["sendsms"]
         self._config = directory / "kannel.conf"
@@ -81,14 +82,6 @@ class Kannel:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _listens(port: int) -> bool:

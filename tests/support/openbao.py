@@ -7,7 +7,6 @@ engine at `secret/`.
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 import hvac
 import requests
 from attrs import define, field
+from support.ports import unused_port
 
 ROOT_TOKEN = "root-for-tests"
 START_TIMEOUT = 20
@@ -70,9 +70,7 @@ class OpenBao:
 
 def start(directory: Path, tls: bool = False) -> OpenBao:
     """Start a server that keeps its files in `directory`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     command = [str(binary()), "server", f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address=127.0.0.1:{port}"]
     command += ["-dev-no-store-token", "-log-level=error"]
     command += ["-dev-tls", f"-dev-tls-cert-dir={directory}"] if tls else ["-dev"]

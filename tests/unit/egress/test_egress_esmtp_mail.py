@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import socket
 
 import pytest
 import pytest_twisted
 from support.fakes_egress import make_channels, make_message, make_request
+from support.ports import unused_port
 from support.scripted_smtp import CLOSE, RESET, ScriptedSmtp
 from twisted.internet import defer, protocol, reactor, task
 
@@ -237,16 +237,10 @@ async def test_a_source_address_that_cannot_be_used(address):
         assert "and read initial banner: " in caught.value.outcome.response.content
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest_twisted.ensureDeferred
 async def test_hosts_are_tried_in_order_until_one_works():
     """A dead host costs a moment, not the message; when all are dead the error lists what each said."""
-    dead = ScriptedSmtp(port=free_port())
+    dead = ScriptedSmtp(port=unused_port())
     async with ScriptedSmtp({"banner": "554 closed\r\n"}).start(reactor) as rude, ScriptedSmtp().start(reactor) as good:
         session = await opened(dead, rude, good)
         ((outcome,),) = await session.deliver([make_message()])
@@ -388,7 +382,7 @@ class _Sink(protocol.ProcessProtocol):
 @pytest_twisted.ensureDeferred
 async def test_postfix_takes_our_mail(flags):
     """A real peer, with and without PIPELINING and as LMTP, takes message after message on one connection."""
-    port = free_port()
+    port = unused_port()
     sink = _Sink()
     sink.ended = defer.Deferred()
     user = ["-u", "nobody"] if os.geteuid() == 0 else []

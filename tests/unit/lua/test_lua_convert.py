@@ -49,7 +49,7 @@ def echo() -> Callable[..., list[object]]:
     return lambda *values: now(bridge.fire("echo", *values))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(values=st.lists(_VALUES, max_size=4))
 def test_values_come_back_as_they_went(echo: Callable[..., list[object]], values: list[object]) -> None:
     """Booleans, 64-bit integers, floats, text, binary strings, lists and tables: all survive both borders."""

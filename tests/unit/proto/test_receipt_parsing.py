@@ -628,7 +628,7 @@ EVENTS = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(sorted(SCHEMES)), EVENTS)
 def test_no_shape_of_json_is_trusted(channel, value):
     """Numbers where texts belong, lists where objects do: it is read, or it is Unreadable."""

@@ -5,7 +5,7 @@ import jwt as pyjwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kumotwist.core.errors import ConfigError
@@ -62,7 +62,6 @@ def test_the_vector_of_rfc_8291():
     assert base64url.encode(encrypt(TEXT, browser, private(SENDER), base64url.decode(SALT))) == BODY
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=MAX_PLAINTEXT), st.binary(min_size=16, max_size=16))
 def test_another_implementation_reads_what_we_encrypt(text, salt):
     """http_ece, with the browser's private key, gets back what we put in; every size that is allowed."""

@@ -188,5 +188,5 @@ def channels_may_break(failures):
     failures.forgive("RuntimeError: broken channel")
 
 
-QueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 TestQueueMachine = QueueMachine.TestCase
