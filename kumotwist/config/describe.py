@@ -19,6 +19,7 @@ from kumotwist.config.catalog import CATALOG, NESTED
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration, option_name
 from kumotwist.config.queue import Protocol
+from kumotwist.config.routes import ClassFunction
 from kumotwist.core.units import Limit, Throttle, format_duration
 
 _INTRODUCTION: Final = """\
@@ -45,6 +46,7 @@ _NAMES: Final[dict[object, str]] = {
     Cidrs: "networks",
     Protocol: "protocol",
     KeySource: "key source",
+    str | ClassFunction: "string or function",
 }
 
 

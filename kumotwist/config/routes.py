@@ -1,25 +1,53 @@
 """Options of route tables: which ways a message may go, how the split is learned, and what comes after failure.
 
-Public: `RouteTableConfig`, `RouteEntry`, `BudgetConfig`, `LearnConfig`. A table without two
+Public: `RouteTableConfig`, `RouteEntry`, `BudgetConfig`, `LearnConfig`, `ClassFunction`, `ended`. A table without two
 distinct names, with a weight that is no share or with none above 0 is refused
 when it is made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from math import isfinite
 from typing import Final, Literal, TypeAlias
 
+from attrs import field, frozen
+
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.queue import Protocol, SmtpProtocol
+from kumotwist.core.errors import PolicyError
 from kumotwist.core.units import Throttle
 
 #: What classes and sticky keys may be made of, besides `meta:NAME`.
-CLASSES: Final = ("all", "domain", "tenant", "campaign")
+CLASSES: Final = ("all", "domain", "mailbox_provider", "country", "carrier", "tenant", "campaign")
 STICKY: Final = ("recipient", "sender")
 BUDGETS: Final = ("all", "tenant", "country", "recipient")
 OverBudget: TypeAlias = Literal["hold", "reject", "next_route"]
 OnFailure: TypeAlias = Literal["next_route", "retry"]
+
+
+@frozen
+class ClassFunction:
+    """A policy's function that names the class of a message; `place` is where it begins, as `file:line`.
+
+    Policy is asked again and again, and gives a new function each time: two that begin at the same place are equal.
+    `run` gives all its results; it may wait, and raises PolicyError and Rejection.
+    """
+
+    place: str
+    run: Callable[[object], Awaitable[Sequence[object]]] = field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"the function at {self.place}"
+
+
+def ended(function: ClassFunction) -> ClassFunction:
+    """The same when its policy has been replaced: it fails, and holds nothing of the old one."""
+    return ClassFunction(function.place, _gone)
+
+
+async def _gone(_message: object) -> Sequence[object]:
+    raise PolicyError("its policy has been replaced")
 
 
 @options
@@ -93,8 +121,10 @@ class RouteTableConfig:
 
     name: str = option("The table's name.")
     routes: tuple[RouteEntry, ...] = option("The ways, in the order in which they are tried after a failure.")
-    class_: str = option(
-        "What deliveries are told apart by when learning: `all`, `domain`, `tenant`, `campaign`, or `meta:NAME`.",
+    class_: str | ClassFunction = option(
+        "What deliveries are told apart by when learning: `all`, `domain`, `mailbox_provider` (who runs the "
+        "recipient's mailbox), `country` or `carrier` of the recipient's number, `tenant`, `campaign`, `meta:NAME`, "
+        "or a function that gets the message and returns a string or nil.",
         default="domain",
     )
     learn: LearnConfig = option("How the split is learned.", factory=LearnConfig)
@@ -123,8 +153,10 @@ class RouteTableConfig:
             raise ValueError("option 'routes' needs at least one route with a weight above 0")
         if not isfinite(sum(route.weight for route in self.routes)):
             raise ValueError("option 'routes' has weights whose sum is beyond all numbers")
-        if self.class_ not in CLASSES and not self.class_.startswith("meta:"):
-            raise ValueError(f"option 'class' must be one of {', '.join(CLASSES)}, meta:NAME, got '{self.class_}'")
+        if isinstance(self.class_, str) and self.class_ not in CLASSES and not self.class_.startswith("meta:"):
+            raise ValueError(
+                f"option 'class' must be one of {', '.join(CLASSES)}, meta:NAME or a function, got '{self.class_}'"
+            )
         if self.sticky_by not in (None, *STICKY) and not str(self.sticky_by).startswith("meta:"):
             raise ValueError(
                 f"option 'sticky_by' must be one of {', '.join(STICKY)}, meta:NAME, got '{self.sticky_by}'"

@@ -31,6 +31,7 @@ from kumotwist.config.keysource import (
 )
 from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration, option_name
 from kumotwist.config.queue import MxHost, Protocol
+from kumotwist.config.routes import ClassFunction
 from kumotwist.config.table import Table
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.units import Limit, Throttle, parse_duration
@@ -220,6 +221,18 @@ def _protocol(value: object) -> object:
     raise _expected("the options of a protocol", value)
 
 
+def _class(value: object) -> str | ClassFunction:
+    """A function comes as Lua hands it over: it can be called, and knows where it begins."""
+    place = getattr(value, "place", None)
+    if isinstance(value, ClassFunction):
+        return value
+    if callable(value) and isinstance(place, str):
+        return ClassFunction(place, value)
+    if isinstance(value, str):
+        return value
+    raise _expected("a string or a function", value)
+
+
 def _anything(value: object) -> object:
     return value
 
@@ -238,6 +251,7 @@ _SCALARS: Final[dict[object, Reader]] = {
     Protocol: _protocol,
     KeySource: _key_source,
     str | MxHost: _mx_host,
+    str | ClassFunction: _class,
 }
 
 

@@ -52,12 +52,12 @@ class Kept:
 class KeptFunction(Kept):
     """A Lua function as Python sees it: `binding.LuaFunction`."""
 
-    __slots__ = ("_bridge", "_event")
+    __slots__ = ("_bridge", "place")
 
-    def __init__(self, engine: Engine, number: int, bridge: Bridge) -> None:
+    def __init__(self, engine: Engine, number: int, place: str, bridge: Bridge) -> None:
         super().__init__(engine, number)
         self._bridge = bridge
-        self._event = "callback"
+        self.place = place
 
     async def __call__(self, *arguments: object) -> tuple[object, ...]:
         """Run it as a handler of its own."""
@@ -88,8 +88,8 @@ class Bridge:
         self.clean = settings.redactor.clean
         self._witness = witness
 
-    def _function(self, engine: Engine, number: int) -> KeptFunction:
-        return KeptFunction(engine, number, self)
+    def _function(self, engine: Engine, number: int, place: str) -> KeptFunction:
+        return KeptFunction(engine, number, place, self)
 
     async def main(self, source: bytes, path: str) -> None:
         """Run the policy itself. Raises PolicyError with file and line."""
@@ -129,8 +129,8 @@ class Bridge:
     async def call(self, function: Kept, *arguments: object) -> list[object]:
         """Call a Lua function that we hold."""
         await self.engine.turn()
-        self.engine.event = "callback"
-        return await self._settle("callback", self.engine.call("callback", function.number, arguments))
+        enter = partial(self.engine.call, "callback", function.number, arguments)
+        return await self._settle("callback", *self._watched("callback", arguments, enter))
 
     async def call_method(self, kept: Kept, event: str, name: str, *arguments: object) -> list[object]:
         """Call a method of a table that we hold; an error when it has none of that name."""

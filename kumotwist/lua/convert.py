@@ -103,12 +103,13 @@ class Crossing:
     def __init__(
         self,
         classes: Mapping[type, HostClass],
-        function: Callable[[int], LuaFunction],
+        function: Callable[[int, str], LuaFunction],
         memory: Callable[[int], bool],
         used: Callable[[], int],
         ample: int,
     ) -> None:
-        """`classes`: facades of classes that cannot be decorated. `function` makes the object for a Lua function.
+        """`classes`: facades of classes that cannot be decorated. `function` makes the object for a Lua function
+        from its number and the place where it begins.
 
         `memory(octets)` tells whether Lua has room for so much more; nobody
         need ask while `used()` octets are below `ample`.
@@ -353,7 +354,7 @@ class _Reader:
 
     __slots__ = ("_binary", "_function", "_position", "_tokens")
 
-    def __init__(self, tokens: Sequence[object], binary: bool, function: Callable[[int], LuaFunction]) -> None:
+    def __init__(self, tokens: Sequence[object], binary: bool, function: Callable[[int, str], LuaFunction]) -> None:
         self._tokens = tokens
         self._binary = binary
         self._function = function
@@ -382,7 +383,7 @@ class _Reader:
         if token is DICT:
             return dict(self._entry() for _ in range(self._count()))
         if token is FUNCTION:
-            return self._function(self._count())
+            return self._function(self._count(), str(self.value()))
         return token
 
     def _entry(self) -> tuple[object, object]:

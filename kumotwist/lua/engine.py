@@ -128,7 +128,7 @@ class Engine:
     """A runtime with its entry points. Ends when nothing refers to it any more."""
 
     def __init__(
-        self, settings: Settings, classes: Mapping[type, HostClass], function: Callable[[Engine, int], LuaFunction]
+        self, settings: Settings, classes: Mapping[type, HostClass], function: Callable[[Engine, int, str], LuaFunction]
     ) -> None:
         """`classes`: facades of classes that cannot be decorated; `function` makes the object for a Lua function."""
         lupa = _lupa()
@@ -150,7 +150,7 @@ class Engine:
         self._turns: list[Deferred[None]] = []
         self._released: list[int] = []
         self.crossing = Crossing(
-            classes, lambda number: function(self, number), self._has_memory, self._used, self._soft_limit
+            classes, lambda number, place: function(self, number, place), self._has_memory, self._used, self._soft_limit
         )
         self._open(settings)
         self._keys = {kind: self._define(kind) for kind in classes}

@@ -1,17 +1,14 @@
 -- What kumo.on registers, and the ways in which Python runs it.
 local raw, values, threads, environment, settings = ...
 
-local error, format, getinfo, ipairs, type = raw.error, raw.format, raw.getinfo, raw.ipairs, raw.type
+local error, format, ipairs, type = raw.error, raw.format, raw.ipairs, raw.type
 local gmatch, next, pack, unpack = raw.gmatch, raw.next, raw.pack, raw.unpack
 local build, classes, facade, kept, run = values.build, values.classes, values.facade, values.kept, threads.run
 
 local handlers = {} -- by event: list of functions; only events of `settings.multiple` may have several
 local is_loading = true
 
-local function source_of(fn)
-  local info = getinfo(fn, "S")
-  return format("%s:%d", info.short_src, info.linedefined)
-end
+local source_of = values.place_of
 
 local function on(name, fn)
   if type(name) ~= "string" then

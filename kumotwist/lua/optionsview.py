@@ -18,7 +18,7 @@ from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, Litera
 from kumotwist.config.listener import ListenerDomain
 from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration
 from kumotwist.config.queue import MxHost, QueueConfig
-from kumotwist.config.routes import RouteTableConfig
+from kumotwist.config.routes import ClassFunction, RouteTableConfig
 from kumotwist.core.units import Limit, Throttle, format_duration
 from kumotwist.lua.binding import text
 from kumotwist.lua.convert import HostClass
@@ -38,7 +38,9 @@ def as_table(options: object) -> dict[str, object]:
     """The options that are set, by name."""
     cls: Any = type(options)
     shown = [(name, getattr(options, name), is_duration) for name, is_duration in _shown_fields(cls)]
-    return {name: _plain(value, is_duration) for name, value, is_duration in shown if value is not None}
+    return {
+        name.removesuffix("_"): _plain(value, is_duration) for name, value, is_duration in shown if value is not None
+    }
 
 
 def _is_duration(hint: object) -> bool:
@@ -56,6 +58,8 @@ def _plain(value: object, is_duration: bool = False) -> object:
         return [str(network) for network in value.networks]
     if isinstance(value, _KEYS):
         return "(key source)"
+    if isinstance(value, ClassFunction):
+        return "(function)"
     if isinstance(value, MxHost):
         return {"name": value.name, "addr": value.addr}
     if isinstance(value, (tuple, list)):

@@ -3,7 +3,8 @@
 -- pointer to that coroutine beyond its life, so none is ever wrapped.
 --
 -- Streams, in both directions:   LIST n v1..vn   DICT n k1 v1..kn vn   anything else stands for itself
--- Lua to Python also:            FUNCTION id (kept here until Python lets go of it), the object behind a facade
+-- Lua to Python also:            FUNCTION id place (kept here until Python lets go of it; place is where it begins),
+--                                the object behind a facade
 -- Python to Lua also:            FUNCTION f, FACADE class object, CLASS ... (defines a class, then the value)
 -- Results of host functions:     BUILD n (n streams), FAIL ... (raise), WAIT id (suspend the handler), or scalars
 local raw, markers, stash = ...
@@ -33,6 +34,12 @@ local function keep(value)
   last_id = last_id + 1
   kept[last_id] = value
   return last_id
+end
+
+-- Where a function begins, as "file:line".
+local function place_of(fn)
+  local info = getinfo(fn, "S")
+  return format("%s:%d", info.short_src, info.linedefined)
 end
 
 -- The Python object behind a facade, nil for everything else.
@@ -104,8 +111,8 @@ put = function(out, n, value, depth)
   elseif kind == "table" then
     return put_table(out, n, value, depth)
   elseif kind == "function" then
-    out[n + 1], out[n + 2] = FUNCTION, keep(value)
-    return n + 2
+    out[n + 1], out[n + 2], out[n + 3] = FUNCTION, keep(value), place_of(value)
+    return n + 3
   end
   return nil, format("a %s cannot be passed to the host", kind)
 end
@@ -427,6 +434,7 @@ return {
   sendable = sendable,
   tokens_of = tokens_of,
   where = where,
+  place_of = place_of,
   on_run = function(abandon_host, running_handler)
     abandon, handler_of = abandon_host, running_handler
   end,

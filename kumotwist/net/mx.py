@@ -4,7 +4,7 @@ RFC 5321 s5.1, RFC 7505 (null MX), KumoMTA's site names. The queue asks for
 the site when it names a ready queue; the SMTP channel asks for the candidates
 when it opens a session.
 
-Public: `Exchangers`, `Candidate`, `exchangers`, `candidates`, `listed_candidates`,
+Public: `Exchangers`, `Candidate`, `exchangers`, `mail_hosts`, `candidates`, `listed_candidates`,
 `site_name`, `listed_site`. Errors are ResolveError.
 """
 
@@ -76,6 +76,15 @@ async def exchangers(resolver: Resolver, domain: str) -> Exchangers:
     pairs = tuple(sorted({(record.preference, record.host) for record in records if record.host}))
     # RFC 5321 s5.1: without MX records the domain itself is its one exchanger.
     return _from_pairs(domain, pairs or ((1, ascii_name(name)),), port, bool(pairs))
+
+
+async def mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...]:
+    """The most preferred exchangers by name, fully qualified; none for a domain without MX records.
+
+    Raises ResolveError.
+    """
+    found = await exchangers(resolver, domain)
+    return found.hosts[0] if found.is_mx and found.hosts else ()
 
 
 @lru_cache(maxsize=8192)

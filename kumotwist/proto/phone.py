@@ -3,14 +3,15 @@
 Whoever takes a number in (HTTP, a policy, a channel's options) brings it into
 this one form, so that one person is one recipient everywhere.
 
-Public: `e164`, `calling_code`, `is_region`. What can go wrong: ValueError, saying why it is no
-number that could be dialled.
+Public: `e164`, `number_of`, `calling_code`, `region`, `carrier`, `is_region`. What can go wrong: ValueError, saying why
+it is no number that could be dialled.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
+from types import ModuleType
 from typing import Final
 
 import phonenumbers
@@ -62,6 +63,51 @@ def calling_code(number: str) -> str:
         return f"+{phonenumbers.parse(number).country_code}"
     except NumberParseException as error:
         raise ValueError(f"{number!r} is not a phone number: {_reason(error)}") from None
+
+
+def number_of(address: str) -> str:
+    """The number in E.164 in an address like `+4917012345678@sms` or without `@`; "" for one that has none."""
+    try:
+        return e164(address.partition("@")[0])
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def region(number: str) -> str:
+    """The country of a number in E.164, as ISO 3166-1 has it.
+
+    A number that nobody is known to have counts for the largest country of its code (`US` for +1); `001` stands for
+    numbers of no country, "" for a code that there is not.
+    """
+    try:
+        parsed = phonenumbers.parse(number)
+    except NumberParseException:
+        return ""
+    code = parsed.country_code or 0
+    found = phonenumbers.region_code_for_number(parsed) or phonenumbers.region_code_for_country_code(code)
+    return "" if found == "ZZ" else str(found)
+
+
+@lru_cache(maxsize=4096)
+def carrier(number: str) -> str:
+    """Country and carrier that the number's block was given to, as `DE T-Mobile`; the country alone if it is not known.
+
+    Who took the number along to another carrier cannot be seen by its digits, and some countries publish no blocks.
+    """
+    try:
+        name = _carriers().name_for_number(phonenumbers.parse(number), "en")
+    except NumberParseException:
+        return ""
+    return f"{region(number)} {name}".rstrip()
+
+
+@cache
+def _carriers() -> ModuleType:
+    """Loaded when first asked for: the table takes 11 MB."""
+    from phonenumbers import carrier as carriers
+
+    return carriers
 
 
 def _reason(error: NumberParseException) -> str:

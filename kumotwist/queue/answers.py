@@ -60,6 +60,11 @@ class Answers(Generic[V]):
             return None
         return kept.value
 
+    def forget_old(self) -> None:
+        """Let go of what an earlier policy said."""
+        for name in [name for name, kept in self._kept.items() if kept.epoch != self.policy.epoch]:
+            del self._kept[name]
+
     async def get(self, name: str) -> V:
         """The answer, a kept one if it is fresh. Raises what policy raised."""
         kept = self._kept.get(name)

@@ -23,7 +23,7 @@ from kumotwist.config.egress import UNSPECIFIED, PathConfig, SourceConfig
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.config.option import Duration, option_name
 from kumotwist.config.queue import Protocol, QueueConfig
-from kumotwist.config.routes import RouteEntry
+from kumotwist.config.routes import RouteEntry, RouteTableConfig
 from kumotwist.core import queuename
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import Channel, QueuePolicy
@@ -34,7 +34,7 @@ from kumotwist.core.units import format_duration
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
 from kumotwist.queue.retry import backoff
 from kumotwist.queue.routes.budget import describe, left_of
-from kumotwist.queue.routes.classes import class_of, sticky_key
+from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
 
 #: Retries whose delays are shown.
@@ -72,13 +72,18 @@ class SourceShown(msgspec.Struct):
 
 
 class Explanation(msgspec.Struct):
-    """The way of one message. `secrets` are named, never shown; `problem` says why the way ends early."""
+    """The way of one message. `secrets` are named, never shown; `problem` says why the way ends early.
+
+    `class_by` is what the table tells messages apart by, `class_problem` why that did not work.
+    """
 
     queue: str = ""
     queue_config: dict[str, Any] = {}
     holds: list[str] = []
     route_table: str = ""
     route_class: str = ""
+    class_by: str = ""
+    class_problem: str = ""
     pinned: bool = False
     draw: str = ""
     routes: list[RouteShown] = []
@@ -138,7 +143,9 @@ class _Way:
         own = self.message.meta.get("route_table")
         table_name = own if isinstance(own, str) else config.route_table
         if table_name is not None:
-            table = self.present.table(table_name) or RouteTable(await self.policy.route_table(table_name))
+            config_now = await self.policy.route_table(table_name)
+            table = self.present.table(table_name) or RouteTable(config_now)
+            await self._classify(config_now)
             entry = table.config.routes[await self._choose(table)]
             protocol, pool, on_failure = entry.protocol, entry.egress_pool, table.config.on_failure
         found.on_failure = dict(_consequences(config, on_failure))
@@ -147,10 +154,16 @@ class _Way:
         found.channel = channel.protocol_name
         await self._sources(name, channel, protocol, pool)
 
+    async def _classify(self, config: RouteTableConfig) -> None:
+        """By the table as policy gives it now: a function of one that is at work may have gone with its policy."""
+        classed = await self.present.classed(config, self.message)
+        self.found.route_class, self.found.class_problem = classed.name, classed.problem
+        self.found.class_by = str(config.class_)
+
     async def _choose(self, table: RouteTable) -> int:
         """Show the routes as they stand, and which one the next message of this class would get."""
         found, config = self.found, table.config
-        found.route_table, found.route_class = config.name, class_of(config, self.message)
+        found.route_table = config.name
         pinned = self.message.meta.get("route")
         names = [route.name for route in config.routes]
         if isinstance(pinned, str) and pinned not in names:

@@ -35,6 +35,7 @@ from kumotwist.net.clock import Clock, DelayedCall, sleep
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue import reasons as why
 from kumotwist.queue.answers import FAILURE_TTL
+from kumotwist.queue.classes import Classes, MailHosts
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
 from kumotwist.queue.hand import Means
@@ -84,11 +85,13 @@ class Manager:
         bodies: Bodies | None = None,
         suspects: Mapping[SpoolId, Suspect] | None = None,
         route_state: RouteState | None = None,
+        mail_hosts: MailHosts | None = None,
     ) -> None:
         """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues.
 
         `suspects` are messages that a process ended with. `route_state` keeps
-        what route tables learn; without it they forget with the process.
+        what route tables learn; without it they forget with the process. `mail_hosts` tells who takes a domain's mail,
+        for classes by mailbox provider; without it these are well-known domains or the domain itself.
         """
         self._suspects = suspects or {}
         self._store = store
@@ -105,7 +108,8 @@ class Manager:
         self._waiting = Waiting(store, clock, tasks, self._promote)
         self._requeuer = Requeuer(self._queues, policy, store, self._ledger, clock, self._park, chance)
         self._recorder = recorder
-        self._routing = Routing(policy, clock, tasks, self._route_changed, route_state)
+        classes = Classes(clock, mail_hosts) if mail_hosts is not None else Classes(clock)
+        self._routing = Routing(policy, clock, tasks, self._route_changed, classes, route_state)
         settler = Settler(
             self._ledger,
             store,
@@ -206,7 +210,7 @@ class Manager:
 
     def present(self) -> Present:
         """What is at work here, to look at."""
-        return Present(self._routing.at_work, self._ready_queues.at_work, self._limits)
+        return Present(self._routing.at_work, self._ready_queues.at_work, self._limits, self._routing.classes.ask)
 
     def note_receipt(self, way: Way, event: ReceiptEvent) -> None:
         """Learn from a receipt about a message that went by a route table."""

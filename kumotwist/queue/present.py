@@ -8,25 +8,32 @@ Public: `Present`, `NOTHING`, `message_rate_key`, `holds_of_queue`, `holds_of_re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from attrs import frozen
 
 from kumotwist.config.queue import Protocol
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.interfaces import Limits
+from kumotwist.core.message import Message
 from kumotwist.core.units import Throttle, format_duration
+from kumotwist.queue.classes import Classed, classed_alone
 from kumotwist.queue.ready import ReadyQueue
 from kumotwist.queue.routes.table import RouteTable
 
 
 @frozen(eq=False)
 class Present:
-    """The queue's parts by name; None for what nobody has used yet. `limits` is None where nothing is at work."""
+    """The queue's parts by name; None for what nobody has used yet. `limits` is None where nothing is at work.
+
+    `classed` tells a message's class; by itself it looks nothing up.
+    """
 
     table: Callable[[str], RouteTable | None] = lambda _: None
     ready: Callable[[str, Protocol], ReadyQueue | None] = lambda *_: None
     limits: Limits | None = None
+    classed: Callable[[RouteTableConfig, Message], Awaitable[Classed]] = classed_alone
 
 
 #: A policy on its own.

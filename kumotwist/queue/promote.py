@@ -136,8 +136,11 @@ class Promoter:
         table = self.routing.fresh_table(name)
         if table is None:
             return None
+        class_ = self.routing.class_at_hand(table, message)
+        if class_ is None:
+            return None  # `search` asks for it
         try:
-            traveller = self.routing.set_out(message, table)
+            traveller = self.routing.set_out(message, table, class_)
         except PolicyError:
             return None  # `search` will say so
         if traveller is None or traveller.entry.budgets:
@@ -150,7 +153,8 @@ class Promoter:
         if name is None:
             return None
         table = await self.routing.table(name)
-        return self.routing.traveller(message) or self.routing.set_out(message, table)
+        traveller = self.routing.traveller(message)
+        return traveller or self.routing.set_out(message, table, await self.routing.class_of(table, message))
 
     async def _go(self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller | None) -> None:
         """Place the message, over the next route of its table as long as the one at hand has no room."""
@@ -180,7 +184,7 @@ class Promoter:
         while (over := await self.budgets.take(message, traveller.way.table, traveller.entry)) is not None:
             text = f"route {traveller.way.table}/{traveller.way.route}: {over}"
             if over.budget.over == "next_route" and not isinstance(message.meta.get("route"), str):
-                following = self.routing.set_out(message, traveller.table, traveller.tried)
+                following = self.routing.set_out(message, traveller.table, traveller.way.name, traveller.tried)
                 if following is not None:
                     traveller = following
                     continue

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from kumotwist.config.routes import RouteEntry, RouteTableConfig
+from kumotwist.config.routes import ClassFunction, RouteEntry, RouteTableConfig, ended
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import QueuePolicy
@@ -29,8 +29,9 @@ from kumotwist.net.clock import Clock
 from kumotwist.net.flight import SingleFlight
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.answers import Answers
+from kumotwist.queue.classes import Classes
 from kumotwist.queue.routes.breaker import State
-from kumotwist.queue.routes.classes import class_of, sticky_key
+from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.signals import may_go_elsewhere, signal_of, signal_of_receipt
 from kumotwist.queue.routes.table import Change, RouteTable
 from kumotwist.queue.routestate import RouteState
@@ -63,9 +64,11 @@ class Routing:
     clock: Clock
     tasks: Tasks
     changed: Callable[[RouteTable, Change], object]
+    classes: Classes
     #: Where tables are shared and kept; None: in memory only.
     state: RouteState | None = None
     _exchanging: bool = field(default=False, init=False)
+    _epoch: int = field(init=False)
     _configs: Answers[RouteTableConfig] = field(init=False)
     _tables: dict[str, RouteTable] = field(factory=dict, init=False)
     #: The answer that a table is known to follow; another one may be equal.
@@ -73,15 +76,28 @@ class Routing:
     _travellers: dict[SpoolId, Traveller] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._epoch = self.policy.epoch
         flight: SingleFlight[str, RouteTableConfig] = SingleFlight(self.tasks.spawn, "route table")
         ask, clock = self.policy.route_table, self.clock
         self._configs = Answers(ask, lambda table: table.ttl, MAX_TABLES, self.policy, clock, flight)
 
     def tick(self) -> None:
         """Once a second: tell the other workers what is new, and hear of theirs."""
+        if self.policy.epoch != self._epoch:
+            self._epoch = self.policy.epoch
+            self._let_go()
         if self.state is not None and self._tables and not self._exchanging:
             self._exchanging = True
             self.tasks.spawn("exchange of what routes have shown", self._exchange(self.state))
+
+    def _let_go(self) -> None:
+        """The policy was loaded anew: nothing of ours holds a function of the old one."""
+        self._configs.forget_old()
+        for name, table in self._tables.items():
+            if isinstance(table.config.class_, ClassFunction):
+                gone = ended(table.config.class_)
+                table.config = evolve(table.config, class_=gone)  # type: ignore[misc]  # an attrs class, see `options`
+                self._followed[name] = table.config
 
     async def _exchange(self, state: RouteState) -> None:
         try:
@@ -113,6 +129,7 @@ class Routing:
             if len(self._tables) > MAX_TABLES:
                 oldest = next(iter(self._tables))
                 del self._tables[oldest], self._followed[oldest]
+        table.config = config  # equal, but a function in it is the present policy's
         self._followed[name] = config
         return table
 
@@ -121,10 +138,20 @@ class Routing:
         config = self._configs.fresh(name)
         return self._tables[name] if config is not None and self._followed.get(name) is config else None
 
-    def set_out(self, message: Message, table: RouteTable, tried: tuple[str, ...] = ()) -> Traveller | None:
-        """Choose the route for a message, none of those `tried`; None when all were. Raises PolicyError."""
+    def class_at_hand(self, table: RouteTable, message: Message) -> str | None:
+        """The message's class, if nobody has to be asked for it."""
+        return self.classes.known(table.config, message)
+
+    async def class_of(self, table: RouteTable, message: Message) -> str:
+        """The message's class."""
+        return await self.classes.find(table.config, message)
+
+    def set_out(self, message: Message, table: RouteTable, name: str, tried: tuple[str, ...] = ()) -> Traveller | None:
+        """Choose the route for a message of class `name`, none of those `tried`; None when all were.
+
+        Raises PolicyError.
+        """
         config, pinned = table.config, message.meta.get("route")
-        name = class_of(config, message)
         if isinstance(pinned, str):
             position = _position(config, pinned)
             if pinned in tried:
@@ -173,16 +200,17 @@ class Routing:
         config = traveller.table.config
         if config.on_failure != "next_route" or not may_go_elsewhere(outcome, config.next_when_unknown):
             return None
-        return self.set_out(message, traveller.table, traveller.tried)
+        return self.set_out(message, traveller.table, traveller.way.name, traveller.tried)
 
     def after(self, message: Message, traveller: Traveller | None) -> Traveller | None:
         """The next route when the one at hand has no room; None when there is none."""
         if traveller is None or traveller.table.config.on_failure != "next_route":
             return None
-        return self.set_out(message, traveller.table, traveller.tried)
+        return self.set_out(message, traveller.table, traveller.way.name, traveller.tried)
 
     def samples(self) -> Iterator[Sample]:
         """Shares, health and breakers, by table, route and class."""
+        yield from self.classes.samples()
         now = self.clock.seconds()
         for name, table in self._tables.items():
             weights = sum(route.weight for route in table.config.routes)

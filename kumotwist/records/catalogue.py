@@ -46,6 +46,7 @@ _COUNTERS: Final = {
     "total_connections_denied": "total number of connections refused due to load shedding or concurrency limits",
     "total_handovers": "how many messages were handed over with an id that receipts can refer to",
     "total_handovers_lost": "how many of them could not be noted in the ledger",
+    "total_route_class_failures": "how many messages a route table's class function failed for",
     "total_receipts_received": "how many receipts have come in",
     "total_receipts_refused": "how many calls with receipts were not taken, by reason",
     "total_receipts_repeated": "how many receipts have come in that were there before",

@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +37,10 @@ from kumotwist.net.blocking import BlockingThreads
 from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
+from kumotwist.net.mx import mail_hosts
 from kumotwist.net.tasks import Tasks
+from kumotwist.queue.classes import Classes
+from kumotwist.queue.present import Present
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.secrets.store import KeyStore
 from kumotwist.service import diagnostics
@@ -125,6 +129,10 @@ class _Offline:
         hostname = socket.gethostname()
         return Channels(libraries.resolver, self._keys, policy, self.reactor, self.reactor, hostname, transports)
 
+    def present(self) -> Present:
+        """Nothing is at work, but a mailbox's provider is looked up."""
+        return Present(classed=Classes(self.reactor, partial(mail_hosts, self._libraries.resolver)).ask)
+
     async def load(self) -> Policy:
         """The policy, as a daemon would have it after its start. Raises PolicyError, ConfigError."""
         self.policy = policy = await Policy.load(Path(self.settings.policy), self.services, is_validating=True)
@@ -176,7 +184,12 @@ async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:
     channels = offline.channels(policy)
     try:
         told = await explanation.explain(
-            message, policy, channels.channel_for, services.clock.seconds(), "http" if asked.http else "smtp"
+            message,
+            policy,
+            channels.channel_for,
+            services.clock.seconds(),
+            "http" if asked.http else "smtp",
+            offline.present(),
         )
     finally:
         await channels.close()

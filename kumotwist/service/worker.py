@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,6 +60,7 @@ from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
 from kumotwist.net.httpserver import HttpSite
+from kumotwist.net.mx import mail_hosts
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls
@@ -229,6 +231,7 @@ class Worker:
             tasks,
             suspects=charged,
             route_state=RouteState(state, house.index, reactor),
+            mail_hosts=partial(mail_hosts, resolver),
         )
 
         # The ways in.

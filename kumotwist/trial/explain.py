@@ -32,7 +32,9 @@ def _way(way: Explanation) -> Iterator[str]:
     yield from (f"               {name} = {value}" for name, value in way.queue_config.items())
     yield from (f"               held up: {hold}" for hold in way.holds)
     if way.route_table:
-        yield f"route table  {way.route_table}, class {way.route_class or 'all'}"
+        yield f"route table  {way.route_table}, class {way.route_class or 'all'} (by {way.class_by})"
+        if way.class_problem:
+            yield f"               failed: {way.class_problem}"
     for route in way.routes:
         mark = "->" if route.is_chosen else "  "
         evidence = f"health {route.health:.1%} of {route.samples:.0f}" if route.samples else "no evidence"

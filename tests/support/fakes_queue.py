@@ -206,7 +206,15 @@ class House:
     """A manager with everything under it."""
 
     def __init__(
-        self, policy=None, channel=None, store=None, clock=None, chance=lambda: 0.5, bodies=None, suspects=None
+        self,
+        policy=None,
+        channel=None,
+        store=None,
+        clock=None,
+        chance=lambda: 0.5,
+        bodies=None,
+        suspects=None,
+        mail_hosts=None,
     ) -> None:
         self.clock = clock or started_clock()
         self.policy = policy or FakePolicy()
@@ -229,6 +237,7 @@ class House:
             chance,
             bodies,
             suspects,
+            mail_hosts=mail_hosts,
         )
 
     def message(self, *recipients: str, sender="sender@from.example", body=b"Subject: x\r\n\r\nhi\r\n", **meta):

@@ -19,7 +19,7 @@ from kumotwist.config.routes import BudgetConfig, RouteEntry
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.interfaces import Limits
 from kumotwist.core.message import Message
-from kumotwist.proto.phone import calling_code, e164
+from kumotwist.proto.phone import calling_code, number_of
 from kumotwist.queue.routes.classes import MAX_NAME
 
 #: What is remembered as taken. Ours: messages that wait for room in a ready queue, some thousand at a time.
@@ -85,7 +85,7 @@ def _key(table: str, entry: RouteEntry, budget: BudgetConfig, what: str) -> str:
 def _counted(budget: BudgetConfig, message: Message) -> Iterator[str]:
     """What each recipient is counted as; several of one kind are several."""
     for recipient in message.recipients:
-        number = _number(recipient)
+        number = number_of(recipient.email)
         if budget.prefixes and not number.startswith(budget.prefixes):
             continue
         yield _name(budget.by, message, recipient, number)[:MAX_NAME] or "none"
@@ -100,11 +100,3 @@ def _name(by: str, message: Message, recipient: EnvelopeAddress, number: str) ->
         return calling_code(number) if number else ""
     value = message.meta.get(by.removeprefix("meta:"))
     return value if isinstance(value, str) else ""
-
-
-def _number(recipient: EnvelopeAddress) -> str:
-    """The number in E.164, "" for a recipient that has none."""
-    try:
-        return e164(recipient.email.partition("@")[0])
-    except ValueError:
-        return ""

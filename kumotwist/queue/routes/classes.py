@@ -1,25 +1,44 @@
 """What messages are told apart by: the class they are learned in, and the key that keeps them on a route.
 
-Public: `class_of`, `sticky_key`. What is missing is the class of all.
+Public: `class_of`, `domain_of`, `sticky_key`, `MAX_NAME`. What is missing is the class of all.
+What has to be looked up or asked of policy is found by `queue.classes`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.message import Message
+from kumotwist.proto.phone import carrier, number_of, region
+from kumotwist.queue.routes.mailboxes import provider_of_domain
 
 #: Characters of a class or key that count; both may come from clients. Ours: a domain has 255 (RFC 1035 s2.3.4).
 MAX_NAME = 255
 
+_BY_NUMBER: Final[Mapping[object, Callable[[str], str]]] = {"country": region, "carrier": carrier}
 
-def class_of(config: RouteTableConfig, message: Message) -> str:
-    """The class of a message, "" when it has none."""
+
+def class_of(config: RouteTableConfig, message: Message) -> str | None:
+    """The class of a message, "" when it has none; None when the message alone does not tell."""
     by = config.class_
     if by == "all":
         return ""
     if by == "domain":
-        return message.recipients[0].domain.lower()[:MAX_NAME] if message.recipients else ""
-    return _meta(message, by.removeprefix("meta:"))
+        return domain_of(message)
+    if by == "mailbox_provider":
+        domain = domain_of(message)
+        return provider_of_domain(domain) if domain else ""
+    if by in _BY_NUMBER:
+        number = number_of(message.recipients[0].email) if message.recipients else ""
+        return _BY_NUMBER[by](number) if number else ""
+    return _meta(message, by.removeprefix("meta:")) if isinstance(by, str) else None
+
+
+def domain_of(message: Message) -> str:
+    """The domain of the first recipient, "" without one."""
+    return message.recipients[0].domain.lower()[:MAX_NAME] if message.recipients else ""
 
 
 def sticky_key(config: RouteTableConfig, message: Message) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -40,6 +41,7 @@ from kumotwist.lua.policy import Policy, PolicyServices
 from kumotwist.net.dns import Resolver
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
+from kumotwist.net.mx import mail_hosts
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.manager import Manager
 from kumotwist.queue.throttle import LocalLimits
@@ -166,6 +168,7 @@ class World:
             clock,
             self._tasks,
             chance.random,
+            mail_hosts=partial(mail_hosts, self.dns),
         )
         gate = OpenGate()
         self._admission = Admission(self.store, self, self._queue, clock, gate)
