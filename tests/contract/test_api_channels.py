@@ -210,6 +210,23 @@ async def test_a_fault_of_our_account_never_costs_a_message(case):
             assert case.reach is Scope.MESSAGE or outcomes[0].retry_after == SOURCE_REST
 
 
+#: Who is called stands in the message: what is wrong with the place is wrong with that message.
+NAMED_BY_MESSAGES = ("webpush",)
+
+
+@pytest.mark.parametrize(
+    "case", [one for one in CASES if one.name not in NAMED_BY_MESSAGES], ids=lambda case: case.name
+)
+@pytest.mark.parametrize("code", [404, 405])
+@pytest_twisted.ensureDeferred
+async def test_a_base_url_that_leads_elsewhere_never_costs_a_message(case, code):
+    """A mistake in `base_url`, or a gateway that was moved, makes mail wait; a policy that is put right delivers it."""
+    async with world(case) as around:
+        around.say(Said(code, b"<html><h1>nothing here</h1></html>"))
+        outcomes = await around.deliver()
+        assert {one.verdict for one in outcomes} == {Verdict.TRANSIENT}
+
+
 @EACH
 @pytest_twisted.ensureDeferred
 async def test_a_secret_that_was_rotated_is_picked_up(case):

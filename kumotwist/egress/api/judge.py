@@ -64,6 +64,8 @@ class Rule:
 COMMON: Final = (
     Rule(Fault.THROTTLED, (429,), meaning="too many requests"),
     Rule(Fault.ACCOUNT, (401, 402, 403), meaning="our key, account or balance"),
+    # No message is the cause of these: what we call is a fixed place, the operator's `base_url` with a path of ours.
+    Rule(Fault.ACCOUNT, (404, 405), meaning="there is no such call at `base_url`"),
     Rule(Fault.TRANSIENT, (408, 425), meaning="the provider was not ready"),
 )
 

@@ -76,6 +76,8 @@ RULES: Final = (
     Rule(Fault.TRANSIENT, (400,), "IdleTimeout", meaning="the connection was about to be closed"),
     Rule(Fault.TRANSIENT, (503,), "Shutdown", meaning="the connection was about to be closed"),
     Rule(Fault.PERMANENT, (413,), "PayloadTooLarge", meaning="more than 4,096 octets"),
+    # The token stands in the path, so the message may be the cause of this.
+    Rule(Fault.PERMANENT, (404,), "BadPath", meaning="what stands there is no token"),
 )
 #: The session is over after these; the next one may try at once.
 _GOODBYES: Final = frozenset(("IdleTimeout", "Shutdown"))

@@ -52,6 +52,7 @@ Urgency = Literal["very-low", "low", "normal", "high"]
 
 RULES: Final = (
     Rule(Fault.DEAD, (404, 410), meaning="the subscription is over"),
+    Rule(Fault.PERMANENT, (405,), meaning="the endpoint is no push service's"),
     Rule(Fault.TRANSIENT, (401, 402, 403), meaning="our VAPID key is not the one that the browser subscribed with"),
     Rule(Fault.TRANSIENT, (400,), says="vapid", meaning="the same, as some services put it"),
     Rule(Fault.TRANSIENT, (400,), says="jwt", meaning="the same, as some services put it"),

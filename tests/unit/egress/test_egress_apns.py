@@ -197,7 +197,7 @@ def test_what_cannot_be_a_notification_is_bounced_with_the_reason(message, says)
         (400, "PayloadEmpty", Verdict.PERMANENT, Scope.MESSAGE, False, None),
         (413, "PayloadTooLarge", Verdict.PERMANENT, Scope.MESSAGE, False, None),
         (404, "BadPath", Verdict.PERMANENT, Scope.MESSAGE, False, None),
-        (405, "MethodNotAllowed", Verdict.PERMANENT, Scope.MESSAGE, False, None),
+        (405, "MethodNotAllowed", Verdict.TRANSIENT, Scope.SOURCE, False, SOURCE_REST),
         (403, "Forbidden", Verdict.PERMANENT, Scope.MESSAGE, False, None),
         (400, "BadTopic", Verdict.TRANSIENT, Scope.SOURCE, False, SOURCE_REST),
         (400, "TopicDisallowed", Verdict.TRANSIENT, Scope.SOURCE, False, SOURCE_REST),
