@@ -1,6 +1,7 @@
 """Options of the ways in: SMTP and HTTP listeners, listener domains, trace headers.
 
-Public: `SmtpListenerConfig`, `HttpListenerConfig`, `ListenerDomain`, `TraceHeaders`.
+Public: `SmtpListenerConfig`, `HttpListenerConfig`, `ListenerDomain`, `TraceHeaders`,
+`host_and_port`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,22 @@ from kumotwist.core.json import Json
 LineEndings: TypeAlias = Literal["Deny", "Allow", "Fix"]
 BatchHandling: TypeAlias = Literal["BifurcateAlways", "BatchByDomain"]
 ReportDisposition: TypeAlias = Literal["Ignore", "LogOnly", "LogThenRelay", "LogThenDrop"]
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """`127.0.0.1:25`, `[::1]:25`, `:25` or `name:25` in its parts, without brackets. Raises ValueError."""
+    host, colon, port = address.strip().rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise ValueError(f"{address!r} is not an address to listen on; write it like '127.0.0.1:2525' or '[::1]:2525'")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _address(_: object, attribute: Attribute[str], value: str) -> None:
+    """Refuse what cannot be listened on, where it is written."""
+    try:
+        host_and_port(value)
+    except ValueError as error:
+        raise ValueError(f"option '{attribute.name}' is wrong: {error}") from None
 
 
 def _region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
@@ -41,7 +58,7 @@ class TraceHeaders:
 class SmtpListenerConfig:
     """One SMTP listener. `peer` and `via` overlay any of these per client or local network."""
 
-    listen: str = option("Address and port.", default="127.0.0.1:2025")
+    listen: str = option("Address and port.", default="127.0.0.1:2025", validator=_address)
     hostname: str | None = option("Our name in banner and replies; none: the machine's.", default=None)
     banner: str = option("Text of the banner after the name.", default="KumoMTA")
     relay_hosts: Cidrs = option("Clients that may send to anyone.", default=LOOPBACK)
@@ -82,7 +99,7 @@ class SmtpListenerConfig:
 class HttpListenerConfig:
     """One HTTP listener."""
 
-    listen: str = option("Address and port.", default="127.0.0.1:8000")
+    listen: str = option("Address and port.", default="127.0.0.1:8000", validator=_address)
     hostname: str | None = option("Our name; none: the machine's.", default=None)
     trusted_hosts: Cidrs = option("Clients that need no credentials.", default=LOOPBACK)
     use_tls: bool = option("Speak HTTPS.", default=False)

@@ -35,6 +35,7 @@ class Doc:
     since: str | None = None
     secret: bool = False
     no_effect: str | None = None
+    harmless: tuple[Any, ...] = ()
 
 
 def option(
@@ -46,6 +47,7 @@ def option(
     since: str | None = None,
     secret: bool = False,
     no_effect: str | None = None,
+    harmless: tuple[Any, ...] = (),
     validator: Callable[[Any, Any, Any], None] | None = None,
     is_hashed: bool = True,
 ) -> Any:
@@ -53,10 +55,11 @@ def option(
 
     `unit` names what a number counts (`octets`, `messages`); durations say it
     by their type. A `secret` option never shows its value in repr or errors.
-    `no_effect` says why an option of KumoMTA's is accepted but changes nothing.
+    `no_effect` says why an option of KumoMTA's is accepted but changes nothing;
+    who writes one of the `harmless` values gets what they ask for all the same.
     `is_hashed` is off for tables, which have no hash; they still count in comparisons.
     """
-    metadata = {DOC_KEY: Doc(doc, unit, since, secret, no_effect)}
+    metadata = {DOC_KEY: Doc(doc, unit, since, secret, no_effect, harmless)}
     how: dict[str, Any] = {"metadata": metadata, "repr": not secret, "validator": validator}
     if not is_hashed:
         how["hash"] = False

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 
 from kumotwist.config.catalog import CATALOG
 from kumotwist.config.egress import PoolConfig
+from kumotwist.config.listener import HttpListenerConfig, SmtpListenerConfig, host_and_port
 from kumotwist.config.option import DOC_KEY, Doc
 from kumotwist.config.queue import CustomLuaProtocol, Protocol
 from kumotwist.core.connection import ConnectionMeta
@@ -109,12 +110,22 @@ class _Check:
         # A policy whose `init` fails did not come to its listeners.
         if not self._report.errors and not declared.esmtp_listeners and not declared.http_listeners:
             self._report.warn("the policy starts no listener: nothing can come in")
+        self._addresses((*declared.esmtp_listeners, *declared.http_listeners))
         options = (*declared.spools.values(), *declared.esmtp_listeners, *declared.http_listeners, *declared.local_logs)
         for one in (*options, *declared.log_hooks):
             self._without_effect(one)
         for task in declared.tasks:
             if not policy.handles(task.event_name):
                 self._report.error(f"kumo.spawn_task names the event '{task.event_name}', which has no handler")
+
+    def _addresses(self, listeners: Iterable[SmtpListenerConfig | HttpListenerConfig]) -> None:
+        taken: set[tuple[str, int]] = set()
+        for listener in listeners:
+            address = host_and_port(listener.listen)
+            if address in taken:
+                self._report.error(f"two listeners are to listen on {listener.listen}")
+            if address[1]:
+                taken.add(address)
 
     def _without_effect(self, options: object) -> None:
         for name, reason in without_effect(options):
@@ -125,6 +136,7 @@ class _Check:
         await self.attempt(lambda: policy.get_listener_domain(name.domain, "127.0.0.1:25", ConnectionMeta()))
         config = await self.attempt(lambda: policy.queue_config(name))
         if config is None:
+            await self._pool(policy, name, None)
             return
         self._without_effect(config)
         await self._pool(policy, name, config.egress_pool)
@@ -180,5 +192,5 @@ def without_effect(options: Any) -> Iterable[tuple[str, str]]:
         doc = one.metadata.get(DOC_KEY)
         make = getattr(one.default, "factory", None)
         default = make() if make else one.default
-        if isinstance(doc, Doc) and doc.no_effect and getattr(options, one.name) != default:
+        if isinstance(doc, Doc) and doc.no_effect and getattr(options, one.name) not in (default, *doc.harmless):
             yield one.name, doc.no_effect

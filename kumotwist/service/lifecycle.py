@@ -1,8 +1,8 @@
 """The process itself: signals, exit status, file descriptors, user.
 
-Public: `stop_on_signals`, `die_when_stuck`, `exit_with`,
-`raise_descriptor_limit`, `become`, `ids_of`, `announce`. Called by the supervisor, by worker processes and by the
-single-process daemon alike.
+Public: `stop_on_signals`, `end_on_signals`, `die_when_stuck`, `exit_with`,
+`raise_descriptor_limit`, `become`, `ids_of`, `announce`. Called by the supervisor, by worker processes, by the
+single-process daemon and by what runs a policy without one.
 """
 
 from __future__ import annotations
@@ -54,6 +54,16 @@ def stop_on_signals(stop: Callable[[], object]) -> None:
 
     for number in STOP_SIGNALS:
         signal.signal(number, handle)
+
+
+def end_on_signals() -> None:
+    """Have SIGTERM, SIGINT and SIGHUP end this process at once, as they end any program.
+
+    For what holds nothing that must be kept. A handler of Python's would wait
+    for its turn, which a policy inside one long C function never gives.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def die_when_stuck(reactor: Any, seconds: float = STUCK_AFTER, blocked: float = BLOCKED_AFTER) -> None:

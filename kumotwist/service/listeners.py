@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from kumotwist.config.listener import host_and_port
 from kumotwist.core.errors import ConfigError
 from kumotwist.net.clock import DelayedCall
 from kumotwist.service.balance import Seat
@@ -129,14 +130,14 @@ def adopt(reactor: IReactorTCP, sock: socket.socket, factory: Factory[Any], seat
 
 
 def _split(address: str) -> tuple[str, int]:
-    host, colon, port = address.strip().rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"{address!r} is not an address to listen on; write it like '127.0.0.1:2525' or '[::1]:2525'")
-    host = host.removeprefix("[").removesuffix("]")
     try:
-        return str(ipaddress.ip_address(host or "0.0.0.0")), int(port)
+        host, port = host_and_port(address)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        return str(ipaddress.ip_address(host or "0.0.0.0")), port
     except ValueError:
-        return _resolve(host, address), int(port)
+        return _resolve(host, address), port
 
 
 def _resolve(host: str, address: str) -> str:

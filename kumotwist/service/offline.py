@@ -43,7 +43,7 @@ from kumotwist.queue.classes import Classes
 from kumotwist.queue.present import Present
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.secrets.store import KeyStore
-from kumotwist.service import diagnostics
+from kumotwist.service import diagnostics, lifecycle
 from kumotwist.service.options import DEFAULT_POLICY, DEFAULT_STATE_DIR, Options, Settings
 from kumotwist.spool.memory import MemoryStore
 from kumotwist.trial import replay as replays
@@ -274,7 +274,8 @@ def _in_reactor(settings: Settings, work: Callable[[_Offline], Awaitable[int]]) 
         running.stop()
 
     running.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addBoth(ended))
-    running.run()
+    lifecycle.end_on_signals()
+    running.run(installSignalHandlers=False)
     return status[0]
 
 

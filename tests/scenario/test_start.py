@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from support.daemon import SMTP_LISTENER, Daemon, Sink, mail, relay_policy
+from support.daemon import SMTP_LISTENER, Daemon, Process, Sink, mail, relay_policy
 
 
 def start(tmp_path: Path, policy: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,6 +43,28 @@ def test_validate_says_each_mistake_once(tmp_path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     # Lua shortens a long path from the left.
     assert re.fullmatch(r"error: \S+/init\.lua:2: boom\n", done.stderr)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_an_https_listener_without_its_certificate_ends_the_start(tmp_path, workers: str) -> None:
+    """Which listener and which file, in one line."""
+    listener = "kumo.start_http_listener { listen = '127.0.0.1:0', use_tls = true, tls_certificate = '/nowhere.pem' }"
+    done = start(tmp_path, relay_policy(tmp_path, 9, listener), f"--workers={workers}")
+    assert done.returncode == 1
+    assert "kumotwist: the HTTP listener on 127.0.0.1:0 has no certificate: key file /nowhere.pem" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_check_of_a_policy_that_is_stuck_can_be_ended(tmp_path) -> None:
+    """`timeout 60 kumotwist validate`, and Ctrl-C, work even while the policy is inside one long C function."""
+    path = tmp_path / "init.lua"
+    stuck = "local _ = (('a'):rep(50)):find(('a?'):rep(50) .. ('a'):rep(50))"
+    path.write_text(f"local kumo = require 'kumo'\nio.stderr:write 'here\\n'\n{stuck}\n")
+    command = [sys.executable, "-m", "kumotwist.service.main", "validate", f"--policy={path}"]
+    process = Process(command, "stderr")
+    process.wait_for_line("here", 60.0)
+    process.signal(signal.SIGTERM)
+    assert process.wait(10.0) == -signal.SIGTERM
 
 
 def test_a_port_in_use_ends_the_start(tmp_path) -> None:

@@ -4,8 +4,8 @@ The certificate may change while we run: each connection gets the context of
 the moment, and one that is due for renewal is renewed in the background while
 the last good one serves.
 
-Public: `with_tls`. What can go wrong: `SecretUnavailable` and `ConfigError`
-when there is no usable certificate at the start; later the log says so.
+Public: `with_tls`. What can go wrong: `ConfigError` when there is no usable
+certificate at the start; later the log says so.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ log: Final = Logger()
 async def with_tls(
     site: HttpSite, config: HttpListenerConfig, tls: ServerTls, tasks: Tasks, hostname: str
 ) -> TLSMemoryBIOFactory:
-    """`site` behind TLS as `config` says. Raises SecretUnavailable, ConfigError."""
+    """`site` behind TLS as `config` says. Raises ConfigError."""
     sources = ContextSources(config.tls_certificate, config.tls_private_key, None, hostname)
-    context = _Renewing(tls, sources, tasks, await tls.context(sources))
+    try:
+        first = await tls.context(sources)
+    except (SecretUnavailable, ConfigError) as error:
+        raise ConfigError(f"the HTTP listener on {config.listen} has no certificate: {error}") from error
+    context = _Renewing(tls, sources, tasks, first)
     # All are what is asked for, by zope.interface or by shape, which mypy does not see.
     return TLSMemoryBIOFactory(
         cast("IOpenSSLServerConnectionCreator", context),

@@ -71,6 +71,12 @@ def _table(entry: str, name: str = "name") -> str:
         ),
         ("kumo.on('get_egress_path_config', function() return { enable_tls = 'Requird' } end)", r"mean 'Required'"),
         ("kumo.on('get_listener_domain', function() return { relay_too = true } end)", r"did you mean 'relay_to'"),
+        (
+            "kumo.on('init', function()\nkumo.start_http_listener { listen = '0.0.0.0:99999' } end)",
+            r"policy\.lua:2: .*'listen'",
+        ),
+        ("kumo.on('init', function()\nkumo.start_esmtp_listener { listen = 'localhost' } end)", r":2: .*write it like"),
+        ("kumo.on('init', function() kumo.start_http_listener {} kumo.start_http_listener {} end)", r"two .*:8000"),
         ("kumo.on('get_queue_config', function() while true do end end)", r"CPU time"),
     ],
 )
@@ -80,6 +86,28 @@ def test_errors(bench: Bench, source: str, error: str) -> None:
     report = _validate(bench, source)
     assert not report.is_valid
     assert any(re.search(error, text, re.DOTALL) for text in report.errors), report.errors
+
+
+def test_a_mistake_in_one_event_hides_none_in_another(bench: Bench) -> None:
+    """Both are in one report."""
+    source = """
+      kumo.on('get_queue_config', function() return { max_age = 'x' } end)
+      kumo.on('get_egress_path_config', function() return { enable_tls = 'x' } end)
+    """
+    errors = "\n".join(_validate(bench, source).errors)
+    assert "'max_age'" in errors
+    assert "'enable_tls'" in errors
+
+
+def test_who_asks_for_what_happens_anyway_is_not_warned(bench: Bench) -> None:
+    """KumoMTA's usual `define_spool` calls say that the store is RocksDB, which it is."""
+    source = """
+      kumo.on('init', function()
+        kumo.start_http_listener {}
+        kumo.define_spool { name = 'data', path = '/nowhere', kind = 'RocksDB', flush = true }
+      end)
+    """
+    assert _validate(bench, source) == Report()
 
 
 def test_warnings(bench: Bench) -> None:
