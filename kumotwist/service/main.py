@@ -96,7 +96,12 @@ def simulate(arguments: Sequence[str]) -> int:
     """See what outages would do to a route table."""
     from kumotwist.trial import simulate as command
 
-    return command.main(arguments)
+    asked = command.question(arguments)
+    if asked.policy is None:
+        return command.run(asked)
+    from kumotwist.service import offline
+
+    return offline.simulate(asked)
 
 
 def policy_test(arguments: Sequence[str]) -> int:

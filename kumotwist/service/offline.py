@@ -1,9 +1,9 @@
-"""Running a policy without the daemon: `kumotwist validate`, `script`, `explain` and `replay`.
+"""Running a policy without the daemon: `kumotwist validate`, `script`, `explain`, `replay` and `simulate`.
 
 Nothing is listened on, stored or sent; HTTP, DNS and secrets work, since
 policies load their configuration with them.
 
-Public: `validate`, `script`, `explain`, `replay`. Exit status 0 when all is well, 1 when the policy
+Public: `validate`, `script`, `explain`, `replay`, `simulate`. Exit status 0 when all is well, 1 when the policy
 is not, 2 for a wrong command line.
 """
 
@@ -25,6 +25,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from kumotwist.admin import explanation
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.address import parse_address
 from kumotwist.core.errors import ConfigError, KumotwistError, PolicyError, Rejection
 from kumotwist.core.ids import IdGenerator
@@ -47,8 +48,10 @@ from kumotwist.service import diagnostics, lifecycle
 from kumotwist.service.options import DEFAULT_POLICY, DEFAULT_STATE_DIR, Options, Settings
 from kumotwist.spool.memory import MemoryStore
 from kumotwist.trial import replay as replays
+from kumotwist.trial import simulate as simulates
 from kumotwist.trial.explain import as_text
 from kumotwist.trial.judge import Judge
+from kumotwist.trial.tables import table_of
 
 log = Logger()
 
@@ -69,19 +72,29 @@ def script(arguments: Sequence[str]) -> int:
 def explain(arguments: Sequence[str]) -> int:
     """Tell what a policy would do with a message; nothing is sent."""
     asked = _question(arguments)
-    observer: Any = diagnostics.observer(None, _LOG_FILTER)
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
-    settings = Settings(policy=os.path.abspath(asked.policy), state_dir=DEFAULT_STATE_DIR, workers=0)
-    return _in_reactor(settings, lambda offline: _explained(offline, asked))
+    return _on(asked.policy, lambda offline: _explained(offline, asked))
 
 
 def replay(arguments: Sequence[str]) -> int:
     """Tell what of a log would go elsewhere under a policy; nothing is sent."""
     asked = replays.question(arguments, DEFAULT_POLICY)
+    return _on(asked.policy, lambda offline: _replayed(offline, asked))
+
+
+def simulate(asked: argparse.Namespace) -> int:
+    """See what outages would do to the table of a policy."""
+    found: list[RouteTableConfig] = []
+    status = _on(asked.policy, lambda offline: _tabled(offline, asked, found))
+    # The reactor has ended: this takes seconds of one core.
+    return simulates.run(asked, found[0]) if found else status
+
+
+def _on(policy: str, work: Callable[[_Offline], Awaitable[int]]) -> int:
+    """Do `work` with a policy that is loaded as it needs it."""
     observer: Any = diagnostics.observer(None, _LOG_FILTER)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
-    settings = Settings(policy=os.path.abspath(asked.policy), state_dir=DEFAULT_STATE_DIR, workers=0)
-    return _in_reactor(settings, lambda offline: _replayed(offline, asked))
+    settings = Settings(policy=os.path.abspath(policy), state_dir=DEFAULT_STATE_DIR, workers=0)
+    return _in_reactor(settings, work)
 
 
 class _NoInjector:
@@ -207,6 +220,12 @@ async def _replayed(offline: _Offline, asked: argparse.Namespace) -> int:
     finally:
         await threads.close()
         await channels.close()
+
+
+async def _tabled(offline: _Offline, asked: argparse.Namespace, found: list[RouteTableConfig]) -> int:
+    policy = await offline.load()
+    found.append(await table_of(policy, asked.table, asked.queue))
+    return 0
 
 
 def _question(arguments: Sequence[str]) -> argparse.Namespace:

@@ -6,29 +6,35 @@ Public: `Chooser`, `Learned`, `Fixed`, `Stepwise`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from attrs import define, field
 
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.queue.routes.balance import Balance
-from kumotwist.queue.routes.table import RouteTable, Signal
+from kumotwist.queue.routes.breaker import State
+from kumotwist.queue.routes.table import ALL, RouteTable, Signal
 
 
 class Chooser(Protocol):
     """Chooses, and hears what became of it."""
 
-    def choose(self, now: float) -> int:
-        """The position of the route for the next message."""
+    @property
+    def patience(self) -> float | None:
+        """Seconds after which the absence of a receipt is reported as a loss; None: it never is."""
         ...
 
-    def report(self, position: int, signal: Signal, now: float) -> None:
-        """What became of a message."""
+    def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> int | None:
+        """The position of the route for a message of class `name`, none of those `tried`; None when all were."""
         ...
 
-    def shares(self, now: float) -> Sequence[float]:
-        """The shares as they are."""
+    def report(self, name: str, position: int, signal: Signal, now: float) -> None:
+        """What became of a message of class `name`."""
+        ...
+
+    def shares(self, name: str, now: float) -> Sequence[float]:
+        """The shares of class `name` as they are."""
         ...
 
 
@@ -38,23 +44,39 @@ class Learned:
 
     config: RouteTableConfig
     _table: RouteTable = field(init=False)
+    _has_classes: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._table = RouteTable(self.config)
+        self._has_classes = self.config.class_ != "all"
 
-    def choose(self, now: float) -> int:
+    @property
+    def patience(self) -> float | None:
+        """What the table says."""
+        return self.config.learn.receipt_within
+
+    def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> int | None:
         """By the table."""
-        choice = self._table.choose("all", now)
-        assert choice is not None, "nothing was tried yet"
-        return choice.position
+        choice = self._table.choose(self._class(name), now, tried, key)
+        return choice.position if choice is not None else None
 
-    def report(self, position: int, signal: Signal, now: float) -> None:
+    def report(self, name: str, position: int, signal: Signal, now: float) -> None:
         """To the table."""
-        self._table.report("all", position, signal, now)
+        self._table.report(self._class(name), position, signal, now)
 
-    def shares(self, now: float) -> Sequence[float]:
-        """Less what breakers keep out."""
-        return self._table.open_shares("all", now)
+    def shares(self, name: str, now: float) -> Sequence[float]:
+        """Less what breakers keep out; a trial is no traffic."""
+        name = self._class(name)
+        shut = [self._is_shut(name, position) for position in range(len(self.config.routes))]
+        shares = [0.0 if is_shut else share for is_shut, share in zip(shut, self._table.shares(name, now), strict=True)]
+        total = sum(shares)
+        return [share / total for share in shares] if total > 0.0 else self._table.open_shares(name, now)
+
+    def _class(self, name: str) -> str:
+        return name if self._has_classes else ALL
+
+    def _is_shut(self, name: str, position: int) -> bool:
+        return any(self._table.breaker(one, position).state is not State.CLOSED for one in (ALL, name))
 
 
 @define(eq=False)
@@ -64,22 +86,39 @@ class Fixed:
     config: RouteTableConfig
     _balance: Balance = field(init=False)
     _shares: list[float] = field(init=False)
+    patience: None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        total = sum(route.weight for route in self.config.routes)
-        self._shares = [route.weight / total for route in self.config.routes]
+        self._shares = _resting(self.config)
         self._balance = Balance(len(self._shares))
 
-    def choose(self, now: float) -> int:  # noqa: ARG002
+    def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> int | None:  # noqa: ARG002
         """By weight."""
-        return self._balance.choose("all", self._shares)
+        return _choose(self.config, self._balance, name, self._shares, tried)
 
-    def report(self, position: int, signal: Signal, now: float) -> None:
+    def report(self, name: str, position: int, signal: Signal, now: float) -> None:
         """Nothing is learned."""
 
-    def shares(self, now: float) -> Sequence[float]:  # noqa: ARG002
+    def shares(self, name: str, now: float) -> Sequence[float]:  # noqa: ARG002
         """Always the same."""
         return self._shares
+
+
+def _resting(config: RouteTableConfig) -> list[float]:
+    total = sum(route.weight for route in config.routes)
+    return [route.weight / total for route in config.routes]
+
+
+def _choose(
+    config: RouteTableConfig, balance: Balance, name: str, shares: Sequence[float], tried: Collection[str]
+) -> int | None:
+    """By `shares` among the routes that were not tried; a standby when only that is left."""
+    if not tried:
+        return balance.choose(name, shares)
+    left = [0.0 if route.name in tried else share for route, share in zip(config.routes, shares, strict=True)]
+    if any(left):
+        return balance.choose(name, left)
+    return next((position for position, route in enumerate(config.routes) if route.name not in tried), None)
 
 
 #: GOV.UK Notify's rule (notifications-api, `reduce_sms_provider_priority` and its callers): points moved at a time,
@@ -90,6 +129,8 @@ _LATE_PART: Final = 0.15
 _ERRORS: Final = 50
 _ERROR_WINDOW: Final = 60.0
 _DRIFT_EVERY: Final = 3600.0
+#: Seconds after which a receipt is late.
+_LATE: Final = 240.0
 
 
 @define(eq=False)
@@ -108,29 +149,33 @@ class Stepwise:
     _looked_at: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        total = sum(route.weight for route in self.config.routes)
-        self._rest = [route.weight / total for route in self.config.routes]
+        self._rest = _resting(self.config)
         self._shares = list(self._rest)
         count = len(self._rest)
         self._balance = Balance(count)
         self._errors = [deque() for _ in range(count)]
         self._receipts = [deque() for _ in range(count)]
 
-    def choose(self, now: float) -> int:
+    @property
+    def patience(self) -> float:
+        """The rule's own, or the table's if that is shorter."""
+        return min(self.config.learn.receipt_within or _LATE, _LATE)
+
+    def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> int | None:  # noqa: ARG002
         """By the shares as they were moved."""
         if now - self._looked_at >= 1.0:
             self._looked_at = now
             self._look(now)
-        return self._balance.choose("all", self._shares)
+        return _choose(self.config, self._balance, name, self._shares, tried)
 
-    def report(self, position: int, signal: Signal, now: float) -> None:
+    def report(self, name: str, position: int, signal: Signal, now: float) -> None:  # noqa: ARG002
         """Errors and late receipts are kept for as long as the rule looks back."""
         if signal is Signal.FAILED:
             self._errors[position].append(now)
         elif signal in (Signal.ARRIVED, Signal.LOST):
             self._receipts[position].append((now, signal is Signal.LOST))
 
-    def shares(self, now: float) -> Sequence[float]:  # noqa: ARG002
+    def shares(self, name: str, now: float) -> Sequence[float]:  # noqa: ARG002
         """As they were moved."""
         return self._shares
 
@@ -154,7 +199,7 @@ class Stepwise:
             self._drift()
 
     def _move(self, troubled: Sequence[bool]) -> None:
-        """Ten points from each that is in trouble to those that are not, by their resting weights."""
+        """Ten points from each that is in trouble to those that are not, by their resting weights if they have any."""
         taken = 0.0
         for position, is_troubled in enumerate(troubled):
             if is_troubled:
@@ -162,6 +207,8 @@ class Stepwise:
                 self._shares[position] -= step
                 taken += step
         well = [0.0 if is_troubled else rest for rest, is_troubled in zip(self._rest, troubled, strict=True)]
+        if not any(well):  # standbys only
+            well = [float(not is_troubled) for is_troubled in troubled]
         for position, weight in enumerate(well):
             self._shares[position] += taken * weight / sum(well)
 

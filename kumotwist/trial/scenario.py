@@ -1,120 +1,135 @@
-"""Scenarios: how routes behave over time, and which table chooses among them.
+"""Scenarios: what goes wrong when, and the messages that meet it.
 
-A scenario is a TOML file, or one of those in `SCENARIOS` by name:
-
-    duration = "1 hour"
-    rate = 25                    # messages a second
-    [[routes]]
-    name = "local"
-    weight = 70
-    [[trouble]]                  # any number; what is not said stays as it is
-    route = "local"              # none: all routes
-    from = "10 minutes"
-    until = "30 minutes"
-    success = 0.0                # part that is handed over
-    arrival = 0.6                # part of these for which a good receipt comes
-    receipts = 0.0               # part of these for which any receipt comes
-    delay = "4 minutes"          # mean time to a receipt
-
-Public: `Scenario`, `Trouble`, `SCENARIOS`, `read`. What can go wrong: ConfigError that names the option.
+Public: `Scenario`, `Trouble`. A scenario is made by `trial.scenariofile` from a
+TOML file or by `trial.shipped`; `Scenario.on` plays it on another table. What
+can go wrong: ConfigError that names the option.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Final
+
+from attrs import evolve, frozen
 
 from kumotwist.config.option import Duration, option, options
-from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
-from kumotwist.config.structure import hint, structure
+from kumotwist.config.routes import RouteTableConfig
+from kumotwist.config.structure import hint
 from kumotwist.core.errors import ConfigError
+
+#: Messages of one run. Ours: half a minute of one core for each chooser.
+MAX_MESSAGES: Final = 2_000_000
+#: Classes, and stretches of trouble. Ours: more cannot be told apart in a picture.
+MAX_PARTS: Final = 100
+#: Characters of a title. Ours: one line of a picture.
+_MAX_TITLE: Final = 100
+#: Seconds after which a message is late where the table does not say (as GOV.UK Notify counts).
+LATE: Final = 240.0
+#: Routes that a trouble may name on any table.
+ROLES: Final = ("largest", "smallest", "first")
 
 
 @options
 class Trouble:
-    """A stretch of time in which a route behaves otherwise."""
+    """A stretch of time in which a route behaves otherwise. What is not said stays as it is."""
 
-    start: Duration = option("When it begins.")
+    from_: Duration = option("When it begins.")
     until: Duration = option("When it is over.")
-    route: str | None = option("The route; none: all of them.", default=None)
-    success: float = option("Part of the messages that are handed over.", default=0.98)
-    arrival: float = option("Part of the receipts that are good.", default=0.97)
-    receipts: float = option("Part of the hand-overs for which a receipt comes.", default=1.0)
-    delay: Duration = option("Mean time to a receipt.", default=Duration(5.0))
+    route: str | None = option("The route: a name, `largest`, `smallest` or `first`; none: all of them.", default=None)
+    class_: str | None = option("Only messages of this class; none: of all.", default=None)
+    success: float | None = option("Part of the messages that are handed over.", default=None)
+    arrival: float | None = option("Part of the receipts that are good.", default=None)
+    receipts: float | None = option("Part of the hand-overs for which a receipt comes.", default=None)
+    delay: Duration | None = option("Mean time to a receipt.", default=None)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for what is no trouble."""
+        if not self.until > self.from_:
+            raise ValueError("option 'until' must be later than 'from'")
+        for name in ("success", "arrival", "receipts"):
+            part = getattr(self, name)
+            if part is not None and not 0.0 <= part <= 1.0:
+                raise ValueError(f"option '{name}' is a part, between 0 and 1, got {part:g}")
+        if self.delay is not None and self.delay <= 0.0:
+            raise ValueError("option 'delay' must be more than 0")
 
 
-@options
+@frozen(kw_only=True)
 class Scenario:
-    """Everything that a simulation needs."""
+    """Everything that a simulation needs.
 
-    title: str = option("What happens, in a few words.")
-    table: RouteTableConfig = option("The table that chooses.")
-    trouble: tuple[Trouble, ...] = option("What goes wrong.", default=())
-    duration: Duration = option("How long it lasts.", default=Duration(3600.0))
-    rate: float = option("Messages a second.", default=25.0)
+    `classes` are what the table's `class` would tell apart, with their parts of all messages; "" stands for all.
+    Raises ValueError for what cannot be played.
+    """
+
+    title: str
+    table: RouteTableConfig
+    trouble: tuple[Trouble, ...] = ()
+    classes: Mapping[str, float] = {"": 1.0}
+    duration: float = 3600.0
+    rate: float = 25.0
+
+    def __attrs_post_init__(self) -> None:
+        """See above."""
+        if len(self.title) > _MAX_TITLE or not self.title.isprintable():
+            raise ValueError(f"option 'title' must be one line of at most {_MAX_TITLE} characters")
+        if not self.duration > 0.0:
+            raise ValueError("option 'duration' must be more than 0")
+        if not (isfinite(self.rate) and self.rate > 0.0):
+            raise ValueError(f"option 'rate' must be more than 0 messages a second, got {self.rate:g}")
+        count = self.duration * self.rate
+        if count > MAX_MESSAGES:
+            raise ValueError(
+                f"'duration' and 'rate' make {count:,.0f} messages, more than {MAX_MESSAGES:,}; lower one of them"
+            )
+        if count < 1.0:
+            raise ValueError("'duration' and 'rate' make no message at all")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        if len(self.trouble) > MAX_PARTS or len(self.classes) > MAX_PARTS:
+            raise ValueError(f"options 'trouble' and 'classes' take no more than {MAX_PARTS} each")
+        bad = next((name for name, part in self.classes.items() if not (isfinite(part) and part > 0.0)), None)
+        if bad is not None:
+            raise ValueError(f"option 'classes' needs a part above 0 for each, got {self.classes[bad]:g} for '{bad}'")
+        if not self.classes:
+            raise ValueError("option 'classes' is empty; leave it out for messages of one kind")
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a message without a receipt counts as late."""
+        return self.table.learn.receipt_within or LATE
+
+    def on(self, table: RouteTableConfig, name: str = "") -> Scenario:
+        """The same on `table`, with its names for the routes in trouble. Raises ConfigError, with `name` in front."""
+        prefix = f"{name}: " if name else ""
+        names = [route.name for route in table.routes]
+        trouble = []
+        for one in self.trouble:
+            if one.class_ is not None and one.class_ not in self.classes:
+                known = hint(one.class_, self.classes)
+                raise ConfigError(f"{prefix}option 'trouble.class' names no class '{one.class_}' of 'classes'{known}")
+            route = _route(table, one.route)
+            if route is not None and route not in names:
+                there = f"; table '{table.name}' has {', '.join(names)}"
+                close = hint(route, (*names, *ROLES))
+                raise ConfigError(f"{prefix}option 'trouble.route' names no route '{route}'{close}{there}")
+            trouble.append(evolve(one, route=route))  # type: ignore[misc]  # mypy does not see attrs behind `options`
+        return evolve(self, table=table, trouble=tuple(trouble))
+
+    def resting(self) -> Sequence[float]:
+        """The shares at which the routes rest."""
+        total = sum(route.weight for route in self.table.routes)
+        return [route.weight / total for route in self.table.routes]
 
 
-_TABLE: Final = RouteTableConfig(
-    name="bulk",
-    routes=(
-        RouteEntry(name="sendgrid", weight=20.0),
-        RouteEntry(name="sparkpost", weight=10.0),
-        RouteEntry(name="local", weight=70.0),
-    ),
-    learn=LearnConfig(receipt_within=Duration(120.0)),
-)
-
-
-def _scenario(title: str, **trouble: Any) -> Scenario:
-    found = Trouble(**{"start": Duration(600.0), "until": Duration(1800.0), **trouble})
-    return Scenario(title=title, table=_TABLE, trouble=(found,))
-
-
-#: What the documentation's table is made of.
-SCENARIOS: Final[Mapping[str, Scenario]] = {
-    "dies": _scenario("the largest route dies", route="local", success=0.0),
-    "dies-small": _scenario("the smallest route dies", route="sparkpost", success=0.0),
-    "tempfails": _scenario("the largest route defers 30 %", route="local", success=0.68),
-    "bounces": _scenario("the largest route takes all and bounces 30 % later", route="local", arrival=0.67),
-    "slows": _scenario("the largest route delivers after ten minutes", route="local", delay=Duration(600.0)),
-    "loses-receipts": _scenario("the largest route sends no receipts", route="local", receipts=0.0),
-    "all-good": Scenario(title="all routes are equally good", table=_TABLE),
-    "all-bad": _scenario("all routes are equally bad", success=0.5),
-}
-
-
-def read(name: str) -> Scenario:
-    """The scenario of that name, or in the TOML file of that name. Raises ConfigError."""
-    if name in SCENARIOS:
-        return SCENARIOS[name]
-    path = Path(name)
-    try:
-        found = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        known = ", ".join(SCENARIOS)
-        raise ConfigError(f"no scenario '{name}'{hint(name, SCENARIOS)}; there are {known}, or name a file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{name}: {error}") from None
-    routes, learn = found.pop("routes", []), found.pop("learn", {})
-    table = {"name": path.stem, "routes": routes, "learn": learn}
-    given = {
-        "title": path.stem,
-        **found,
-        "table": table,
-        "trouble": [_renamed(one) for one in found.get("trouble", [])],
-    }
-    scenario = structure(Scenario, given, name)
-    names = [route.name for route in scenario.table.routes]
-    for one in scenario.trouble:
-        if one.route is not None and one.route not in names:
-            raise ConfigError(f"{name}: option 'trouble.route' names no route '{one.route}'{hint(one.route, names)}")
-    return scenario
-
-
-def _renamed(trouble: object) -> object:
-    """`from` is a word of Python's."""
-    if isinstance(trouble, Mapping):
-        return {("start" if name == "from" else name): value for name, value in trouble.items()}
-    return trouble
+def _route(table: RouteTableConfig, named: str | None) -> str | None:
+    """The name of the route that a trouble names; a route's own name comes before a role."""
+    if named is None or named not in ROLES or any(route.name == named for route in table.routes):
+        return named
+    if named == "first":
+        return table.routes[0].name
+    weighted = [route for route in table.routes if route.weight > 0.0]
+    choose = max if named == "largest" else min
+    return choose(weighted, key=lambda route: route.weight).name

@@ -1,6 +1,6 @@
 """`kumotwist simulate`: outages against the real selection code, and against what else could have chosen.
 
-Public: `main`, `table`. Exit status 2 for a wrong command line or scenario.
+Public: `question`, `run`. Exit status 2 for a wrong command line or scenario.
 """
 
 from __future__ import annotations
@@ -9,96 +9,101 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from attrs import frozen
-
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.errors import ConfigError
-from kumotwist.core.units import format_duration
-from kumotwist.trial.choosers import Fixed, Learned, Stepwise
-from kumotwist.trial.plot import picture
-from kumotwist.trial.scenario import SCENARIOS, Scenario, read
-from kumotwist.trial.simulation import Run, simulate
+from kumotwist.trial.picture import as_png, as_svg, has_font
+from kumotwist.trial.results import Result, as_json, as_table, play
+from kumotwist.trial.scenario import Scenario
+from kumotwist.trial.scenariofile import read
+from kumotwist.trial.shipped import SCENARIOS
 
-#: Who chooses, by the name in the table; the first is ours.
-CHOOSERS: Final[Mapping[str, Any]] = {"learned": Learned, "GOV.UK's rule": Stepwise, "fixed weights": Fixed}
-
-
-@frozen
-class Result:
-    """One scenario under every chooser."""
-
-    name: str
-    scenario: Scenario
-    runs: Mapping[str, Run]
+#: Seeds of one command. Ours: medians do not move any more.
+_MAX_SEEDS: Final = 100
+_BLOCK: Final = re.compile(r"(<!-- simulation -->\n).*?(<!-- /simulation -->)", re.DOTALL)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run `arguments` and return the exit status."""
-    parser = argparse.ArgumentParser(prog="kumotwist simulate", description=__doc__.partition("\n")[0])
+def question(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line. Exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="kumotwist simulate",
+        description="What outages would do to a route table: learned shares, GOV.UK Notify's rule and fixed weights on "
+        "the same messages. Nothing is sent.",
+    )
+    parser.add_argument("--scenario", action="append", required=True, help=f"a TOML file, all, {', '.join(SCENARIOS)}")
+    parser.add_argument("--policy", help="take the table from this policy")
+    parser.add_argument("--table", metavar="NAME", help="the policy's table of that name")
     parser.add_argument(
-        "--scenario", action="append", required=True, help=f"a TOML file, 'all', {', '.join(SCENARIOS)}"
+        "--queue",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="find the policy's table by a queue that goes by it, such as campaign:tenant@example.com",
     )
     parser.add_argument("--seed", type=int, default=1, help="of what is left to chance")
-    parser.add_argument("--plot", type=Path, metavar="DIR", help="write a picture of the shares for each scenario")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="run N times, each with the next seed, and show medians"
+    )
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the shares of each scenario as SVG and PNG")
     parser.add_argument("--json", action="store_true", help="results for programs")
     parser.add_argument("--into", type=Path, metavar="PAGE", help="put the table into the page's simulation block")
-    options = parser.parse_args(arguments)
-    names = [one for name in options.scenario for one in (SCENARIOS if name == "all" else (name,))]
+    asked = parser.parse_args(arguments)
+    if not 1 <= asked.seeds <= _MAX_SEEDS:
+        parser.error(f"--seeds: between 1 and {_MAX_SEEDS}")
+    if asked.policy is None and (asked.table is not None or asked.queue):
+        parser.error("--table and --queue are about a --policy")
+    return asked
+
+
+def run(asked: argparse.Namespace, table: RouteTableConfig | None = None) -> int:
+    """Read, play and show; `table` is the policy's. The exit status."""
+    names = [one for name in asked.scenario for one in (SCENARIOS if name == "all" else (name,))]
     try:
-        results = [_result(name, read(name), options.seed) for name in names]
+        scenarios = {name: read(name, table) for name in names}
+        page = _page(asked.into) if asked.into is not None else ""
+        if asked.plot is not None:
+            asked.plot.mkdir(parents=True, exist_ok=True)
+            if not has_font():
+                sys.stderr.write("note: no font is installed: the PNG pictures have no words, the SVG ones do\n")
+        results = [_played(name, one, asked) for name, one in scenarios.items()]
+        if asked.into is not None:
+            asked.into.write_text(_BLOCK.sub(lambda match: f"{match[1]}{as_table(results)}{match[2]}", page))
     except ConfigError as error:
         sys.stderr.write(f"kumotwist simulate: {error}\n")
         return 2
-    if options.plot is not None:
-        options.plot.mkdir(parents=True, exist_ok=True)
-        for result in results:
-            name = Path(result.name).stem
-            (options.plot / f"{name}.svg").write_text(picture(result.scenario, result.runs["learned"]))
-    if options.into is not None:
-        _put_into(options.into, table(results))
-    sys.stdout.write(
-        json.dumps([_plain(result) for result in results], indent=1) + "\n" if options.json else table(results)
-    )
+    except OSError as error:
+        sys.stderr.write(f"kumotwist simulate: {error.filename}: {error.strerror}\n")
+        return 2
+    if table is not None:
+        _say_what_is_missing(table)
+    sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n" if asked.json else as_table(results))
     return 0
 
 
-def table(results: Iterable[Result]) -> str:
-    """The results as a Markdown table."""
-    rows = [
-        "| scenario | who chooses | messages that trouble cost | 90 % had left after | 90 % were back after |",
-        "|---|---|---|---|---|",
-    ]
-    for result in results:
-        for who, run in result.runs.items():
-            title = result.scenario.title if who == "learned" else ""
-            rows.append(f"| {title} | {who} | {run.lost:,} | {_span(run.left_after)} | {_span(run.back_after)} |")
-    return "\n".join((*rows, ""))
+def _played(name: str, scenario: Scenario, asked: argparse.Namespace) -> Result:
+    result = play(name, scenario, range(asked.seed, asked.seed + asked.seeds))
+    if asked.plot is not None:
+        picture = as_svg(result)
+        path = asked.plot / Path(name).stem
+        path.with_suffix(".svg").write_text(picture)
+        path.with_suffix(".png").write_bytes(as_png(picture))
+    return result
 
 
-def _result(name: str, scenario: Scenario, seed: int) -> Result:
-    return Result(
-        name, scenario, {who: simulate(scenario, make(scenario.table), seed) for who, make in CHOOSERS.items()}
-    )
+def _page(path: Path) -> str:
+    """The page to write to. Raises ConfigError, OSError."""
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if _BLOCK.search(text) is None:
+        raise ConfigError(f"{path}: has no lines <!-- simulation --> and <!-- /simulation -->")
+    return text
 
 
-def _span(seconds: float | None) -> str:
-    return "" if seconds is None else format_duration(seconds)
-
-
-def _plain(result: Result) -> dict[str, Any]:
-    return {
-        "scenario": result.name,
-        "title": result.scenario.title,
-        "runs": {
-            who: {"lost": run.lost, "sent": run.sent, "left_after": run.left_after, "back_after": run.back_after}
-            for who, run in result.runs.items()
-        },
-    }
-
-
-def _put_into(page: Path, text: str) -> None:
-    pattern = r"(<!-- simulation -->\n).*?(<!-- /simulation -->)"
-    page.write_text(re.sub(pattern, lambda match: f"{match[1]}{text}{match[2]}", page.read_text(), flags=re.DOTALL))
+def _say_what_is_missing(table: RouteTableConfig) -> None:
+    if any(route.budgets for route in table.routes):
+        sys.stderr.write(f"note: the budgets of table '{table.name}' are not played\n")

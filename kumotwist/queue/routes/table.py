@@ -193,11 +193,13 @@ class RouteTable:
         return self.judged(name, now).shares
 
     def open_shares(self, name: str, now: float) -> Sequence[float]:
-        """The same without the routes that breakers keep out; the resting shares when they keep out all."""
+        """The same without what breakers keep out; when that is all, a standby's or the resting shares."""
         open_ = self._open(self._class(ALL), self._class(name), now, ())
         shares = [0.0 if is_out else share for share, is_out in zip(self.shares(name, now), open_, strict=True)]
+        if not any(shares):
+            shares = self._last_resort(open_, ())
         total = sum(shares)
-        return [share / total for share in shares] if total > 0.0 else self._weights
+        return [share / total for share in shares]
 
     def judged(self, name: str, now: float) -> Judged:
         """The shares and what they rest on, no older than a few seconds."""

@@ -1,0 +1,69 @@
+"""`kumotwist simulate --policy`: outages against the table of a real policy; no secret is read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+POLICY = """
+local kumo = require 'kumo'
+
+kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:0' } end)
+kumo.on('get_queue_config', function() return kumo.make_queue_config { route_table = 'bulk' } end)
+kumo.on('get_route_table', function(name)
+  if name ~= 'bulk' then error('there is no such table') end
+  return kumo.make_route_table { name = name, on_failure = 'next_route', routes = {
+    { name = 'api', weight = 30, protocol = { sendgrid = { api_key = { env = 'IS_NOT_SET' } } } },
+    { name = 'own', weight = 70, budgets = { { rate = '1,000/h' } } },
+    { name = 'spare', weight = 0, egress_pool = 'spare' },
+  } }
+end)
+"""
+SCENARIO = """
+duration = "4 minutes"
+rate = 10
+[[trouble]]
+route = "ROUTE"
+from = "1 minute"
+until = "2 minutes"
+success = 0.0
+"""
+
+
+def simulate(directory: Path, route: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    policy, scenario = directory / "policy.lua", directory / "own.toml"
+    policy.write_text(POLICY)
+    scenario.write_text(SCENARIO.replace("ROUTE", route))
+    command = [sys.executable, "-m", "kumotwist.service.main", "simulate", f"--policy={policy}", "--scenario"]
+    return subprocess.run(
+        [*command, str(scenario), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_table_comes_from_the_policy(tmp_path: Path) -> None:
+    """With its routes, weights and what follows a failure."""
+    done = simulate(tmp_path, "largest", "--json")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert (result["table"], result["routes"]) == ("bulk", ["api", "own", "spare"])
+    learned = result["runs"]["learned"]
+    assert learned["lost"] < result["runs"]["fixed weights"]["lost"]
+    assert learned["saved"] > 0
+    assert done.stderr == "note: the budgets of table 'bulk' are not played\n"
+
+
+def test_a_route_that_the_table_has_not(tmp_path: Path) -> None:
+    """The names that it has are told."""
+    done = simulate(tmp_path, "owm")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no route 'owm'; did you mean 'own'?; table 'bulk' has api, own, spare" in done.stderr
+
+
+def test_a_table_that_the_policy_has_not(tmp_path: Path) -> None:
+    """Exit status 1, as for all that a policy does not do."""
+    done = simulate(tmp_path, "largest", "--table", "bluk")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "queues name bulk; did you mean 'bulk'?" in done.stderr
+    assert "Traceback" not in done.stderr
