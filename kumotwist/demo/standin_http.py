@@ -8,7 +8,8 @@ Runs beside demonstrations and tests: `python -m kumotwist.demo.standin_http
 - `POST /v3/{domain}/messages.mime` as Mailgun (Basic, user `api`),
 - `POST /api/v1/transmissions` as SparkPost (`Authorization: KEY`),
 - `POST /token` and `POST /v1/projects/{project}/messages:send` as Google (a token for any service account, and FCM),
-- `GET /stand-in/count` with `{"requests", "accepted", "failed", "refused"}`.
+- `GET /stand-in/count` with `{"requests", "accepted", "failed", "refused"}`,
+- `POST /stand-in/outage` with `{"provider", "seconds"}`: for so long that provider refuses everything with 503.
 
 `--share` of the good requests fail, by turns with the statuses of
 `--failures`; counted, not random, so the same run gives the same result.
@@ -24,7 +25,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from itertools import cycle
 from pathlib import Path
@@ -54,9 +56,13 @@ class StandIn:
     share: float = 0.0
     failures: Sequence[int] = FAILURES
     output: IO[str] | None = None
+    #: Monotonic seconds.
+    now: Callable[[], float] = time.monotonic
     counts: dict[str, int] = field(factory=lambda: dict.fromkeys(("requests", "accepted", "failed", "refused"), 0))
     _statuses: Any = field(init=False)
     _good: int = field(default=0, init=False)
+    #: When the outage of a provider is over.
+    _out_until: dict[str, float] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._statuses = cycle(self.failures)
@@ -65,6 +71,10 @@ class StandIn:
         """What the provider at `path` says."""
         if path == "/stand-in/count":
             return Answered(200, dict(self.counts))
+        if path == "/stand-in/outage":
+            wanted = json.loads(asked.body)
+            self._out_until[wanted["provider"]] = self.now() + wanted["seconds"]
+            return Answered(200, {})
         self.counts["requests"] += 1
         found = find(path) or google.find(path)
         if found is None:
@@ -79,6 +89,9 @@ class StandIn:
         return answered
 
     def _judge(self, provider: Provider, asked: Asked) -> Answered:
+        if self.now() < self._out_until.get(provider.name, 0.0):
+            self.counts["failed"] += 1
+            return failure(provider, HTTPStatus.SERVICE_UNAVAILABLE)
         key = provider.credential(asked)
         is_known = key is not None and self.key in (None, key)
         answered = provider.answer(asked) if is_known else provider.unauthorized

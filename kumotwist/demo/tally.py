@@ -1,6 +1,6 @@
 """What became of the demonstration's messages, read from the daemon's own log records.
 
-Public: `Tally`, `Route`, `BY_SMS`, `spooled`. Segments are read when the daemon has
+Public: `Tally`, `Count`, `spooled`. Segments are read when the daemon has
 closed them, which is about once a second under the demo policy.
 """
 
@@ -15,31 +15,29 @@ from typing import Any, Final
 import zstandard
 from attrs import define, field
 
+from kumotwist.demo.gauges import ROUTES
+from kumotwist.demo.moves import Moves
+from kumotwist.demo.outage import Cost
 from kumotwist.spool.database import Database
 from kumotwist.spool.shards import SHARDS, shard_path
 from kumotwist.spool.tuning import Memory
 
-#: The way out whose messages have receipts.
-BY_SMS: Final = "via_sms"
-#: Meta `tenant` as the demo policy sets it, and what to call it.
-ROUTES: Final = {
-    "via_sendgrid": "SendGrid API",
-    "via_sparkpost": "SparkPost API",
-    "local": "local relay",
-    BY_SMS: "SMS by SMPP",
-    "via_push": "push by FCM",
-}
+#: What is not mail, by the domain that the send API gives it.
+KINDS: Final = {"sms": "SMS by SMPP", "push": "push by FCM"}
 _ENDS: Final = ("Bounce", "Expiration", "AdminBounce")
+#: Events that are kept: as many as a large screen has room for.
+_EVENTS: Final = 8
 
 
 @define(eq=False)
-class Route:
-    """Counts of one way out."""
+class Count:
+    """Messages of one kind, or by one route, which is known only once it was tried."""
 
     name: str
     accepted: int = 0
     delivered: int = 0
-    failed_for_now: int = 0
+    #: Attempts that failed for the moment.
+    refused: int = 0
     bounced: int = 0
     #: Receipts that came back, and those among them that say it did not arrive.
     receipts: int = 0
@@ -52,34 +50,45 @@ class Route:
         """Accepted and not yet at an end."""
         return self.accepted - self.delivered - self.bounced
 
+    def note(self, record: dict[str, Any]) -> bool:
+        """Count a record; whether it is one that counts."""
+        kind = record["type"]
+        if kind == "Reception":
+            self.accepted += 1
+        elif kind == "Delivery":
+            self.delivered += 1
+        elif kind == "TransientFailure":
+            self.refused += 1
+        elif kind in _ENDS:
+            self.bounced += 1
+        elif kind == "DeadAddress":
+            self.dead += 1
+        elif kind == "Receipt":
+            self.receipts += 1
+            self.receipts_bad += record["receipt"]["state"] != "delivered"
+        else:
+            return False
+        return True
+
 
 @define(eq=False)
 class Tally:
-    """All routes, and the last things that happened."""
+    """Counts by kind and by route, what the outages cost, and the last things that happened."""
 
     log_dir: Path
-    routes: dict[str, Route] = field(factory=lambda: {key: Route(name) for key, name in ROUTES.items()}, init=False)
-    events: deque[str] = field(factory=lambda: deque(maxlen=8), init=False)
+    cost: Cost
+    mail: Count = field(factory=lambda: Count("mail"), init=False)
+    kinds: dict[str, Count] = field(factory=lambda: {key: Count(name) for key, name in KINDS.items()}, init=False)
+    routes: dict[str, Count] = field(factory=lambda: {key: Count(name) for key, name in ROUTES.items()}, init=False)
+    total: Count = field(factory=lambda: Count("all"), init=False)
+    events: deque[str] = field(factory=lambda: deque(maxlen=_EVENTS), init=False)
+    moves: Moves = field(factory=Moves, init=False)
     _read: set[Path] = field(factory=set, init=False)
-
-    @property
-    def total(self) -> Route:
-        """All routes together."""
-        sums = Route("all")
-        for route in self.routes.values():
-            sums.accepted += route.accepted
-            sums.delivered += route.delivered
-            sums.failed_for_now += route.failed_for_now
-            sums.bounced += route.bounced
-            sums.receipts += route.receipts
-            sums.receipts_bad += route.receipts_bad
-            sums.dead += route.dead
-        return sums
 
     @property
     def receipts_missing(self) -> int:
         """Texts that were handed over and have no receipt yet."""
-        texts = self.routes[BY_SMS]
+        texts = self.kinds["sms"]
         return texts.delivered - texts.receipts
 
     def update(self) -> None:
@@ -88,32 +97,27 @@ class Tally:
             if path not in self._read and not path.stat().st_mode & 0o222:
                 self._read.add(path)
                 for record in _records(path):
-                    self._count(record)
+                    self._note(record)
 
-    def _count(self, record: dict[str, Any]) -> None:
-        route = self.routes.get(record["meta"].get("tenant") or "local")
-        if route is None:
+    def _note(self, record: dict[str, Any]) -> None:
+        if record["type"] == "RouteChange":
+            self.moves.note(record)
             return
-        kind = record["type"]
-        if kind == "Reception":
-            route.accepted += 1
-            return
-        if kind == "Delivery":
-            route.delivered += 1
-        elif kind == "TransientFailure":
-            route.failed_for_now += 1
-        elif kind in _ENDS:
-            route.bounced += 1
-        elif kind == "DeadAddress":
-            route.dead += 1
-        elif kind == "Receipt":
-            route.receipts += 1
-            route.receipts_bad += record["receipt"]["state"] != "delivered"
-        else:
-            return
-        response = record["response"]
-        text = record["receipt"]["state"] if kind == "Receipt" else f"{response['code']} {response['content']}"
-        self.events.append(f"{kind:<17}{record['recipient']:<32}{route.name:<15}{text[:60]}")
+        of_kind = self.kinds.get(record["recipient"].rpartition("@")[2], self.mail)
+        if of_kind is self.mail:
+            self.cost.note(record)
+        by_route = self.routes.get(record.get("route", ""))
+        if of_kind.note(record):
+            self.total.note(record)
+            if by_route is not None:
+                by_route.note(record)
+            self._tell(record, by_route or of_kind)
+
+    def _tell(self, record: dict[str, Any], count: Count) -> None:
+        kind, response = record["type"], record["response"]
+        if kind != "Reception":
+            text = record["receipt"]["state"] if kind == "Receipt" else f"{response['code']} {response['content']}"
+            self.events.append(f"{kind:<17}{record['recipient']:<32}{count.name:<15}{text[:60]}")
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

@@ -3,31 +3,44 @@ local kumo = require 'kumo'
 
 kumo.test.policy '../demo/init.lua'
 
-local function mail(t, tenant)
-  return t:smtp { from = 'shop@example.com', to = 'ann@example.org', headers = { ['X-Tenant'] = tenant } }
+local function mail(t, count, route)
+  for _ = 1, count do
+    t:smtp { from = 'shop@example.com', to = 'ann@example.org', headers = { ['X-Route'] = route } }
+  end
 end
 
-kumo.test.case('a header says which way mail goes', function(t)
-  t:web('http://127.0.0.1:8001/', { status = 200, body = '{}' })
-  mail(t, 'via_sendgrid')
-  mail(t, 'via_sparkpost')
-  mail(t, 'local')
-  t:equal(t:requests()[1].url, 'http://127.0.0.1:8001/v3/mail/send')
-  t:equal(t:requests()[2].url, 'http://127.0.0.1:8001/api/v1/transmissions')
-  t:equal(t:delivered()[3].channel, 'smtp')
+kumo.test.case('mail is shared out 20, 10, 70', function(t)
+  mail(t, 100)
+  t:equal(t:routes(), { sendgrid = 20, sparkpost = 10, ['local'] = 70 })
 end)
 
-kumo.test.case('without a header chance decides', function(t)
-  t:web('http://127.0.0.1:8001/', { status = 200, body = '{}' })
-  for _ = 1, 100 do
-    mail(t, nil)
+kumo.test.case('a provider that is out costs a few attempts, and no message', function(t)
+  mail(t, 100)
+  t:answer('sendgrid', { { 451, '503 Service Unavailable' } })
+  mail(t, 100)
+  t:equal(t:routes(), { sendgrid = 20, sparkpost = 22, ['local'] = 158 })
+  t:equal(#t:records 'TransientFailure', 4)
+  t:equal(t:queued(), 0)
+end)
+
+kumo.test.case('it has its share back when it is well again', function(t)
+  mail(t, 100)
+  t:answer('sendgrid', { { 451, '503 Service Unavailable' } })
+  mail(t, 100)
+  t:answer('sendgrid', { { 202, 'taken' } })
+  for _ = 1, 20 do
+    t:advance '1 second'
+    mail(t, 20)
   end
-  local count = 0
-  for _, attempt in ipairs(t:delivered()) do
-    count = count + (attempt.channel == 'smtp' and 1 or 0)
-  end
-  t:is_true(count > 45 and count < 95, 'SMTP, at 70 %')
-  t:equal(#t:delivered(), 100)
+  local before = t:routes().sendgrid
+  mail(t, 100)
+  t:equal(t:routes().sendgrid - before, 20)
+end)
+
+kumo.test.case('a header asks for a route, and goes no further', function(t)
+  mail(t, 3, 'sparkpost')
+  t:equal(t:routes(), { sparkpost = 3 })
+  t:equal(t:messages()[1]:get_first_named_header_value 'X-Route', nil)
 end)
 
 kumo.test.case('texts go by SMPP, notifications by FCM', function(t)
@@ -37,13 +50,5 @@ kumo.test.case('texts go by SMPP, notifications by FCM', function(t)
     text = 'hello',
   }
   t:equal(#t:delivered(), 2)
-  t:equal(t:records('Reception')[1].meta.tenant, 'via_sms')
-end)
-
-kumo.test.case('a limit of the provider passes, a bad message does not', function(t)
-  t:web('http://127.0.0.1:8001/', { { status = 429 }, { status = 400 } })
-  mail(t, 'via_sendgrid')
-  t:advance '10 seconds'
-  t:equal(#t:records 'TransientFailure', 1)
-  t:equal(#t:records 'Bounce', 1)
+  t:equal(t:routes(), {})
 end)

@@ -191,28 +191,37 @@ exports.mx = function (next) {{ next(OK, {{ priority: 0, exchange: '127.0.0.1', 
             constants.write_text(text.replace("fs_const.O_EXCL", "fs_const.O_EXCL | fs_const.O_DSYNC"))
 
 
-class Kumotwist:
-    """Ours, with the demo policy's handlers and local logs."""
+def _relay_only(directory: Path) -> Path:
+    """The demo policy, so that what is measured is what is shown, but for who gets the mail."""
+    text, count = re.subn(r"weight = (20|10),", "weight = 0,", DEMO_POLICY.read_text())
+    assert count == 2, "the demo policy has other weights"
+    policy = directory / "relay.lua"
+    policy.write_text(text)
+    return policy
 
-    def __init__(self, workers: int, policy: Path = DEMO_POLICY) -> None:
+
+class Kumotwist:
+    """Ours, with the demo policy's handlers and local logs, all weight on the local relay; or with another policy."""
+
+    def __init__(self, workers: int, policy: Path | None = None) -> None:
         self.name = f"kumotwist-{workers}"
         self._workers = workers
         self._policy = policy
         self._process: subprocess.Popen[str] | None = None
         self.http_port = 0
 
-    def start(self, directory: Path, sink: int, shares: str = "0,0") -> int:
+    def start(self, directory: Path, sink: int) -> int:
+        policy = self._policy or _relay_only(directory)
         environment = {
             **os.environ,
             "DEMO_DIR": str(directory),
             "DEMO_RELAY": f"127.0.0.1:{sink}",
-            "DEMO_SHARES": shares,
             "DEMO_SMTP": "127.0.0.1:0",
             "DEMO_HTTP": "127.0.0.1:0",
         }
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "kumotwist.service.main", "run", f"--policy={self._policy}"),
+                *(sys.executable, "-m", "kumotwist.service.main", "run", f"--policy={policy}"),
                 *(f"--state-dir={directory}", f"--workers={self._workers}", "--shutdown-timeout=10"),
             ],
             stderr=subprocess.PIPE,

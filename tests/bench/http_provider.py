@@ -1,8 +1,8 @@
 """HTTP injection to an HTTP provider by custom_lua: `python tests/bench/http_provider.py`.
 
 Requests come in over 8 kept connections, each for `--recipients` recipients;
-every message leaves as a POST of its own to the providers' stand-in, under
-the demo policy's SendGrid constructor. The clock stops when the provider has
+every message leaves as a POST of its own to the providers' stand-in, by
+a constructor as in the examples. The clock stops when the provider has
 taken the last message.
 """
 
@@ -24,6 +24,7 @@ from contenders import Kumotwist, scratch
 from measure import cpu_seconds
 
 CONNECTIONS = 8
+POLICY = Path(__file__).with_suffix(".lua")
 
 
 class Provider:
@@ -85,10 +86,10 @@ def inject(port: int, requests: int, recipients: int) -> None:
 def run_once(directory: Path, requests: int, recipients: int) -> tuple[float, float]:
     """Messages a second and CPU microseconds a message."""
     directory.mkdir()
-    relay = Kumotwist(1)
+    relay = Kumotwist(1, POLICY)
     with Provider() as provider:
         os.environ["DEMO_API"] = f"http://{provider.address}"
-        relay.start(directory, 9, shares="100,0")
+        relay.start(directory, 9)
         try:
             inject(relay.http_port, CONNECTIONS, 1)
             _wait(provider, CONNECTIONS)

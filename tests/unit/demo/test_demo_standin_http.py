@@ -106,6 +106,20 @@ def test_a_share_of_the_good_requests_fails_by_turns():
     assert stand_in.counts == {"requests": 12, "accepted": 9, "failed": 3, "refused": 0}
 
 
+def test_an_outage_is_one_providers_and_ends_by_itself():
+    """SendGrid can be made to refuse everything for a while; nobody else does."""
+    now = [100.0]
+    stand_in = StandIn(now=lambda: now[0])
+    sendgrid, sparkpost = "/v3/mail/send", "/api/v1/transmissions"
+    stand_in.answer("POST", "/stand-in/outage", Asked({}, b'{"provider": "sendgrid", "seconds": 6}'))
+    now[0] = 105.9
+    assert stand_in.answer("POST", sendgrid, GOOD[sendgrid]).status == 503
+    assert stand_in.answer("POST", sparkpost, GOOD[sparkpost]).status == 200
+    now[0] = 106.0
+    assert stand_in.answer("POST", sendgrid, GOOD[sendgrid]).status == 202
+    assert stand_in.counts == {"requests": 3, "accepted": 2, "failed": 1, "refused": 0}
+
+
 def test_other_paths_and_methods():
     """There is nothing else."""
     assert StandIn().answer("POST", "/nothing", Asked({}, b"")).status == 404
