@@ -9,13 +9,12 @@ How long an example of hypothesis takes fails nothing: that says how busy the ma
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pytest_twisted import blockon
-from support.leftovers import LoggedFailures, Reactor, collect
+from support.leftovers import Garbage, LoggedFailures, Reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 
@@ -23,18 +22,28 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
-def pytest_collection_finish() -> None:
-    """What is imported by now stays: the collections after each test need not look at it (100 ms each otherwise)."""
-    gc.collect()
-    gc.freeze()
+@pytest.fixture(scope="session")
+def garbage() -> Iterator[Garbage]:
+    """The garbage of all tests. What the last ones left in it is looked at in the end."""
+    garbage = Garbage()
+    garbage.collect_all()
+    yield garbage
+    with LoggedFailures().watching() as logged:
+        garbage.collect_all()
+    fail_for(logged)
 
 
 @pytest.fixture(autouse=True)
-def failures() -> Iterator[LoggedFailures]:
+def failures(garbage: Garbage) -> Iterator[LoggedFailures]:
     """What the program logs as failed or critical. Unexpected ones fail the test."""
     with LoggedFailures().watching() as logged:
         yield logged
-        collect()
+        garbage.collect()
+    fail_for(logged)
+
+
+def fail_for(logged: LoggedFailures) -> None:
+    """Fail when anything was logged that nobody expected."""
     if texts := logged.texts():
         pytest.fail("unexpected failures were logged:\n" + "\n".join(texts), pytrace=False)
 

@@ -1,6 +1,6 @@
 """What a test must not leave behind, and how it is found: logged failures, delayed calls, sockets.
 
-Public: `LoggedFailures`, `Reactor`, `collect`. A test that provokes a failure on purpose takes it out of
+Public: `LoggedFailures`, `Reactor`, `Garbage`. A test that provokes a failure on purpose takes it out of
 `LoggedFailures` with `expect`; everything else that is found fails the test (tests/conftest.py).
 """
 
@@ -17,6 +17,8 @@ from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
 
 #: A connection that is being closed needs a few turns on both sides; what is there after them stays.
 TURNS = 50
+#: Tests between two looks at everything. Such a look takes about as long as a hundred small ones.
+ROUND = 100
 #: Seconds between turns: loopback answers in microseconds, the kernel's thread may need a slice of a busy machine.
 TURN = 0.005
 
@@ -93,6 +95,26 @@ def _held() -> dict[object, Callable[[], object]]:
     return held
 
 
-def collect() -> None:
-    """Free what is in cycles now, so that an unread failure in a Deferred is logged while its test runs."""
-    gc.collect()
+@define(eq=False)
+class Garbage:
+    """What is in cycles is freed after each test, so that an unread error in a Deferred is logged while its test runs.
+
+    What has outlived many tests (modules, caches, pytest's reports) is looked at once in `ROUND` tests only: to look at
+    all of it after each one would take longer than the tests.
+    """
+
+    _tests: int = field(default=0, init=False)
+
+    def collect(self) -> None:
+        """Free what the test that ends now left in cycles."""
+        self._tests += 1
+        if self._tests % ROUND:
+            gc.collect()
+        else:
+            self.collect_all()
+
+    def collect_all(self) -> None:
+        """Free everything that is in cycles. What is left, the collections of this round pass over."""
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()

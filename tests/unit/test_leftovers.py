@@ -6,7 +6,7 @@ import gc
 
 import pytest
 from pytest_twisted import ensureDeferred
-from support.leftovers import LoggedFailures, Reactor
+from support.leftovers import ROUND, Garbage, LoggedFailures, Reactor
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
@@ -40,6 +40,21 @@ def test_an_error_that_nobody_reads_is_found(failures):
     lost.errback(KeyError("unread"))
     del lost
     gc.collect()
+    failures.expect("KeyError: 'unread'")
+    failures.expect("Unhandled error in Deferred")
+
+
+def test_an_error_that_outlives_its_test_is_found_within_a_round(failures):
+    """What collections pass over for their speed is looked at again before long."""
+    garbage = Garbage()
+    lost = Deferred()
+    lost.cycle = lost
+    lost.errback(KeyError("unread"))
+    garbage.collect_all()
+    del lost
+    for _ in range(ROUND):
+        assert not failures.events
+        garbage.collect()
     failures.expect("KeyError: 'unread'")
     failures.expect("Unhandled error in Deferred")
 

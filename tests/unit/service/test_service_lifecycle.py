@@ -36,7 +36,8 @@ def test_a_process_stuck_in_one_c_function_is_ended() -> None:
 
 def test_a_process_that_waits_for_one_thing_is_ended() -> None:
     """A program that policy runs and that never ends does not keep a worker for ever."""
-    done = run("reactor.callLater(0, os.system, 'exec sleep 50')", blocked=1.0)
+    # It outlives the process, and would hold the other ends of its pipes.
+    done = run("reactor.callLater(0, os.system, 'exec sleep 50 >/dev/null 2>&1')", blocked=1.0)
     assert done.returncode == 1
     assert done.stderr.startswith("Timeout")
     assert "runUntilCurrent" in done.stderr
