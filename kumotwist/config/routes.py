@@ -101,8 +101,13 @@ class LearnConfig:
     min_samples: float = option("A route is judged on no fewer deliveries.", default=50.0, unit="deliveries")
     margin: float = option("A difference in success that does not matter.", default=0.02, unit="parts of 1")
     floor: float = option("The least share of a route that has a weight: its trial traffic.", default=0.01)
+    handed_over_within: Duration | None = option(
+        "A hand-over that takes longer, from the choice of the route on, counts as failed: so slow routes lose share, "
+        "and no breaker opens for it.",
+        default=None,
+    )
     receipt_within: Duration | None = option(
-        "A delivery without a final receipt after so long counts as failed, on routes that have receipts.", default=None
+        "An arrival that is reported later after the hand-over counts as a loss.", default=None
     )
 
     def __attrs_post_init__(self) -> None:
@@ -111,6 +116,9 @@ class LearnConfig:
             raise ValueError(f"option 'floor' must be between 0 and 0.2, got {self.floor:g}")
         if not 0.0 <= self.margin < 1.0:
             raise ValueError(f"option 'margin' must be at least 0 and less than 1, got {self.margin:g}")
+        for name in ("handed_over_within", "receipt_within"):
+            if (within := getattr(self, name)) is not None and not within > 0.0:
+                raise ValueError(f"option '{name}' must be more than 0, got {within:g}")
         if not self.half_life > 0.0 or not self.min_samples >= 1.0:
             raise ValueError("options 'half_life' and 'min_samples' must be more than 0")
 

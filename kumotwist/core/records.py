@@ -58,7 +58,8 @@ class Record:
     Where there is no message any more, `message_id` names it and `meta` stands
     in for its own. `receipt` belongs to a Receipt, `feedback_report` to a
     Feedback record. `way` is there when a route table chose,
-    `route_change` in a RouteChange: what, before, after, evidence.
+    `route_change` in a RouteChange: what, before, after, evidence. A Receipt has `handed_over`, in Unix seconds, when
+    its message is known.
     """
 
     type: RecordType
@@ -84,5 +85,6 @@ class Record:
     way: Way | None = None
     route_change: JsonObject | None = None
     receipt: ReceiptEvent | None = None
+    handed_over: float | None = None
     feedback_report: JsonObject | None = None
     meta: JsonObject = field(factory=dict)

@@ -36,9 +36,24 @@ from kumotwist.queue.retry import backoff
 from kumotwist.queue.routes.budget import describe, left_of
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
+from kumotwist.queue.routes.tally import Lately, Timing
 
 #: Retries whose delays are shown.
 _RETRIES: Final = 6
+
+
+class LatelyShown(msgspec.Struct):
+    """What a route has done for the message's class of late, on all workers: counts that fade by half in a half-life.
+
+    Seconds are the median and what 95 % took at most; null when there is nothing to tell from.
+    """
+
+    handed_over: float
+    transient: float
+    permanent: float
+    receipts: dict[str, float]
+    handover_seconds: tuple[float | None, float | None]
+    receipt_seconds: tuple[float | None, float | None]
 
 
 class RouteShown(msgspec.Struct):
@@ -55,6 +70,7 @@ class RouteShown(msgspec.Struct):
     #: How many messages it is behind its share, in its class and in the table together: the most owed is next.
     owed: float = 0.0
     budgets: list[str] = []
+    lately: LatelyShown | None = None
 
 
 class SourceShown(msgspec.Struct):
@@ -192,6 +208,7 @@ class _Way:
                     position == chosen,
                     round(owed[position], 4),
                     await self._budgets(config.name, route),
+                    _lately(table.tallies.lately(found.route_class, position, self.now)),
                 )
             )
         return chosen
@@ -229,6 +246,25 @@ class _Way:
             return SourceShown(source.name, weight, ready, problem=str(error))
         holds = await holds_of_ready(self.present.ready(ready, protocol), self.present.limits, self.now)
         return SourceShown(source.name, weight, ready, dict(_limits(path)), holds)
+
+
+def _lately(lately: Lately) -> LatelyShown:
+    return LatelyShown(
+        round(lately.handed_over, 1),
+        round(lately.transient, 1),
+        round(lately.permanent, 1),
+        {state: round(count, 1) for state, count in lately.receipts.items()},
+        _seconds(lately.to_handover),
+        _seconds(lately.to_receipt),
+    )
+
+
+def _seconds(timing: Timing) -> tuple[float | None, float | None]:
+    median, most = timing.quantile(0.5), timing.quantile(0.95)
+    return (
+        round(median, 3) if median is not None else None,
+        round(most, 3) if most is not None else None,
+    )
 
 
 def changed(options: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -212,9 +212,9 @@ class Manager:
         """What is at work here, to look at."""
         return Present(self._routing.at_work, self._ready_queues.at_work, self._limits, self._routing.classes.ask)
 
-    def note_receipt(self, way: Way, event: ReceiptEvent) -> None:
-        """Learn from a receipt about a message that went by a route table."""
-        self._routing.learn_receipt(way, event)
+    def note_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
+        """Learn from a receipt about a message that went by a route table, handed over at that time (Unix seconds)."""
+        self._routing.learn_receipt(way, event, handed_over)
 
     # -- what happens by itself -------------------------------------------------------------------
 

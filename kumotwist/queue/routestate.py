@@ -25,6 +25,7 @@ from kumotwist.net.clock import Clock
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.queue.routes.evidence import Evidence
 from kumotwist.queue.routes.table import Known, RouteTable
+from kumotwist.queue.routes.tally import Tally
 
 log: Final = Logger()
 
@@ -51,6 +52,9 @@ class _State(msgspec.Struct, array_like=True):
     arrived: tuple[float, float, float, float, float, float]
     open_until: float
     moved: float = 0.0
+    #: Of the tally: the time, and its slots that are not empty.
+    counted_at: float = 0.0
+    counted: dict[int, float] = {}
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -142,6 +146,7 @@ def _states(table: RouteTable, known: Known) -> dict[str, _State]:
             known.arrived[at].as_numbers(),  # type: ignore[arg-type]
             known.open_until[at],
             known.moved[at],
+            *(known.tallies[at].as_numbers() if at in known.tallies else ()),
         )
         for at, route in enumerate(table.config.routes)
     }
@@ -161,4 +166,5 @@ def _known(table: RouteTable, state: bytes) -> Known | None:
         tuple(Evidence.of_numbers(half_life, one.arrived) for one in found),
         tuple(one.open_until for one in found),
         tuple(one.moved for one in found),
+        {at: Tally.of_numbers(half_life, one.counted_at, one.counted) for at, one in enumerate(found) if one.counted},
     )

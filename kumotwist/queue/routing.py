@@ -34,6 +34,7 @@ from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.signals import may_go_elsewhere, signal_of, signal_of_receipt
 from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routes.tally import samples_of
 from kumotwist.queue.routestate import RouteState
 from kumotwist.queue.scheduled import ScheduledQueue
 
@@ -49,6 +50,8 @@ class Traveller:
     way: Way
     position: int
     tried: tuple[str, ...]
+    #: When the route was chosen, in Unix seconds.
+    since: float
 
     @property
     def entry(self) -> RouteEntry:
@@ -151,19 +154,19 @@ class Routing:
 
         Raises PolicyError.
         """
-        config, pinned = table.config, message.meta.get("route")
+        config, pinned, now = table.config, message.meta.get("route"), self.clock.seconds()
         if isinstance(pinned, str):
             position = _position(config, pinned)
             if pinned in tried:
                 return None
-            table.pin(name, position, self.clock.seconds())
+            table.pin(name, position, now)
         else:
-            choice = table.choose(name, self.clock.seconds(), tried, sticky_key(config, message))
+            choice = table.choose(name, now, tried, sticky_key(config, message))
             if choice is None:
                 return None
             position = choice.position
         route = config.routes[position].name
-        traveller = Traveller(table, Way(config.name, route, name), position, (*tried, route))
+        traveller = Traveller(table, Way(config.name, route, name), position, (*tried, route), now)
         self._travellers[message.id] = traveller
         return traveller
 
@@ -179,18 +182,32 @@ class Routing:
     def learn(self, message: Message, outcome: Outcome) -> None:
         """Tell the table what became of an attempt."""
         traveller = self.traveller(message)
-        signal = signal_of(outcome) if traveller is not None else None
-        if traveller is not None and signal is not None:
-            traveller.table.report(traveller.way.name, traveller.position, signal, self.clock.seconds())
+        if traveller is None:
+            return
+        table, name, position, now = traveller.table, traveller.way.name, traveller.position, self.clock.seconds()
+        seconds = max(now - traveller.since, 0.0)
+        table.tallies.outcome(name, position, outcome.verdict, seconds, now)
+        signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
+        if signal is not None:
+            table.report(name, position, signal, now)
 
-    def learn_receipt(self, way: Way, event: ReceiptEvent) -> None:
-        """Tell the table what a receipt says about the route that carried the message."""
-        table, signal = self._tables.get(way.table), signal_of_receipt(event.state, event.class_)
-        if table is None or signal is None:
+    def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
+        """Tell the table what a receipt says about the route that carried the message.
+
+        `handed_over` is when it did, in Unix seconds, if that is known.
+        """
+        table = self._tables.get(way.table)
+        if table is None:
             return
         position = next((one for one, route in enumerate(table.config.routes) if route.name == way.route), None)
-        if position is not None:
-            table.report(way.name, position, signal, self.clock.seconds())
+        if position is None:
+            return
+        now = self.clock.seconds()
+        seconds = _until(event, handed_over, now)
+        table.tallies.receipt(way.name, position, event.state, seconds, now)
+        signal = signal_of_receipt(event.state, event.class_, seconds, table.config.learn.receipt_within)
+        if signal is not None:
+            table.report(way.name, position, signal, now)
 
     def next_route(self, message: Message, outcome: Outcome) -> Traveller | None:
         """The route over which the same attempt goes on; None when it does not."""
@@ -229,6 +246,17 @@ def _samples(
     yield Sample("route_health", shown.health, labels)
     yield Sample("route_samples", shown.samples, labels)
     yield Sample("route_breaker_open", float(shown.breaker is not State.CLOSED), labels)
+    tally = table.tallies.counted(class_, position)
+    if tally is not None:
+        yield from samples_of(tally, labels)
+
+
+def _until(event: ReceiptEvent, handed_over: float | None, now: float) -> float | None:
+    """Seconds from hand-over to receipt: by the provider's clock if it says, which may be fast, else by ours."""
+    if handed_over is None:
+        return None
+    came = min(event.event_time, now) if event.event_time is not None else now
+    return max(came - handed_over, 0.0)
 
 
 def _position(config: RouteTableConfig, pinned: str) -> int:

@@ -46,6 +46,8 @@ _COUNTERS: Final = {
     "total_connections_denied": "total number of connections refused due to load shedding or concurrency limits",
     "total_handovers": "how many messages were handed over with an id that receipts can refer to",
     "total_handovers_lost": "how many of them could not be noted in the ledger",
+    "total_route_outcomes": "how many attempts a route has had, by outcome",
+    "total_route_receipts": "how many receipts have come in for a route's messages, by state",
     "total_route_class_failures": "how many messages a route table's class function failed for",
     "total_receipts_received": "how many receipts have come in",
     "total_receipts_refused": "how many calls with receipts were not taken, by reason",
@@ -105,6 +107,8 @@ _HISTOGRAMS: Final = {
     "log_submit_latency": "seconds that submitting a log event takes",
     "lua_event_latency": "seconds that a handler of the event takes",
     "message_data_load_latency": "seconds that loading a body from the spool takes",
+    "route_handover_seconds": "seconds from the choice of a route to the hand-over",
+    "route_receipt_seconds": "seconds from the hand-over to the receipt that ends the delivery",
     "message_save_latency": "seconds that saving to the spool takes",
 }
 

@@ -179,7 +179,7 @@ class Worker:
 
         async def record_receipt(record: Record) -> None:
             if record.way is not None and record.receipt is not None:
-                queue.note_receipt(record.way, record.receipt)
+                queue.note_receipt(record.way, record.receipt, record.handed_over)
             await recorder.record(record)
 
         desk = ReceiptDesk(state, declared.receipts, reactor, record_receipt)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kumotwist.admin.explanation import Told
-from kumotwist.queue.explain import Explanation
+from kumotwist.queue.explain import Explanation, LatelyShown
 
 
 def as_text(told: Told) -> str:
@@ -42,6 +42,7 @@ def _way(way: Explanation) -> Iterator[str]:
             f"          {mark} {route.name}: rests at {route.resting:.1%}, has {route.share:.1%}, {evidence}, "
             f"breaker {route.breaker}"
         )
+        yield from (f"               of late: {text}" for text in _lately(route.lately))
         yield from (f"               budget {budget}" for budget in route.budgets)
     if way.draw:
         yield f"             the next one goes there: {way.draw}"
@@ -60,3 +61,22 @@ def _way(way: Explanation) -> Iterator[str]:
     yield from (f"if           {what}: {then}" for what, then in way.on_failure.items())
     if way.problem:
         yield f"problem      {way.problem}"
+
+
+def _lately(lately: LatelyShown | None) -> Iterator[str]:
+    """What there is of outcomes and of receipts, a line each."""
+    if lately is None:
+        return
+    if lately.handed_over or lately.transient or lately.permanent:
+        counts = (
+            f"{lately.handed_over:.0f} handed over, {lately.transient:.0f} transient, {lately.permanent:.0f} permanent"
+        )
+        yield f"{counts}{_took(lately.handover_seconds)}"
+    if lately.receipts:
+        counts = ", ".join(f"{count:.0f} {state}" for state, count in lately.receipts.items())
+        yield f"receipts {counts}{_took(lately.receipt_seconds)}"
+
+
+def _took(seconds: tuple[float | None, float | None]) -> str:
+    median, most = seconds
+    return f"; half within {median:.3g} s, 95 % within {most:.3g} s" if median is not None and most is not None else ""

@@ -7,13 +7,16 @@ debts together. So a hundred messages at 20, 10 and 70 percent are 20, 10 and
 70, be they of one class or of a hundred, and a class that avoids a route is not
 sent there because another class is behind.
 
-Public: `Balance`. Shares are floats that add up to 1; the debts stay within a few messages.
+Public: `Balance`, and `by_key` for messages that are to stay together. Shares are floats that add up to 1; the debts
+stay within a few messages.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import blake2b
+from math import log
 from typing import Final
 
 from attrs import define, field
@@ -76,3 +79,15 @@ class Balance:
         else:
             self._classes.move_to_end(name)
         return debts
+
+
+def by_key(key: str, names: Sequence[str], shares: Sequence[float]) -> int:
+    """Weighted rendezvous hashing: when shares move, only as many keys move as must."""
+    best, most = 0, -1.0
+    for position, (name, share) in enumerate(zip(names, shares, strict=True)):
+        if share > 0.0:
+            number = int.from_bytes(blake2b(f"{name}\0{key}".encode(), digest_size=8).digest(), "big")
+            score = -share / log((number + 1) / (2**64 + 1))
+            if score > most:
+                best, most = position, score
+    return best

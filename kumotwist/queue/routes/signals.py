@@ -24,10 +24,13 @@ _OF_THE_RECIPIENT: Final = frozenset((ReceiptClass.HARD, ReceiptClass.AUTOREPLY,
 _ADDRESS: Final = 1
 
 
-def signal_of(outcome: Outcome) -> Signal | None:
-    """What an attempt says; None when it says nothing."""
+def signal_of(outcome: Outcome, seconds: float = 0.0, within: float | None = None) -> Signal | None:
+    """What an attempt says that took so many seconds; None when it says nothing.
+
+    `within`: a hand-over that took longer is late.
+    """
     if outcome.verdict is Verdict.DELIVERED:
-        return Signal.HANDED_OVER
+        return Signal.HANDED_OVER if within is None or seconds <= within else Signal.SLOW
     if outcome.verdict is Verdict.TRANSIENT:
         return Signal.FAILED if outcome.scope in _OF_THE_WAY else None
     enhanced = outcome.response.enhanced
@@ -36,8 +39,15 @@ def signal_of(outcome: Outcome) -> Signal | None:
     return Signal.FAILED
 
 
-def signal_of_receipt(state: ReceiptState, class_: ReceiptClass) -> Signal | None:
-    """What a receipt says; None when it says nothing."""
+def signal_of_receipt(
+    state: ReceiptState, class_: ReceiptClass, seconds: float | None = None, within: float | None = None
+) -> Signal | None:
+    """What a receipt says that came so many seconds after the hand-over; None when it says nothing.
+
+    `within`: an arrival later than that is a loss.
+    """
+    if state is ReceiptState.DELIVERED and seconds is not None and within is not None and seconds > within:
+        return Signal.LOST
     if state in (ReceiptState.DELIVERED, ReceiptState.OPENED, ReceiptState.CLICKED):
         return Signal.ARRIVED
     if state in (ReceiptState.FAILED, ReceiptState.EXPIRED):

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
-from hashlib import blake2b
-from math import log
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import define, field, frozen
 
 from kumotwist.config.routes import RouteTableConfig
-from kumotwist.queue.routes.balance import MAX_CLASSES, Balance
+from kumotwist.queue.routes.balance import MAX_CLASSES, Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence, believed
 from kumotwist.queue.routes.judgement import Judged, Sample, judge
+from kumotwist.queue.routes.tallies import ALL, Tallies
+from kumotwist.queue.routes.tally import Tally
 
 #: Seconds between two judgements of all messages together, and of one class: there may be a thousand, and sudden
 #: death is the breaker's.
@@ -37,8 +37,6 @@ _REFRESH_CLASS: Final = 3.0
 _TOLD: Final = 0.01
 #: Classes that metrics and explanations show. Ours: a dashboard of more is a list.
 MAX_SHOWN: Final = 100
-#: The class that stands for all of them.
-ALL: Final = ""
 
 
 class Signal(enum.Enum):
@@ -46,12 +44,18 @@ class Signal(enum.Enum):
 
     #: It was handed over.
     HANDED_OVER = "handed over"
+    #: It was, but later than the operator wants: the route is worse for it, though alive.
+    SLOW = "handed over late"
     #: It was not, and the route is at fault: no connection, our account, 5xx, refusal of our content.
     FAILED = "failed"
     #: A receipt: it arrived.
     ARRIVED = "arrived"
     #: A receipt, or its absence: it did not, and the route is at fault.
     LOST = "lost"
+
+
+#: What is said about getting a message out; the rest is about its arrival.
+_OF_HANDOVER: Final = frozenset((Signal.HANDED_OVER, Signal.SLOW, Signal.FAILED))
 
 
 @frozen
@@ -97,6 +101,8 @@ class Known:
     arrived: tuple[Evidence, ...]
     open_until: tuple[float, ...]
     moved: tuple[float, ...]
+    #: By position, of those that have any.
+    tallies: Mapping[int, Tally] = field(factory=dict)
 
 
 @define(eq=False)
@@ -133,11 +139,14 @@ class RouteTable:
     _balance: Balance = field(init=False)
     _classes: OrderedDict[str, _Class] = field(factory=OrderedDict, init=False)
     _weights: tuple[float, ...] = field(init=False)
+    #: All that the routes have done, beside the evidence that moves shares.
+    tallies: Tallies = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         total = sum(route.weight for route in self.config.routes)
         self._weights = tuple(route.weight / total for route in self.config.routes)
         self._balance = Balance(len(self._weights))
+        self.tallies = Tallies(self.config.learn.half_life)
 
     def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> Choice | None:
         """The route for a message of class `name`, none of those `tried`; None when all were.
@@ -156,7 +165,7 @@ class RouteTable:
         if key is None:
             position = self._balance.choose(name, shares)
         else:
-            position = _by_key(key, [route.name for route in self.config.routes], shares)
+            position = by_key(key, [route.name for route in self.config.routes], shares)
             self._balance.note(name, position, shares)
         is_trial = False
         for breaker in (everybody.breakers[position], own.breakers[position]):
@@ -172,7 +181,7 @@ class RouteTable:
         shares = self.open_shares(name, now)
         owed = self._balance.owed(name, shares)
         if key is not None:
-            return _by_key(key, [route.name for route in self.config.routes], shares), owed
+            return by_key(key, [route.name for route in self.config.routes], shares), owed
         return max((at for at, share in enumerate(shares) if share > 0.0), key=lambda at: owed[at]), owed
 
     def report(self, name: str, position: int, signal: Signal, now: float) -> None:
@@ -182,9 +191,9 @@ class RouteTable:
             known = self._class(one)
             known.is_news = True
             known.reports += 1
-            if signal in (Signal.HANDED_OVER, Signal.FAILED):
+            if signal in _OF_HANDOVER:
                 known.handed[position].add(is_good, now)
-                self._note_breaker(known, one, position, is_good, now)
+                self._note_breaker(known, one, position, is_good or signal is Signal.SLOW, now)
             else:
                 known.arrived[position].add(is_good, now)
 
@@ -234,20 +243,23 @@ class RouteTable:
                     own.breakers[position] = known.breakers[at]
                     own.handed[position].copy(known.handed[at])
                     own.arrived[position].copy(known.arrived[at])
+        names = [route.name for route in self.config.routes]
+        self.tallies.remember(other.tallies, {before[name]: at for at, name in enumerate(names) if name in before})
 
     def news(self) -> Iterator[tuple[str, Known]]:
         """What has been learned since this was asked last, by class, for other workers and the next start."""
         for name, known in self._classes.items():
-            if known.is_news:
+            if self.tallies.news(name) or known.is_news:
                 known.is_news = False
                 until = tuple(one.open_until for one in known.breakers)
                 moved = tuple(one.moved for one in known.breakers)
-                yield name, Known(tuple(known.handed), tuple(known.arrived), until, moved)
+                yield name, Known(tuple(known.handed), tuple(known.arrived), until, moved, self.tallies.known(name))
 
     def hear(self, worker: int, name: str, known: Known, now: float) -> None:
         """What another worker has learned."""
         own = self._class(name)
         own.others[worker] = known
+        self.tallies.hear(worker, name, known.tallies)
         for position, breaker in enumerate(own.breakers):
             if breaker.follow(known.open_until[position], known.moved[position], now):
                 route = self.config.routes[position].name
@@ -261,6 +273,7 @@ class RouteTable:
             own.handed[position].copy(known.handed[position])
             own.arrived[position].copy(known.arrived[position])
             own.breakers[position].follow(known.open_until[position], known.moved[position], now)
+        self.tallies.recall(name, known.tallies)
 
     def classes(self) -> list[str]:
         """The classes to show: that of all, and those used last."""
@@ -362,6 +375,9 @@ class RouteTable:
         everybody, own = self._class(ALL), self._class(name)
         handed, arrived = (stream[position] for stream in self._streams(own, everybody, now))
         text = f"{self.config.routes[position].name}: {handed.rate:.1%} of {handed.total:.0f} handed over"
+        if self.config.learn.handed_over_within is not None:
+            late = self.tallies.lately(name, position, now).to_handover.quantile(0.95)
+            text += f" in time, 95 % within {late:.3g} s" if late is not None else " in time"
         return f"{text}, {arrived.rate:.1%} of {arrived.total:.0f} arrived" if arrived.total >= 1.0 else text
 
     def _class(self, name: str) -> _Class:
@@ -379,15 +395,3 @@ class RouteTable:
         elif name != ALL:
             self._classes.move_to_end(name)
         return known
-
-
-def _by_key(key: str, names: Sequence[str], shares: Sequence[float]) -> int:
-    """Weighted rendezvous hashing: when shares move, only as many keys move as must."""
-    best, most = 0, -1.0
-    for position, (name, share) in enumerate(zip(names, shares, strict=True)):
-        if share > 0.0:
-            number = int.from_bytes(blake2b(f"{name}\0{key}".encode(), digest_size=8).digest(), "big")
-            score = -share / log((number + 1) / (2**64 + 1))
-            if score > most:
-                best, most = position, score
-    return best

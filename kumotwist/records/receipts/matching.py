@@ -29,9 +29,9 @@ from kumotwist.records.receipts.tables import Facts, decode_facts, key_of
 #: that was overtaken is noted well within them.
 PATIENCE: Final = 5.0
 #: The newest first. A thousand: the one id of a batch has a row for each recipient, and no API takes more of them.
-_BY_KEY: Final = """SELECT number, key, account, spool_id, leader, parts, facts FROM handover
+_BY_KEY: Final = """SELECT number, key, account, spool_id, leader, parts, facts, handed FROM handover
     WHERE key = ? ORDER BY number DESC LIMIT 1000"""
-_BY_MESSAGE: Final = """SELECT number, key, account, spool_id, leader, parts, facts FROM handover
+_BY_MESSAGE: Final = """SELECT number, key, account, spool_id, leader, parts, facts, handed FROM handover
     WHERE spool_id = ? AND leader IS NULL ORDER BY number DESC LIMIT 1000"""
 
 
@@ -46,17 +46,22 @@ class _Row:
     leader: int | None
     parts: int
     facts: bytes | None
+    handed: float
 
 
 @frozen
 class Match:
-    """The hand-over that a receipt is about; `part` is the row of the part meant, `leader` that of the whole."""
+    """The hand-over that a receipt is about; `part` is the row of the part meant, `leader` that of the whole.
+
+    `handed` is when it was, in Unix seconds.
+    """
 
     spool_id: SpoolId
     part: int
     leader: int
     parts: int
     facts: Facts
+    handed: float
 
 
 class Verdict(enum.Enum):
@@ -170,7 +175,7 @@ def _match(connection: sqlite3.Connection, row: _Row) -> Match | None:
     except ValueError:
         # A damaged row is as good as none.
         known = None
-    return Match(row.spool_id, row.number, leader, row.parts, known) if known is not None else None
+    return Match(row.spool_id, row.number, leader, row.parts, known, row.handed) if known is not None else None
 
 
 def _concerns(match: Match, event: ReceiptEvent) -> bool:

@@ -64,6 +64,7 @@ def record_of(event: ReceiptEvent, match: Match | None, now: float) -> Record:
         meta=facts.meta,
         way=Way(*facts.way) if facts.way is not None else None,
         receipt=event,
+        handed_over=match.handed,
     )
 
 
