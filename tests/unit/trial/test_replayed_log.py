@@ -5,6 +5,7 @@ import json
 
 import pytest
 import pytest_twisted
+import zstandard
 from support.fakes_queue import FakeChannel, FakePolicy
 
 from kumotwist.config.egress import PoolConfig, PoolEntry
@@ -272,3 +273,22 @@ def test_a_wrong_command_line(arguments, tmp_path, capsys):
         question([one.format(empty=tmp_path) for one in arguments], "init.lua")
     assert caught.value.code == 2
     assert "--l" in capsys.readouterr().err
+
+
+def test_a_log_of_another_version_or_cut_short_is_read_as_far_as_it_goes(tmp_path):
+    """Fields and records that we do not know, and a segment that ends in the middle, stop nothing."""
+    lines = [
+        b'{"type":"Delivery","id":"00","recipient":"x@dest.test","event_version":99,"new":{"a":[1]}}',
+        b'{"type":"SomethingNew","id":"01"}',
+        b'{"type":["Delivery"]}',
+        b"null",
+    ]
+    many = [b'{"type":"Delivery","id":"%032x"}' % (number * 7919**3) for number in range(5000)]
+    known = zstandard.ZstdCompressor().compress(b"\n".join(lines) + b"\n")
+    whole = zstandard.ZstdCompressor().compress(b"\n".join(many))
+    (tmp_path / "20261125-010203.000000").write_bytes(known)
+    (tmp_path / "20261125-010204.000000").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "20261125-010205.000000").write_bytes(b"")
+    past = PastLog.of(tmp_path)
+    assert 1 < len(list(past.endings())) < 5001
+    assert (past.segments_read, past.damaged_lines, past.records["other"]) == (3, 2, 1)
