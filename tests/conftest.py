@@ -23,7 +23,7 @@ settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
-def garbage() -> Iterator[Garbage]:
+def _garbage() -> Iterator[Garbage]:
     """The garbage of all tests. What the last ones left in it is looked at in the end."""
     garbage = Garbage()
     garbage.collect_all()
@@ -34,11 +34,11 @@ def garbage() -> Iterator[Garbage]:
 
 
 @pytest.fixture(autouse=True)
-def failures(garbage: Garbage) -> Iterator[LoggedFailures]:
+def failures(_garbage: Garbage) -> Iterator[LoggedFailures]:
     """What the program logs as failed or critical. Unexpected ones fail the test."""
     with LoggedFailures().watching() as logged:
         yield logged
-        garbage.collect()
+        _garbage.collect()
     fail_for(logged)
 
 
