@@ -212,6 +212,11 @@ class Manager:
         """What is at work here, to look at."""
         return Present(self._routing.at_work, self._ready_queues.at_work, self._limits, self._routing.classes.ask)
 
+    def way_of(self, message: Message) -> Way | None:
+        """The way by a route table that a message is on now; None when no table placed it, and while it waits."""
+        traveller = self._routing.traveller(message)
+        return traveller.way if traveller is not None else None
+
     def note_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Learn from a receipt about a message that went by a route table, handed over at that time (Unix seconds)."""
         self._routing.learn_receipt(way, event, handed_over)

@@ -3,22 +3,33 @@
 `custom_lua` is the policy's own code and runs as it is, unless the test gives
 it answers. Names of sites and ready queues are those of the real channels.
 
-Public: `ScriptedChannels`, `Attempt`.
+A test may name a route of a route table. Which one a message goes by is known
+with the message and not with the connection, so a route that is unreachable is
+found out when the message is there.
+
+Public: `ScriptedChannels`, `Attempt`, `copied`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from kumotwist.config.queue import CustomLuaProtocol, Protocol
 from kumotwist.core.errors import ConnectFailed
 from kumotwist.core.interfaces import Channel, OpenRequest, Session
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Peer
+from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
+from kumotwist.core.way import Way
 from kumotwist.egress.registry import Channels
-from kumotwist.trial.policytest.answers import Answers, answered, is_unreachable
+from kumotwist.net.clock import Clock, sleep
+from kumotwist.trial.policytest.answers import Answers, answered, is_unreachable, unreachable
+
+#: Channels of which no receipt comes, by what log records call their protocol; all others speak HTTP.
+_WITHOUT_RECEIPTS: Final = {"smtp": "ESMTP", "maildir": "Maildir", "null": "Null", "custom_lua": "Lua"}
+_PROTOCOLS: Final = {**_WITHOUT_RECEIPTS, "smpp": "SMPP", "apns": "HTTP/2"}
 
 
 @frozen
@@ -31,6 +42,8 @@ class Attempt:
     queue: str
     message: Message
     outcome: Outcome
+    way: Way | None
+    at: float
 
 
 @define(eq=False)
@@ -39,6 +52,9 @@ class ScriptedChannels:
 
     answers: Answers
     real: Channels
+    clock: Clock
+    #: By which route of a table a message goes, if any.
+    way_of: Callable[[Message], Way | None]
     attempts: list[Attempt] = field(factory=list)
     _kept: dict[Protocol, Channel] = field(factory=dict)
 
@@ -81,10 +97,30 @@ class ScriptedChannel:
             return WatchedSession(self, request, self.real.open(request))
         return ScriptedSession(self, request, names)
 
+    def peer(self, request: OpenRequest) -> Peer:
+        """Who answers."""
+        name = self.protocol.channel
+        has_receipts = name not in _WITHOUT_RECEIPTS
+        return Peer(
+            request.site,
+            "192.0.2.1",
+            _PROTOCOLS.get(name, "HTTP"),
+            session_id="test",
+            channel=name if has_receipts else None,
+            account=getattr(self.protocol, "account", None) if has_receipts else None,
+        )
+
     def note(self, request: OpenRequest, message: Message, outcomes: Sequence[Outcome]) -> None:
         """Keep what was attempted, with a copy of the message."""
         attempt = Attempt(
-            self.protocol.channel, request.site, request.source.name, message.queue_name(), copied(message), outcomes[0]
+            self.protocol.channel,
+            request.site,
+            request.source.name,
+            message.queue_name(),
+            copied(message),
+            outcomes[0],
+            self.house.way_of(message),
+            self.house.clock.seconds(),
         )
         self.house.attempts.append(attempt)
 
@@ -103,26 +139,55 @@ class ScriptedSession:
 
     async def connect(self) -> None:
         """Raises ConnectFailed when the script says so."""
-        answers = self.channel.house.answers
-        following = answers.peek(self.names)
-        if following is not None and is_unreachable(following):
-            answers.take(self.names)
-            assert isinstance(following, Outcome)
-            raise ConnectFailed(Outcome(following.verdict, following.response, following.scope))
+        if self._is_unreachable(self.names):
+            raise ConnectFailed(evolve(unreachable(), reason=None))
         self.is_connected = True
 
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
-        """One answer for each message, for all of its recipients."""
-        peer = Peer(self.request.site, "192.0.2.1", self.channel.protocol.channel, session_id="test")
-        found = []
-        for message in batch:
-            answer = self.channel.house.answers.take(self.names)
-            outcome = await answered(answer, copied(message), peer)
-            self.channel.note(self.request, message, (outcome,))
-            found.append((outcome,) * len(message.recipients))
-            if outcome.scope.value == "session":
-                self.is_connected = False
-        return found
+        """One answer for each message, and for each of its recipients of whom the script says something."""
+        return [await self._deliver(message) for message in batch]
+
+    async def _deliver(self, message: Message) -> Sequence[Outcome]:
+        house, way = self.channel.house, self.channel.house.way_of(message)
+        ready_queue, *others = self.names
+        by_route = (f"{way.table}/{way.route}", way.route) if way is not None else ()
+        names = (ready_queue, *by_route, *others)
+        delay = house.answers.delay(names)
+        if delay > 0.0:
+            await sleep(house.clock, delay)
+        if self._is_unreachable(by_route):
+            self.is_connected = False
+            return (evolve(unreachable(), reason=None),) * len(message.recipients)
+        peer = self.channel.peer(self.request)
+        all_alike: Outcome | None = None
+        outcomes = []
+        for recipient in message.recipients:
+            own = (recipient.email,)
+            if house.answers.has(own):
+                outcome = await answered(house.answers.take(own), copied(message), peer)
+            else:
+                all_alike = all_alike or await answered(house.answers.take(names), copied(message), peer)
+                outcome = all_alike
+            outcomes.append(self._scoped(outcome))
+        self.channel.note(self.request, message, outcomes)
+        self.is_connected = all(one.scope is not Scope.SESSION for one in outcomes)
+        return outcomes
+
+    def _is_unreachable(self, names: Sequence[str]) -> bool:
+        answers = self.channel.house.answers
+        if answers.is_down(names, self.channel.house.clock.seconds()):
+            return True
+        following = answers.peek(names)
+        if following is None or not is_unreachable(following):
+            return False
+        answers.take(names)
+        return True
+
+    def _scoped(self, outcome: Outcome) -> Outcome:
+        """A mail server refuses recipients and says nothing about the way to it."""
+        is_refusal = outcome.verdict is not Verdict.DELIVERED and outcome.scope is Scope.MESSAGE
+        is_mail = self.channel.protocol.channel == "smtp"
+        return evolve(outcome, reason=None, scope=Scope.RECIPIENT if is_mail and is_refusal else outcome.scope)
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -1,93 +1,43 @@
-"""What a test file sees: `kumo.test`, and the world that each test function is given.
+"""The world that each test function is given: `t`.
 
-Public: `TestLibrary`, `TestWorld`, `Case`. What a test asks for wrongly, and what it
-expected in vain, is raised as Failed or ValueError: Lua adds file and line.
+Public: `TestWorld`. What a test asks for wrongly, and what it expected in
+vain, is raised as Failed or ValueError: Lua adds file and line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define
 
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.ids import to_hex
-from kumotwist.core.schedule import parse_rfc3339
-from kumotwist.lua.binding import (
-    Function,
-    LuaFunction,
-    callback,
-    duration,
-    facade,
-    integer,
-    mapping,
-    octets,
-    text,
-)
-from kumotwist.net.dns import StaticResolver
-from kumotwist.net.zone import parse_zone
+from kumotwist.core.json import JsonObject
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Verdict
+from kumotwist.lua.binding import duration, facade, integer, mapping, text
+from kumotwist.net.router import HttpError
+from kumotwist.queue.routes.tallies import ALL
+from kumotwist.trial.policytest.asked import caller, client, letter
 from kumotwist.trial.policytest.channels import Attempt
+from kumotwist.trial.policytest.expect import has_part, is_in, is_same, named, shown
 from kumotwist.trial.policytest.faults import Failed
-from kumotwist.trial.policytest.outside import shown
+from kumotwist.trial.policytest.ledger import about, event_of
+from kumotwist.trial.policytest.web import shown as shown_request
 from kumotwist.trial.policytest.world import World
 
 _METHODS: Final = (
-    *("smtp", "http", "send", "advance", "now"),
-    *("answer", "dns", "secret", "web"),
-    *("attempts", "delivered", "messages", "queued", "records", "requests", "routes"),
+    *("smtp", "http", "send", "receipt", "advance", "now"),
+    *("answer", "down", "slow", "dns", "secret", "web"),
+    *("attempts", "delivered", "messages", "queued", "records", "record", "requests", "routes", "hops", "table"),
     *("equal", "contains", "is_true", "fail"),
 )
-_SMTP_KEYS: Final = ("from", "to", "data", "headers", "body", "peer", "helo", "listener")
-#: Characters of a value in a report.
-_MAX_SHOWN: Final = 1000
-
-
-@frozen
-class Case:
-    """A test: its name and its function."""
-
-    name: str
-    run: LuaFunction
-
-
-@define(eq=False)
-class TestLibrary:
-    """`kumo.test`: what a test file says of itself."""
-
-    __test__ = False  # pytest
-
-    namespace = "test"
-    cases: list[Case] = field(factory=list)
-    policy: str | None = None
-    env: dict[str, str] = field(factory=dict)
-    start: float | None = None
-
-    def functions(self) -> Mapping[str, Function]:
-        """By their Lua name."""
-        return {"policy": self.declare, "case": self.case}
-
-    def declare(self, path: object, options: object = None) -> None:
-        """The policy under test, a path seen from this file; `env` and `now` say what it finds when it is loaded."""
-        given = mapping(options, "options") if options is not None else {}
-        unknown = set(given) - {"env", "now"}
-        if unknown:
-            raise ValueError(f"kumo.test.policy has the options env and now, not {sorted(unknown)[0]!r}")
-        if self.policy is not None:
-            raise ValueError("a test file has one policy")
-        self.policy = text(path, "path")
-        env = mapping(given.get("env") or {}, "env")
-        self.env = {name: text(value, f"env.{name}") for name, value in env.items()}
-        if "now" in given:
-            self.start = parse_rfc3339(text(given["now"], "now"))
-
-    def case(self, name: object, function: object) -> None:
-        """A test; its function is called with a world of its own."""
-        called = text(name, "name")
-        if any(one.name == called for one in self.cases):
-            raise ValueError(f"there are two cases named {called!r}")
-        self.cases.append(Case(called, callback(function, "function")))
+#: Records of an attempt over one route.
+_ATTEMPTS: Final = ("Delivery", "TransientFailure", "Bounce")
+#: Records that a failed `t:record` shows.
+_MAX_RECORDS: Final = 10
 
 
 @facade("test world", methods=_METHODS)
@@ -99,44 +49,52 @@ class TestWorld:
 
     world: World
     leave: Callable[[], Awaitable[None]]
+    _receipts: int = 0
 
     # -- messages in ------------------------------------------------------------------------------
 
     async def smtp(self, params: object) -> Mapping[str, object]:
         """Hand over a message by SMTP; what the server said."""
         given = mapping(params, "params")
-        _only(given, _SMTP_KEYS, "smtp")
-        recipients = _texts(given.get("to"), "to")
-        sender = text(given.get("from", ""), "from")
+        message, who, listener = letter(given), client(given), integer(given.get("listener", 1), "listener")
         await self.leave()
-        done = self.world.smtp(
-            sender,
-            recipients,
-            _mail(given, sender, recipients),
-            text(given.get("peer", "127.0.0.1"), "peer"),
-            text(given.get("helo", "client.test"), "helo"),
-            integer(given.get("listener", 1), "listener"),
-        )
+        done = self.world.smtp(message, who, listener)
+        self.world.unscripted.check()
         refused = [{"to": one.to, "code": one.code, "text": one.text} for one in done.refused]
         return {"code": done.code, "text": done.text, "stage": done.stage, "refused": refused, "ids": done.ids}
 
-    async def http(self, request: object, peer: object = "127.0.0.1") -> object:
+    async def http(self, request: object, who: object = None) -> object:
         """Inject as `POST /api/inject/v1` does; its answer."""
-        body, client = msgspec.json.encode(mapping(request, "request")), text(peer, "peer")
+        body, calling = msgspec.json.encode(mapping(request, "request")), caller(who)
         await self.leave()
-        return msgspec.to_builtins(self._asked(lambda: self.world.http(body, client)))
+        return self._asked(lambda: self.world.http(body, calling))
 
-    async def send(self, request: object, peer: object = "127.0.0.1") -> object:
+    async def send(self, request: object, who: object = None) -> object:
         """Send as `POST /api/send/v1` does; its answer."""
-        body, client = msgspec.json.encode(mapping(request, "request")), text(peer, "peer")
+        body, calling = msgspec.json.encode(mapping(request, "request")), caller(who)
         await self.leave()
-        return msgspec.to_builtins(self._asked(lambda: self.world.send(body, client)))
+        return self._asked(lambda: self.world.send(body, calling))
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
+    def _asked(self, ask: Callable[[], Any]) -> Mapping[str, object]:
+        """The answer with its `code`; a request that makes no sense is the test's fault, and fails it."""
         try:
-            return ask()
+            answer = msgspec.to_builtins(ask())
+        except HttpError as error:
+            answer = {"code": error.code, "error": error.text}
         except KumotwistError as error:
             raise Failed(str(error)) from None
+        self.world.unscripted.check()
+        return {"code": 200, **answer}
+
+    async def receipt(self, whom: object, said: object) -> None:
+        """Have the provider report what became of a message that it took."""
+        world = self.world
+        self._receipts += 1
+        delivery = about(world.channels.attempts, whom)
+        event = event_of(delivery, said, self._receipts, world.clock.seconds())
+        await self.leave()
+        world.receive(event)
+        world.unscripted.check()
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -145,6 +103,7 @@ class TestWorld:
         seconds = duration(span, "span")
         await self.leave()
         self.world.clock.pass_time(seconds)
+        self.world.unscripted.check()
 
     def now(self) -> float:
         """Unix seconds."""
@@ -153,21 +112,28 @@ class TestWorld:
     # -- the outside world ------------------------------------------------------------------------
 
     def answer(self, whom: object, answers: object) -> None:
-        """How a protocol, domain, scheduled or ready queue answers from now on."""
+        """How a route, protocol, domain, recipient, scheduled or ready queue answers from now on."""
         self.world.answers.give(text(whom, "whom"), answers)
 
-    def dns(self, zones: object) -> None:
-        """Answer from these zone texts, and nothing else."""
-        texts = _texts(zones, "zones")
-        self.world.use_resolver(StaticResolver(parse_zone(*texts)))
+    def down(self, whom: object, span: object) -> None:
+        """Have it unreachable for so long."""
+        self.world.answers.take_down(text(whom, "whom"), self.world.clock.seconds() + duration(span, "span"))
+
+    def slow(self, whom: object, span: object) -> None:
+        """Have its answers take so long from now on."""
+        self.world.answers.slow_down(text(whom, "whom"), duration(span, "span"))
+
+    def dns(self, names: object) -> None:
+        """Answer from these names, and nothing else."""
+        self.world.use_names(names)
 
     def secret(self, name: object, value: object) -> None:
-        """A secret by `mount/path`, `mount/path#key`, file or environment variable."""
-        self.world.secrets.given[text(name, "name")] = octets(value, "value")
+        """A secret by `mount/path`, `mount/path#key`, file or environment variable; or that it cannot be had."""
+        self.world.keys.give(text(name, "name"), value)
 
-    def web(self, url: object, answers: object) -> None:
-        """How URLs that begin so answer the policy's kumo.http from now on."""
-        self.world.web.give(text(url, "url"), answers)
+    def web(self, whom: object, answers: object) -> None:
+        """How URLs that begin so, with a method or without, answer the policy's kumo.http from now on."""
+        self.world.web.give(text(whom, "URL"), answers)
 
     # -- what came of it --------------------------------------------------------------------------
 
@@ -177,7 +143,7 @@ class TestWorld:
 
     def delivered(self) -> list[object]:
         """Those that were taken."""
-        return [_attempt(one) for one in self.world.channels.attempts if one.outcome.verdict.value == "delivered"]
+        return [_attempt(one) for one in self.world.channels.attempts if one.outcome.verdict is Verdict.DELIVERED]
 
     def messages(self) -> list[object]:
         """The messages that came in, each as it was when it was queued."""
@@ -187,14 +153,28 @@ class TestWorld:
         """How many messages are still on their way."""
         return self.world.queued()
 
-    def records(self, kind: object = None) -> list[object]:
-        """The log records, all or those of a type such as 'Delivery', with all metadata."""
-        wanted = None if kind is None else text(kind, "type")
-        return [one for one in self.world.records if wanted in (None, one["type"])]
+    def records(self, kind: object = None, fields: object = None) -> list[object]:
+        """The log records, all or those of a type such as 'Delivery' and with such fields, with all metadata."""
+        return list(self._records(kind, fields))
 
-    def requests(self) -> list[object]:
-        """The HTTP requests of the policy."""
-        return [shown(one) for one in self.world.web.requests]
+    def record(self, kind: object, fields: object = None) -> object:
+        """The first record of the type with these fields; fail unless there is one."""
+        found = self._records(kind, fields)
+        if not found:
+            wanted = "" if fields is None else f" with {shown(fields)}"
+            of_kind = self._records(kind, None)[:_MAX_RECORDS]
+            others = "".join(f"\n  {shown(one)}" for one in of_kind) or " none of that type"
+            raise Failed(f"expected a {text(kind, 'type')} record{wanted}, got{others}")
+        return found[0]
+
+    def _records(self, kind: object, fields: object) -> list[JsonObject]:
+        wanted = None if kind is None else text(kind, "type")
+        part = {} if fields is None else mapping(fields, "fields")
+        return [one for one in self.world.records if wanted in (None, one["type"]) and has_part(one, part)]
+
+    def requests(self, whom: object = None) -> list[object]:
+        """The HTTP requests of the policy, all or those to a URL that begins so, with a method or without."""
+        return [shown_request(one) for one in self.world.web.asked(None if whom is None else text(whom, "URL"))]
 
     def routes(self) -> Mapping[str, object]:
         """How many messages each route of the route tables has delivered, by its name."""
@@ -206,26 +186,52 @@ class TestWorld:
                 counts[name] = (found if isinstance(found, int) else 0) + 1
         return counts
 
+    def hops(self, whom: object) -> list[object]:
+        """The routes that the attempts at a message went by, in order; `whom` is an attempt, a message, or an id."""
+        asked = to_hex(whom.id) if isinstance(whom, Message) else whom.get("id") if isinstance(whom, dict) else whom
+        return [
+            one["route"]
+            for one in self.world.records
+            if one["id"] == asked and one["type"] in _ATTEMPTS and one.get("route") is not None
+        ]
+
+    def table(self, name: object, class_: object = None) -> Mapping[str, object]:
+        """How the routes of a table stand now, by name: `share`, `rest`, `health`, `samples`, `breaker`."""
+        called = text(name, "name")
+        table = self.world.table(called)
+        if table is None:
+            raise Failed(f"no message has gone by the route table {called!r}")
+        class_name = ALL if class_ in (None, "all") else text(class_, "class")
+        now = self.world.clock.seconds()
+        weights = sum(route.weight for route in table.config.routes)
+        found: dict[str, object] = {}
+        for position, route in enumerate(table.config.routes):
+            stands = table.shown(class_name, position, now)
+            found[route.name] = {
+                "share": stands.share,
+                "rest": route.weight / weights,
+                "health": stands.health,
+                "samples": stands.samples,
+                "breaker": stands.breaker.value,
+            }
+        return found
+
     # -- expectations -----------------------------------------------------------------------------
 
     def equal(self, got: object, expected: object, what: object = None) -> None:
         """Fail unless both are the same, tables entry by entry."""
-        if not _same(got, expected):
-            raise Failed(f"{_of(what)}expected {_shown(expected)}, got {_shown(got)}")
+        if not is_same(got, expected):
+            raise Failed(f"{named(what)}expected {shown(expected)}, got {shown(got)}")
 
     def contains(self, got: object, part: object, what: object = None) -> None:
         """Fail unless the text has the part in it, or the list the entry."""
-        if isinstance(got, list):
-            is_in = any(_same(one, part) for one in got)
-        else:
-            is_in = octets(part, "part") in octets("" if got is None else got, "got")
-        if not is_in:
-            raise Failed(f"{_of(what)}expected {_shown(part)} in {_shown(got)}")
+        if not is_in(part, got):
+            raise Failed(f"{named(what)}expected {shown(part)} in {shown(got)}")
 
     def is_true(self, got: object, what: object = None) -> None:
         """Fail for nil and false."""
         if got is None or got is False:
-            raise Failed(f"{_of(what)}expected a true value, got {_shown(got)}")
+            raise Failed(f"{named(what)}expected a true value, got {shown(got)}")
 
     def fail(self, why: object) -> None:
         """Fail."""
@@ -233,74 +239,20 @@ class TestWorld:
 
 
 def _attempt(one: Attempt) -> object:
+    way = one.way
     return {
         "channel": one.channel,
         "site": one.site,
         "source": one.source,
         "queue": one.queue,
+        "table": way.table if way is not None else None,
+        "route": way.route if way is not None else None,
+        "class": (way.name or "all") if way is not None else None,
         "code": one.outcome.response.code,
         "text": one.outcome.response.content,
+        "time": one.at,
         "id": to_hex(one.message.id),
         "to": [address.email for address in one.message.recipients],
         "meta": dict(one.message.meta),
         "message": one.message,
     }
-
-
-def _mail(given: Mapping[str, object], sender: str, recipients: Sequence[str]) -> bytes:
-    """The text of a message: `data` as it is, or headers and body put together, line ends as mail has them."""
-    if given.get("data") is not None:
-        return _with_crlf(octets(given["data"], "data"))
-    headers = {"From": sender, "To": ", ".join(recipients), "Subject": "test"}
-    headers |= {name: text(value, name) for name, value in mapping(given.get("headers") or {}, "headers").items()}
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return head.encode() + b"\r\n" + _with_crlf(octets(given.get("body", "test\r\n"), "body"))
-
-
-def _with_crlf(data: bytes) -> bytes:
-    lines = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return lines if lines.endswith(b"\r\n") else lines + b"\r\n"
-
-
-def _texts(value: object, what: str) -> list[str]:
-    """One text or a list of them, at least one."""
-    found = [text(one, what) for one in (value if isinstance(value, list) else [value])]
-    if not found:
-        raise ValueError(f"{what} must have an entry")
-    return found
-
-
-def _only(given: Mapping[str, object], known: Sequence[str], what: str) -> None:
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise ValueError(f"{what} takes {', '.join(known)}, not {unknown[0]!r}")
-
-
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, (list, dict)) and isinstance(other, (list, dict)) and not one and not other:
-        return True  # Lua has one empty table
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
-    is_alike = type(one) is type(other) or (type(one) in _NUMBERS and type(other) in _NUMBERS)
-    return is_alike and one == other
-
-
-_NUMBERS: Final = (int, float)
-
-
-def _of(what: object) -> str:
-    return "" if what is None else f"{text(what, 'what')}: "
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "nil"
-    if isinstance(value, bool):
-        return str(value).lower()
-    try:
-        found = value.decode(errors="replace") if isinstance(value, bytes) else msgspec.json.encode(value).decode()
-    except (TypeError, ValueError):
-        found = str(value)
-    return found if len(found) <= _MAX_SHOWN else f"{found[:_MAX_SHOWN]}..."

@@ -30,8 +30,9 @@ from kumotwist.lua.lib.string import StringLibrary
 from kumotwist.lua.message import message_class
 from kumotwist.lua.program import Program, ProgramSettings
 from kumotwist.spool.memory import MemoryStore
+from kumotwist.trial.policytest.declared import TestLibrary
 from kumotwist.trial.policytest.faults import Failed
-from kumotwist.trial.policytest.library import TestLibrary, TestWorld
+from kumotwist.trial.policytest.library import TestWorld
 from kumotwist.trial.policytest.pretend import START, PretendClock
 from kumotwist.trial.policytest.result import Outcome, Result, shortened
 from kumotwist.trial.policytest.world import World
@@ -134,10 +135,13 @@ class _CaseRun:
         clock.rightNow = START if library.start is None else library.start
         path = Path(shortened(self._file.parent / library.policy))
         with _environment(library.env):
-            self.world = world = World(path, clock, store)
+            self.world = world = World(path, clock, store, library.env)
+            library.furnish(world)
             try:
                 world.start()
+                world.unscripted.check()
                 self._drive(self._called(library, world))
+                world.unscripted.check()
             finally:
                 world.close()
 

@@ -9,20 +9,22 @@ Public: `World`. What can go wrong: PolicyError and ConfigError at `start`, Fail
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
+from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
-from kumotwist.core.connection import AuthInfo
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Channel, KeyLoader
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
+from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record, RecordType
+from kumotwist.core.way import Way
 from kumotwist.egress.registry import Channels
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.inject import request as inject_request
@@ -38,22 +40,29 @@ from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.lib.dns import DnsLibrary
 from kumotwist.lua.lib.http import HttpLibrary
 from kumotwist.lua.policy import Policy, PolicyServices
-from kumotwist.net.dns import Resolver
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
 from kumotwist.net.mx import mail_hosts
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.manager import Manager
+from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.records import dispositions
+from kumotwist.records.receipts import tables as receipt_tables
+from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
 from kumotwist.spool.memory import MemoryStore
 from kumotwist.trial.policytest.answers import Answers
 from kumotwist.trial.policytest.channels import ScriptedChannels, copied
 from kumotwist.trial.policytest.faults import Failed
-from kumotwist.trial.policytest.outside import OpenZone, Secrets, Web
+from kumotwist.trial.policytest.httpclient import Caller, admitted
+from kumotwist.trial.policytest.keys import Keys
+from kumotwist.trial.policytest.ledger import MemoryState
+from kumotwist.trial.policytest.names import Names, PolicyNames
 from kumotwist.trial.policytest.pretend import InlineThreads, PretendClock
-from kumotwist.trial.policytest.smtpclient import Transaction, transact
+from kumotwist.trial.policytest.smtpclient import Client, Letter, Transaction, transact, without_certificates
+from kumotwist.trial.policytest.unscripted import Unscripted
+from kumotwist.trial.policytest.web import Web
 
 HOSTNAME: Final = "mx.test"
 #: So that a test that failed fails again: `math.random` of the policy and the spread of retries.
@@ -63,13 +72,19 @@ SEED: Final = 1
 class World:
     """A house that handles the messages of one test."""
 
-    def __init__(self, policy: Path, clock: PretendClock, store: MemoryStore) -> None:
+    def __init__(
+        self, policy: Path, clock: PretendClock, store: MemoryStore, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment` is what key sources find there."""
         self.path = policy
         self.clock = clock
         self.store = store
-        self.answers, self.web = Answers(), Web()
-        self.secrets = Secrets(lambda name, args: self.policy.run_key_event(name, args))
-        self.dns = ConfigurableResolver(OpenZone())
+        self.unscripted = Unscripted()
+        self.answers, self.web = Answers(), Web(clock, self.unscripted)
+        self.keys = Keys(lambda name, args: self.policy.run_key_event(name, args), self.unscripted, environment or {})
+        self.names = Names(clock)
+        self._dns = ConfigurableResolver(self.names)
+        self._policy_dns = PolicyNames(self._dns, self.names, self.unscripted)
         self.records: list[JsonObject] = []
         self.messages: list[Message] = []
         self.policy: Policy
@@ -77,6 +92,8 @@ class World:
         self._tasks = Tasks()
         self._ids = IdGenerator(clock.seconds)
         self._limits = LocalLimits(clock)
+        self._state: MemoryState
+        self._desk: ReceiptDesk
         self._log: RecordLog
         self._queue: Manager
         self._admission: Admission
@@ -105,6 +122,8 @@ class World:
             for factory in self._smtp:
                 factory.stop(0.0)
             self.clock.result(self._log.close(), "the end of the logs")
+            self.clock.result(self._desk.close(), "the end of the receipts")
+            self.clock.result(self._state.close(), "the end of the state file")
         self.clock.result(self._tasks.close(), "the end of background work")
 
     def lines(self) -> dict[str, list[int]]:
@@ -116,9 +135,9 @@ class World:
         libraries = Services(
             reactor=self.clock,
             tasks=self._tasks,
-            keys=self.secrets,
+            keys=self.keys,
             limits=self._limits,
-            resolver=self.dns,
+            resolver=self._policy_dns,
             ids=self._ids,
             epoch=lambda: self.policy.epoch if hasattr(self, "policy") else 0,
             declare_acct_log=lambda _: None,
@@ -138,14 +157,16 @@ class World:
     def _pretended(self, library: Library) -> Library:
         """The same library, or its double for what would leave the machine."""
         if isinstance(library, DnsLibrary):
-            return DnsLibrary(self.dns, lambda _: self.dns.current)
+            return DnsLibrary(self._policy_dns, lambda _: self._policy_dns.strict)
         if isinstance(library, HttpLibrary):
             return HttpLibrary(cast("HttpTransports", self.web))
         return library
 
     def _build(self) -> None:
         policy, clock, declared = self.policy, self.clock, self.policy.declarations
-        keys: KeyLoader = self.secrets
+        keys: KeyLoader = self.keys
+        self._state = clock.result(MemoryState.made(clock, receipt_tables.SCHEMA), "the state file")
+        self._desk = ReceiptDesk(self._state, declared.receipts, clock, self._record_receipt)
         self._log = RecordLog.open(
             logs=(),
             hooks=declared.log_hooks,
@@ -155,9 +176,10 @@ class World:
             new_id=self._ids,
             nodeid="test",
             reactor=clock,
+            note_handover=self._desk.handovers.note,
         )
-        real = Channels(self.dns, keys, policy, clock, cast("Any", clock), HOSTNAME, HttpTransports(clock))
-        self.channels = ScriptedChannels(self.answers, real)
+        real = Channels(self._dns, keys, policy, clock, cast("Any", clock), HOSTNAME, HttpTransports(clock))
+        self.channels = ScriptedChannels(self.answers, real, clock, self._way_of)
         chance = random.Random(SEED)  # noqa: S311  # it spreads retries
         self._queue = Manager(
             self.store,
@@ -168,7 +190,7 @@ class World:
             clock,
             self._tasks,
             chance.random,
-            mail_hosts=partial(mail_hosts, self.dns),
+            mail_hosts=partial(mail_hosts, self._dns),
         )
         gate = OpenGate()
         self._admission = Admission(self.store, self, self._queue, clock, gate)
@@ -190,6 +212,16 @@ class World:
             )
             for number, config in enumerate(declared.esmtp_listeners)
         ]
+        for factory in self._smtp:
+            without_certificates(factory)
+
+    def _way_of(self, message: Message) -> Way | None:
+        return self._queue.way_of(message)
+
+    async def _record_receipt(self, record: Record) -> None:
+        if record.way is not None and record.receipt is not None:
+            self._queue.note_receipt(record.way, record.receipt, record.handed_over)
+        await self.record(record)
 
     def _channel_for(self, protocol: Protocol) -> Channel:
         return self._generator if isinstance(protocol, GeneratorProtocol) else self.channels.channel_for(protocol)
@@ -207,35 +239,53 @@ class World:
 
     # -- what a test does -------------------------------------------------------------------------
 
-    def use_resolver(self, resolver: Resolver) -> None:
-        """Ask it from now on."""
-        self.dns.use(resolver)
+    def use_names(self, names: object) -> None:
+        """Ask these names from now on, also where the policy has configured others. Raises ValueError."""
+        self.names.give(names)
+        self._policy_dns.use(self._policy_dns.strict)
 
-    def smtp(
-        self, sender: str, recipients: Sequence[str], body: bytes, peer: str, hello: str, listener: int
-    ) -> Transaction:
+    def smtp(self, letter: Letter, client: Client, listener: int) -> Transaction:
         """Hand over a message by SMTP. Raises Failed."""
         if not 1 <= listener <= len(self._smtp):
             raise Failed(f"the policy starts {len(self._smtp)} ESMTP listeners; there is no number {listener}")
-        done = transact(self._smtp[listener - 1], self.clock, peer, hello, sender, recipients, body)
+        done = transact(self._smtp[listener - 1], self.clock, client, letter)
         self.clock.settle()
         return done
 
-    def http(self, request: bytes, peer: str) -> InjectResult:
-        """Inject as `POST /api/inject/v1` would. Raises RequestProblem and what injection raises."""
-        work = self._injection.inject(inject_request.decode(request), Origin(AuthInfo(peer)))
-        result = self.clock.result(work, "the injection")
+    def http(self, request: bytes, caller: Caller) -> InjectResult:
+        """Inject as `POST /api/inject/v1` would. Raises HttpError, RequestProblem and what injection raises."""
+        origin = self._origin(caller, "/api/inject/v1")
+        result = self.clock.result(self._injection.inject(inject_request.decode(request), origin), "the injection")
         self.clock.settle()
         return result
 
-    def send(self, request: bytes, peer: str) -> SendResult:
-        """Send as `POST /api/send/v1` would. Raises RequestProblem and what sending raises."""
+    def send(self, request: bytes, caller: Caller) -> SendResult:
+        """Send as `POST /api/send/v1` would. Raises HttpError, RequestProblem and what sending raises."""
         regions = [one.default_region for one in self.policy.declarations.http_listeners]
-        region = regions[0] if regions else None
-        asked = self._sending.prepare(send_request.decode(request), Origin(AuthInfo(peer)), region)
+        region = regions[caller.listener - 1] if regions else None
+        origin = self._origin(caller, "/api/send/v1")
+        asked = self._sending.prepare(send_request.decode(request), origin, region)
         result = self.clock.result(asked.send(), "the sending")
         self.clock.settle()
         return result
+
+    def _origin(self, caller: Caller, path: str) -> Origin:
+        """Who asks, as the policy's HTTP listener sees it. Raises HttpError, Failed."""
+        listeners = self.policy.declarations.http_listeners
+        if not 1 <= caller.listener <= max(1, len(listeners)):
+            raise Failed(f"the policy starts {len(listeners)} HTTP listeners; there is no number {caller.listener}")
+        config = listeners[caller.listener - 1] if listeners else HttpListenerConfig()
+        work = admitted(config, self.policy, self.clock, caller, path)
+        return Origin(self.clock.result(work, "the listener"), hostname=config.hostname)
+
+    def receive(self, event: ReceiptEvent) -> None:
+        """Take a receipt as from a provider."""
+        self.clock.result(self._desk.receive((event,)), "the receipt")
+        self.clock.settle()
+
+    def table(self, name: str) -> RouteTable | None:
+        """A route table that messages have used."""
+        return self._queue.present().table(name)
 
     def queued(self) -> int:
         """Messages that are still on their way."""

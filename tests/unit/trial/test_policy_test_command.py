@@ -50,7 +50,7 @@ MAIL = "t:smtp { from = 'a@example.com', to = 'b@example.org' }\n"
 
 def test_the_example_of_the_page_works_when_pasted(tmp_path):
     """What docs/policy-tests.md shows passes, and runs every line of its policy."""
-    policy, tests = re.findall(r"```lua\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    policy, tests, *_ = re.findall(r"```lua\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "policy.lua").write_text(policy)
     (tmp_path / "policy_test.lua").write_text(tests)
     result = run([tmp_path / "policy_test.lua"])
@@ -228,28 +228,6 @@ def test_a_case_that_runs_for_ever_is_stopped(tmp_path, capsys, loop):
     out = capsys.readouterr().out
     assert "1 passed, 1 failed" in out
     assert "was stopped" in out
-
-
-def test_nothing_is_asked_outside(result_of):
-    """Names, requests and secrets that a test does not give do not exist."""
-    policy = (
-        POLICY
-        + """
-kumo.on('smtp_server_message_received', function(msg)
-  local _, web = pcall(function() return kumo.http.build_client {}:get('http://127.0.0.1:1/'):send() end)
-  local _, dns = pcall(kumo.dns.lookup_txt, 'example.org')
-  local _, key = pcall(kumo.secrets.load, '/etc/hostname')
-  msg:set_meta('said', { tostring(web), tostring(dns), tostring(key) })
-end)
-"""
-    )
-    result = result_of(
-        MAIL + "local said = t:messages()[1]:get_meta 'said'\n"
-        "t:contains(said[1], 'the test has no answer') t:contains(said[2], 'no TXT')"
-        "t:contains(said[3], 'gives no secret')",
-        policy=policy,
-    )
-    assert [one.failure for one in result.outcomes] == [""]
 
 
 @pytest.mark.parametrize("loop", ["while true do end", "while true do pcall(function() while true do end end) end"])

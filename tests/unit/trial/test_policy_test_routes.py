@@ -1,0 +1,216 @@
+"""Routes, receipts and clients in a test of a policy: what a user scripts happens, and what came of it can be asked."""
+
+import pytest
+
+from kumotwist.trial.policytest.running import run
+
+POLICY = """
+local kumo = require 'kumo'
+kumo.on('init', function()
+  kumo.start_esmtp_listener { listen = '127.0.0.1:2525', relay_hosts = { '127.0.0.1' } }
+  kumo.start_http_listener { listen = '127.0.0.1:8000', trusted_hosts = { '127.0.0.1' } }
+  kumo.configure_log_hook { name = 'feed', per_record = { Receipt = {}, Any = { enable = false } } }
+end)
+kumo.on('should_enqueue_log_record', function(msg)
+  if msg:get_meta 'queue' == 'feed.log_hook' then return false end
+  msg:set_meta('queue', 'feed.log_hook')
+  return true
+end)
+kumo.on('get_queue_config', function(domain)
+  if domain == 'feed.log_hook' then
+    return kumo.make_queue_config { protocol = { webhook = { url = 'http://127.0.0.1:9/' } } }
+  elseif domain == 'mail.example' then
+    return kumo.make_queue_config {}
+  end
+  return kumo.make_queue_config { route_table = 'bulk', retry_interval = '1 minute' }
+end)
+kumo.on('get_route_table', function(name)
+  return kumo.make_route_table {
+    name = name,
+    routes = {
+      { name = 'one', weight = 50, protocol = { sendgrid = { api_key = '/k', base_url = 'https://one.example' } } },
+      { name = 'two', weight = 50, protocol = { sendgrid = { api_key = '/k', base_url = 'https://two.example' } } },
+    },
+    learn = { min_samples = 20 },
+    on_failure = 'next_route',
+  }
+end)
+kumo.on('get_listener_domain', function(_, _, conn)
+  return conn:get_meta 'authn_id' and kumo.make_listener_domain { relay_to = true }
+end)
+kumo.on('smtp_server_auth_plain', function(_, user, password)
+  return user == 'ann' and password == 'sesame'
+end)
+kumo.on('smtp_server_message_received', function(msg)
+  msg:set_meta('who', msg:get_meta 'authn_id')
+  msg:set_meta('from_ip', msg:get_meta 'received_from')
+end)
+kumo.on('http_server_validate_auth_basic', function(user, password)
+  return user == 'app' and password == 'open'
+end)
+"""
+HEAD = """local kumo = require 'kumo'
+kumo.test.policy 'policy.lua'
+local function mail(t, count, to)
+  for n = 1, count or 1 do t:smtp { from = 'a@example.com', to = to or ('u' .. n .. '@example.org') } end
+end
+kumo.test.case('it', function(t)
+"""
+
+
+@pytest.fixture
+def failure_of(tmp_path):
+    """Why a case with this body fails, "" when it passes."""
+
+    def run_it(body):
+        (tmp_path / "policy.lua").write_text(POLICY)
+        (tmp_path / "a_test.lua").write_text(f"{HEAD}{body}\nend)\n")
+        (one,) = run([tmp_path / "a_test.lua"]).outcomes
+        return one.failure
+
+    return run_it
+
+
+@pytest.mark.parametrize("whom", ["one", "bulk/one", "one.example"])
+@pytest.mark.parametrize(
+    ("answer", "elsewhere"),
+    [
+        ("{ 451, '4.3.0 later' }", True),
+        ("{ 'account', 'no credit' }", True),
+        ("{ 'throttled', '30 seconds' }", True),
+        ("{ 'unreachable' }", True),
+        ("{ 'timeout' }", False),
+        ("{ 550, '5.7.1 no' }", False),
+    ],
+)
+def test_routes_are_scripted_by_name(failure_of, whom, answer, elsewhere):
+    """A route is told by its name even if another speaks the same protocol; what may go on elsewhere does."""
+    body = f"t:answer('{whom}', {answer}) mail(t, 2)\nt:equal(t:routes(), {{ two = {2 if elsewhere else 1} }})"
+    assert failure_of(body) == ""
+
+
+def test_hops_of_a_message(failure_of):
+    """Each attempt has its route, and those of one message stand in their order."""
+    body = """t:answer('one', { 'unreachable' }) t:answer('two', { { 451, 'no' }, { 250, 'ok' } })
+    mail(t) t:advance '2 minutes'
+    t:equal(#t:delivered(), 1)
+    local hops = t:hops(t:delivered()[1])
+    t:equal(hops[#hops], 'two') t:contains(hops, 'one')
+    t:equal(t:hops(t:messages()[1]), hops) t:equal(t:hops(t:record('Delivery').id), hops)
+    local last = t:delivered()[1]
+    t:equal(last.route, 'two') t:equal(last.table, 'bulk') t:equal(last.class, 'example.org')"""
+    assert failure_of(body) == ""
+
+
+def test_shares_and_breakers(failure_of):
+    """A table tells how its routes stand, while they die, and when they are back."""
+    body = """t:down('one', '10 minutes') mail(t, 50)
+    t:equal(t:routes(), { two = 50 })
+    local at = t:table 'bulk'
+    t:equal(at.one.breaker, 'open') t:equal(at.two.breaker, 'closed') t:equal(at.one.rest, 0.5)
+    t:is_true(at.one.share < 0.1) t:is_true(at.one.health < 0.5)
+    t:record('RouteChange', { route = 'one', route_change = { what = 'breaker', after = 'open' } })
+    t:advance '11 minutes'
+    for _ = 1, 60 do mail(t, 20) t:advance '1 minute' end
+    t:is_true(t:table('bulk').one.share > 0.4, 'its share')
+    t:equal(t:table('bulk').one.breaker, 'closed')"""
+    assert failure_of(body) == ""
+    assert "no message has gone by the route table 'other'" in failure_of("t:table 'other'")
+
+
+def test_a_slow_route(failure_of):
+    """It answers after its time on the pretended clock."""
+    body = """t:slow('one', '30 seconds') t:slow('two', '30 seconds') mail(t)
+    t:equal(#t:delivered(), 0) t:advance '29 seconds' t:equal(#t:delivered(), 0)
+    t:advance '1 second' t:equal(#t:delivered(), 1)"""
+    assert failure_of(body) == ""
+
+
+def test_one_recipient_of_many(failure_of):
+    """A recipient may be answered for by address: the others of the same message go."""
+    body = """t:answer('b@mail.example', { 550, '5.1.1 unknown' })
+    t:smtp { from = 'a@example.com', to = { 'b@mail.example', 'c@mail.example' } }
+    t:record('Bounce', { recipient = 'b@mail.example' }) t:record('Delivery', { recipient = 'c@mail.example' })"""
+    assert failure_of(body) == ""
+
+
+def test_receipts_become_records_and_are_learned_from(failure_of):
+    """What a provider reports is tied to the message, told to log hooks, and moves the share of its route."""
+    body = """mail(t, 100)
+    t:receipt('u1@example.org', { state = 'failed', class = 'block', text = 'spam', facts = { Code = '7' } })
+    local record = t:record('Receipt', { recipient = 'u1@example.org' })
+    t:equal(record.receipt.state, 'failed') t:equal(record.receipt.class, 'block') t:equal(record.receipt.text, 'spam')
+    t:equal(record.id, t:delivered()[1].id) t:equal(record.route, t:delivered()[1].route)
+    t:advance '5 seconds'
+    local feed = t:delivered()[#t:delivered()]
+    t:equal(feed.channel, 'webhook') t:equal(feed.meta.log_record.type, 'Receipt')
+    for _, one in ipairs(t:delivered()) do
+      if one.route then t:receipt(one, one.route == 'one' and { state = 'failed', class = 'block' } or 'delivered') end
+    end
+    t:advance '5 seconds'
+    t:is_true(t:table('bulk').one.share < 0.2, 'share')
+    t:receipt(t:messages()[2], 'opened')
+    t:record('Receipt', { receipt = { state = 'opened' } })"""
+    assert failure_of(body) == ""
+
+
+def test_the_same_event_twice_is_one(failure_of):
+    """As providers that call again do."""
+    body = """mail(t) for _ = 1, 2 do t:receipt('u1@example.org', { state = 'opened', event_id = 'e1' }) end
+    t:equal(#t:records 'Receipt', 1)"""
+    assert failure_of(body) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("t:receipt('x@example.org', 'delivered')", "nothing has been delivered to x@example.org"),
+        ("mail(t, 1, 'x@mail.example') t:receipt('x@mail.example', 'delivered')", "no receipts come of what smtp"),
+        ("mail(t) t:receipt('u1@example.org', 'lost')", "state of a receipt is one of accepted, deferred, delivered"),
+        ("mail(t) t:receipt('u1@example.org', { state = 'failed', class = 'bad' })", "class of a receipt is one of"),
+        ("mail(t) t:receipt('u1@example.org', { status = 'failed' })", "not 'status'"),
+    ],
+)
+def test_receipts_that_cannot_come(failure_of, body, said):
+    """The test is told why."""
+    assert said in failure_of(body)
+
+
+def test_records_by_field(failure_of):
+    """A record is asked for by type and fields; when there is none, those that there are are shown."""
+    assert (
+        failure_of(
+            "mail(t) t:equal(t:record('Reception', { meta = { from_ip = '127.0.0.1:50000' } }).type, 'Reception')"
+        )
+        == ""
+    )
+    assert failure_of("mail(t) t:equal(#t:records(nil, { sender = 'a@example.com' }), 2)") == ""
+    said = failure_of("mail(t) t:record('Delivery', { route = 'none' })")
+    assert 'expected a Delivery record with {"route":"none"}' in said
+    assert '"recipient":"u1@example.org"' in said
+    assert "none of that type" in failure_of("t:record 'Bounce'")
+
+
+def test_clients_that_prove_who_they_are(failure_of):
+    """AUTH under TLS by SMTP, Basic by HTTP, from any address; a wrong password is a result."""
+    body = """
+    local reply = t:smtp { from = 'a@example.com', to = 'b@mail.example', peer = '192.0.2.7',
+      auth = { user = 'ann', password = 'sesame' } }
+    t:equal(reply.code, 250) t:equal(t:messages()[1]:get_meta 'who', 'ann')
+    reply = t:smtp { from = 'a@example.com', to = 'b@mail.example', auth = { user = 'ann', password = 'x' } }
+    t:equal(reply.stage, 'auth') t:equal(reply.code, 535)
+    t:equal(t:smtp { from = 'a@example.com', to = 'b@mail.example', peer = '192.0.2.7' }.stage, 'rcpt_to')
+    t:equal(t:smtp({ from = 'a@example.com', to = 'b@mail.example', tls = true }).code, 250)
+    local to = { { email = 'b@mail.example' } }
+    local request = { envelope_sender = 'a@example.com', content = 'A: b', recipients = to }
+    t:equal(t:http(request).code, 200)
+    t:equal(t:http(request, '192.0.2.7').code, 401)
+    t:equal(t:http(request, { peer = '192.0.2.7', auth = { user = 'app', password = 'no' } }).code, 401)
+    local answer = t:http(request, { peer = '192.0.2.7', auth = { user = 'app', password = 'open' } })
+    t:equal(answer.error, nil) t:equal(answer.success_count, 1)
+    local sent = { to = to, from = { email = 'a@example.com' }, text = 'x' }
+    t:equal(t:send(sent, '192.0.2.7').code, 401)
+    """
+    assert failure_of(body) == ""
+    assert "there is no number 2" in failure_of("t:http({}, { listener = 2 })")
+    assert "not 'address'" in failure_of("t:http({}, { address = '192.0.2.7' })")
