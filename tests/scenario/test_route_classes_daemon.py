@@ -111,9 +111,14 @@ def test_messages_are_told_apart_by_provider_and_by_a_function(tmp_path: Path) -
             assert "there is no such plan" in log
             assert "init.lua:26: there is no such plan; the message counts in the class of all" in log
             assert 'total_route_class_failures{table="plans"} 2' in metrics(daemon)
-            assert 'route_share{table="providers",route="first",class="microsoft-365"}' in metrics(daemon)
+            shown = metrics(daemon)
+            assert 'route_share{table="providers",route="first",class="microsoft-365"}' in shown
+            labels = 'table="providers",route="first",class="microsoft-365"'
+            assert f'total_route_outcomes{{{labels},outcome="handed_over"}} 1' in shown
+            assert f"route_handover_seconds_count{{{labels}}} 1" in shown
             way = explained(daemon, "u@contoso.test")
             assert (way["route_class"], way["class_by"]) == ("microsoft-365", "mailbox_provider")
+            assert [round(route["lately"]["handed_over"]) for route in way["routes"]] == [1, 1]
             way = explained(daemon, "u@plans.test", plan="number")
             assert "must return a string or nil, it returned the number 5" in way["class_problem"]
             # A changed policy's function takes the old one's place.
@@ -124,3 +129,10 @@ def test_messages_are_told_apart_by_provider_and_by_a_function(tmp_path: Path) -
             send(daemon, "u@plans.test", plan="gold")
             assert ("plans.test", "two-gold") in classes(daemon, 10)
             assert not daemon.records("Bounce", "Expiration", "TransientFailure")
+        with Daemon(tmp_path, policy, env=env, workers=0) as daemon:
+            send(daemon, "w@contoso.test")
+            daemon.wait_for_records("Delivery", 11)
+            way = explained(daemon, "u@contoso.test")
+            assert sum(round(route["lately"]["handed_over"]) for route in way["routes"]) == 3, (
+                "a restart forgets nothing"
+            )

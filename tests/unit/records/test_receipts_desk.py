@@ -32,6 +32,7 @@ async def test_a_receipt_becomes_a_record_with_the_facts_of_its_message(path):
     assert record.meta == {"customer": 7}
     assert record.response.to_line() == "550 5.0.0 30005 Unknown destination"
     assert record.receipt == FAILED
+    assert record.handed_over == 1795462200.0, "so that what learns from it knows how long it took"
     await house.close()
 
 
