@@ -41,3 +41,8 @@ $ORIGIN example.org.
   t:smtp { from = 'news@example.com', to = 'ann@nowhere.example', body = 'Hello' }
   t:equal(#t:delivered(), 0)
 end)
+
+kumo.test.case('a smart host takes the mail where there is one', { env = { RELAY = '192.0.2.25:2525' } }, function(t)
+  t:smtp { from = 'news@example.com', to = 'ann@example.org', body = 'Hello' }
+  t:equal(t:delivered()[1].site, 'mx_list:192.0.2.25:2525')
+end)

@@ -50,3 +50,8 @@ kumo.test.case('an unknown route is refused', function(t)
   t:contains(answer.errors[1], 'there is no route "pigeon"')
   t:equal(t:records 'Reception', {})
 end)
+
+kumo.test.case('a smart host takes the mail where there is one', { env = { RELAY = '192.0.2.25:2525' } }, function(t)
+  inject(t)
+  t:equal(t:delivered()[1].site, 'mx_list:192.0.2.25:2525')
+end)

@@ -54,3 +54,13 @@ kumo.test.case('what SendGrid cannot read comes back at once', function(t)
   t:equal(t:queued(), 0)
   t:contains(t:records('Bounce')[1].response.content, 'bad request')
 end)
+
+kumo.test.case('a smart host takes the mail where there is one', { env = { RELAY = '192.0.2.25:2525' } }, function(t)
+  providers(t)
+  for number = 1, 20 do
+    t:smtp { from = 'news@example.com', to = 'user' .. number .. '@example.org', body = 'Hello' }
+  end
+  for _, attempt in ipairs(t:delivered()) do
+    t:equal(attempt.channel == 'smtp', attempt.site == 'mx_list:192.0.2.25:2525', attempt.channel)
+  end
+end)

@@ -42,3 +42,17 @@ kumo.test.case('yesterday is not told today', function(t)
   t:equal(t:queued(), 0)
   t:equal(#t:records 'Expiration', 1)
 end)
+
+kumo.test.case('a mail that nobody can read is refused', function(t)
+  local reply = mail(t, '+15551234567@sms.example', {
+    data = 'Subject: x\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\n\xff\n',
+  })
+  t:equal(reply.stage, 'data')
+end)
+
+kumo.test.case('the SMS centre reports later', function(t)
+  mail(t, '+15551234567@sms.example', { body = 'The back door is open' })
+  t:advance '10 seconds'
+  t:receipt(t:delivered()[1], { state = 'failed', class = 'soft', text = '001 absent subscriber' })
+  t:record('Receipt', { id = t:delivered()[1].id, receipt = { state = 'failed', class = 'soft' } })
+end)

@@ -78,3 +78,35 @@ kumo.test.case('a bad key passes, a bad message does not', function(t)
   t:advance '1 hour'
   t:equal(#t:records 'Bounce', 1)
 end)
+
+kumo.test.case('a smart host takes the mail where there is one', { env = { RELAY = '192.0.2.25:2525' } }, function(t)
+  t:smtp { from = 'news@example.com', to = 'ann@example.org', body = 'Hello' }
+  t:equal(t:delivered()[1].site, 'mx_list:192.0.2.25:2525')
+end)
+
+kumo.test.case('Mailgun refuses for now, and text in Base64 is decoded', function(t)
+  vault(t)
+  t:web('POST https://api.mailgun.net/', { { status = 500, body = 'oops' }, { status = 200 } })
+  mail(t, 'via_mg')
+  t:record('TransientFailure', { meta = { tenant = 'via_mg' } })
+  t:web('POST https://api.sendgrid.com/', { status = 202 })
+  t:smtp {
+    from = 'news@example.com',
+    to = 'ann@example.org',
+    headers = { ['X-Tenant'] = 'via_sg', ['Content-Transfer-Encoding'] = 'base64' },
+    body = 'Y2Fmw6k=',
+  }
+  t:contains(t:requests('https://api.sendgrid.com/')[1].json.content[1].value, 'café')
+end)
+
+kumo.test.case('a text that is not UTF-8 comes back', function(t)
+  vault(t)
+  t:smtp {
+    from = 'news@example.com',
+    to = 'ann@example.org',
+    headers = { ['X-Tenant'] = 'via_sg' },
+    body = 'caf\xe9',
+  }
+  t:equal(t:requests(), {})
+  t:contains(t:record('Bounce').response.content, 'not UTF-8')
+end)

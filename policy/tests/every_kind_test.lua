@@ -36,3 +36,20 @@ kumo.test.case('an unreachable SMSC is tried again within minutes', function(t)
   t:advance '3 minutes'
   t:equal(t:delivered()[1].channel, 'smpp')
 end)
+
+kumo.test.case('a smart host takes the mail where there is one', { env = { RELAY = '192.0.2.25:2525' } }, function(t)
+  t:send { to = { { email = 'ann@example.org' } }, from = { email = 'shop@example.com' }, text = 'hello' }
+  t:equal(t:delivered()[1].site, 'mx_list:192.0.2.25:2525')
+end)
+
+kumo.test.case('each platform of notifications has its own way', {
+  env = {
+    APNS_KEY = '/keys/apns', APNS_KEY_ID = 'ABC123DEFG', APNS_TEAM_ID = 'DEF123GHIJ', APNS_TOPIC = 'com.example.app',
+    VAPID_KEY = '/keys/vapid', VAPID_SUBJECT = 'mailto:ops@example.com',
+  },
+}, function(t)
+  t:answer('apns', { 550, 'BadDeviceToken' })
+  t:send { to = { { device_token = ('ab'):rep(32), platform = 'apns' } }, text = 'hello' }
+  t:equal(t:attempts()[1].channel, 'apns')
+  t:record('Bounce', { queue = 'push!apns' })
+end)

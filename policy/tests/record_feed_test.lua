@@ -25,3 +25,8 @@ kumo.test.case('the feed is patient', function(t)
   t:advance '1 minute'
   t:equal(t:queued(), 0)
 end)
+
+kumo.test.case('a smart host takes the mail where there is one', { env = { RELAY = '192.0.2.25:2525' } }, function(t)
+  t:smtp { from = 'news@example.com', to = 'ann@example.org', body = 'Hello' }
+  t:equal(t:delivered()[1].site, 'mx_list:192.0.2.25:2525')
+end)

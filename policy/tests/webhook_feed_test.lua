@@ -40,3 +40,10 @@ kumo.test.case('nobody wants the feed any more', function(t)
   t:equal(t:queued(), 0)
   t:equal(#t:requests(), 1)
 end)
+
+kumo.test.case('a smart host takes the mail where there is one', { env = { RELAY = '192.0.2.25:2525' } }, function(t)
+  t:secret('/keys/feed', 'shared')
+  t:web('http://127.0.0.1:9000/', { status = 200 })
+  t:smtp { from = 'news@example.com', to = 'ann@example.org', body = 'Hello' }
+  t:equal(t:delivered()[1].site, 'mx_list:192.0.2.25:2525')
+end)

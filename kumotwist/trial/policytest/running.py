@@ -30,7 +30,7 @@ from kumotwist.lua.lib.string import StringLibrary
 from kumotwist.lua.message import message_class
 from kumotwist.lua.program import Program, ProgramSettings
 from kumotwist.spool.memory import MemoryStore
-from kumotwist.trial.policytest.declared import TestLibrary
+from kumotwist.trial.policytest.declared import Case, TestLibrary
 from kumotwist.trial.policytest.faults import Failed
 from kumotwist.trial.policytest.library import TestWorld
 from kumotwist.trial.policytest.pretend import START, PretendClock
@@ -130,25 +130,24 @@ class _CaseRun:
             raise Failed("the file has no case; kumo.test.case(name, function(t) ... end) makes one")
 
     def _run_case(self, clock: PretendClock, store: MemoryStore) -> None:
-        library = self.library
-        assert library.policy is not None
-        clock.rightNow = START if library.start is None else library.start
-        path = Path(shortened(self._file.parent / library.policy))
-        with _environment(library.env):
-            self.world = world = World(path, clock, store, library.env)
-            library.furnish(world)
+        case = next((one for one in self.library.cases if one.name == self._name), None)
+        if case is None or self.library.policy is None:
+            raise Failed("the file makes this case only some of the time")
+        found = case.surroundings
+        clock.rightNow = START if found.start is None else found.start
+        path = Path(shortened(self._file.parent / self.library.policy))
+        with _environment(found.env):
+            self.world = world = World(path, clock, store, found.env)
             try:
+                found.furnish(world)
                 world.start()
                 world.unscripted.check()
-                self._drive(self._called(library, world))
+                self._drive(self._called(case, world))
                 world.unscripted.check()
             finally:
                 world.close()
 
-    async def _called(self, library: TestLibrary, world: World) -> None:
-        case = next((one for one in library.cases if one.name == self._name), None)
-        if case is None:
-            raise Failed("the file makes this case only some of the time")
+    async def _called(self, case: Case, world: World) -> None:
         await case.run(TestWorld(world, self._leave))
 
     async def _leave(self) -> None:

@@ -207,3 +207,20 @@ def test_what_the_policy_finds_when_it_is_loaded(outcome_of):
         "{ web = { ['http://api.example/'] = { body = 'hi' } }, dns = { ['x.example'] = { TXT = 'v' } } }",
     )
     assert one.failure == ""
+
+
+def test_what_one_case_finds(outcome_of, tmp_path):
+    """Options of a case go before those of its file, and end with it."""
+    outcome_of("msg:set_meta('e', os.getenv 'A' .. os.getenv 'B')", "")
+    (tmp_path / "b_test.lua").write_text(
+        "local kumo = require 'kumo'\n"
+        "kumo.test.policy('policy.lua', { env = { A = '1', B = '2' }, now = '2026-03-01T12:00:00Z' })\n"
+        f"local function case(t) {MAIL} return t:messages()[1]:get_meta 'e', t:now() end\n"
+        "kumo.test.case('own', { env = { B = '3' }, now = '2027-01-01T00:00:00Z' }, function(t)\n"
+        "  local e, now = case(t) t:equal(e, '13') t:equal(now, 1798761600)\nend)\n"
+        "kumo.test.case('of the file', function(t) local e, now = case(t) t:equal(e, '12') end)\n"
+    )
+    assert [one.failure for one in run([tmp_path / "b_test.lua"]).outcomes] == ["", ""]
+    (tmp_path / "c_test.lua").write_text("local kumo = require 'kumo'\nkumo.test.case('early', function() end)\n")
+    (early,) = run([tmp_path / "c_test.lua"]).outcomes
+    assert "kumo.test.policy comes before" in early.failure
