@@ -107,7 +107,9 @@ class LearnConfig:
         default=None,
     )
     receipt_within: Duration | None = option(
-        "An arrival that is reported later after the hand-over counts as a loss.", default=None
+        "A delivery of which no receipt says within so long what became of it counts as lost, on routes that have "
+        "receipts.",
+        default=None,
     )
 
     def __attrs_post_init__(self) -> None:

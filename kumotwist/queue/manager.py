@@ -40,6 +40,7 @@ from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
 from kumotwist.queue.hand import Means
 from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.overdue import HeardOf, Overdue
 from kumotwist.queue.present import Present
 from kumotwist.queue.promote import Promoter
 from kumotwist.queue.ready import Bodies, Item, ReadyQueue
@@ -86,12 +87,14 @@ class Manager:
         suspects: Mapping[SpoolId, Suspect] | None = None,
         route_state: RouteState | None = None,
         mail_hosts: MailHosts | None = None,
+        heard_of: HeardOf | None = None,
     ) -> None:
         """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues.
 
         `suspects` are messages that a process ended with. `route_state` keeps
         what route tables learn; without it they forget with the process. `mail_hosts` tells who takes a domain's mail,
         for classes by mailbox provider; without it these are well-known domains or the domain itself.
+        `heard_of` tells of which messages a receipt has come; without it nobody waits for one.
         """
         self._suspects = suspects or {}
         self._store = store
@@ -109,7 +112,8 @@ class Manager:
         self._requeuer = Requeuer(self._queues, policy, store, self._ledger, clock, self._park, chance)
         self._recorder = recorder
         classes = Classes(clock, mail_hosts) if mail_hosts is not None else Classes(clock)
-        self._routing = Routing(policy, clock, tasks, self._route_changed, classes, route_state)
+        overdue = Overdue(heard_of, tasks) if heard_of is not None else None
+        self._routing = Routing(policy, clock, tasks, self._route_changed, classes, route_state, overdue)
         settler = Settler(
             self._ledger,
             store,

@@ -21,8 +21,8 @@ from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import QueuePolicy
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome
-from kumotwist.core.receipt import ReceiptEvent
+from kumotwist.core.outcome import Outcome, Verdict
+from kumotwist.core.receipt import ReceiptEvent, ReceiptState
 from kumotwist.core.stats import Sample
 from kumotwist.core.way import Way
 from kumotwist.net.clock import Clock
@@ -30,10 +30,12 @@ from kumotwist.net.flight import SingleFlight
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.answers import Answers
 from kumotwist.queue.classes import Classes
+from kumotwist.queue.overdue import Overdue
 from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.signals import may_go_elsewhere, signal_of, signal_of_receipt
-from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routes.table import Change, RouteTable, Signal
+from kumotwist.queue.routes.tallies import ALL
 from kumotwist.queue.routes.tally import samples_of
 from kumotwist.queue.routestate import RouteState
 from kumotwist.queue.scheduled import ScheduledQueue
@@ -70,6 +72,8 @@ class Routing:
     classes: Classes
     #: Where tables are shared and kept; None: in memory only.
     state: RouteState | None = None
+    #: What waits for receipts; None: nobody does, and only those that come late are lost.
+    overdue: Overdue | None = None
     _exchanging: bool = field(default=False, init=False)
     _epoch: int = field(init=False)
     _configs: Answers[RouteTableConfig] = field(init=False)
@@ -86,6 +90,8 @@ class Routing:
 
     def tick(self) -> None:
         """Once a second: tell the other workers what is new, and hear of theirs."""
+        if self.overdue is not None:
+            self.overdue.tick(self.clock.seconds(), self._lose)
         if self.policy.epoch != self._epoch:
             self._epoch = self.policy.epoch
             self._let_go()
@@ -187,6 +193,9 @@ class Routing:
         table, name, position, now = traveller.table, traveller.way.name, traveller.position, self.clock.seconds()
         seconds = max(now - traveller.since, 0.0)
         table.tallies.outcome(name, position, outcome.verdict, seconds, now)
+        within = table.config.learn.receipt_within
+        if self.overdue is not None and within is not None and outcome.verdict is Verdict.DELIVERED:
+            self.overdue.wait(message.id, traveller.way, now + within)
         signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
         if signal is not None:
             table.report(name, position, signal, now)
@@ -205,9 +214,22 @@ class Routing:
         now = self.clock.seconds()
         seconds = _until(event, handed_over, now)
         table.tallies.receipt(way.name, position, event.state, seconds, now)
-        signal = signal_of_receipt(event.state, event.class_, seconds, table.config.learn.receipt_within)
+        within = table.config.learn.receipt_within
+        signal = signal_of_receipt(event.state, event.class_, seconds, within)
+        is_late = within is not None and seconds is not None and seconds > within
+        if is_late and self.overdue is not None and event.state is ReceiptState.DELIVERED:
+            return  # it has counted as lost when it was due
         if signal is not None:
             table.report(way.name, position, signal, now)
+
+    def _lose(self, way: Way) -> None:
+        """Nothing was heard of a message in time; that tells something on routes of which something is heard."""
+        table, now = self._tables.get(way.table), self.clock.seconds()
+        if table is None:
+            return
+        position = next((one for one, route in enumerate(table.config.routes) if route.name == way.route), None)
+        if position is not None and table.tallies.lately(ALL, position, now).receipts:
+            table.report(way.name, position, Signal.LOST, now)
 
     def next_route(self, message: Message, outcome: Outcome) -> Traveller | None:
         """The route over which the same attempt goes on; None when it does not."""

@@ -232,6 +232,7 @@ class Worker:
             suspects=charged,
             route_state=RouteState(state, house.index, reactor),
             mail_hosts=partial(mail_hosts, resolver),
+            heard_of=desk.heard_of,
         )
 
         # The ways in.

@@ -215,6 +215,7 @@ class House:
         bodies=None,
         suspects=None,
         mail_hosts=None,
+        heard_of=None,
     ) -> None:
         self.clock = clock or started_clock()
         self.policy = policy or FakePolicy()
@@ -238,6 +239,7 @@ class House:
             bodies,
             suspects,
             mail_hosts=mail_hosts,
+            heard_of=heard_of,
         )
 
     def message(self, *recipients: str, sender="sender@from.example", body=b"Subject: x\r\n\r\nhi\r\n", **meta):

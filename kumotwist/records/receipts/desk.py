@@ -19,7 +19,7 @@ state file is told in the diagnostic log and tried again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -39,7 +39,7 @@ from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.records.receipts.handovers import Handovers
 from kumotwist.records.receipts.matching import Match, Verdict, find, judge
-from kumotwist.records.receipts.story import story_of
+from kumotwist.records.receipts.story import heard_of, story_of
 from kumotwist.records.receipts.tables import add_events, decode_event, finish, is_first, prune, waiting
 from kumotwist.records.receipts.telling import record_of
 
@@ -135,6 +135,10 @@ class ReceiptDesk:
         """The hand-overs of a message and its receipts. Raises StateUnavailable, Overload."""
         self.handovers.flush()
         return await self._file.read(partial(story_of, spool_id=spool_id))
+
+    async def heard_of(self, spool_ids: Sequence[SpoolId]) -> Collection[SpoolId]:
+        """Those of these messages whose fate is known. Raises StateUnavailable, Overload."""
+        return await self._file.read(partial(heard_of, spool_ids=spool_ids))
 
     async def idle(self) -> None:
         """Return when the records of all receipts are written that are due now."""

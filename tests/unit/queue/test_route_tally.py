@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fakes_queue import DEFERRED, DELIVERED, REFUSED, FakeChannel, FakePolicy, House, now
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
 
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
+from kumotwist.core.errors import KumotwistError
 from kumotwist.core.outcome import Verdict
 from kumotwist.core.receipt import ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.core.stats import Histogram
@@ -215,10 +217,10 @@ def test_a_time_that_nothing_can_keep_is_refused(within):
 # -- in the queue -------------------------------------------------------------------------------------
 
 
-def house(**learn) -> House:
+def house(heard_of=None, **learn) -> House:
     policy = FakePolicy(QueueConfig(route_table="t"))
     policy.tables["t"] = RouteTableConfig(name="t", routes=ROUTES, learn=LearnConfig(**learn))
-    one = House(policy=policy)
+    one = House(policy=policy, heard_of=heard_of)
     for route in ROUTES:
         one.channels[route.protocol] = FakeChannel()
     one.manager.start()
@@ -271,4 +273,67 @@ def test_receipts_are_counted_by_state_and_time():
     arrived = one.manager.present().table("t")._class("").arrived[1]
     assert round(arrived.slow.bad) == 1, "the second came after fifty seconds, later than allowed"
     assert now(one.manager._routing.table("t")) is one.manager.present().table("t")
+    one.stop()
+
+
+def arrivals(one: House, position: int) -> tuple[int, int]:
+    counts = one.manager.present().table("t")._class("").arrived[position].slow
+    return round(counts.good), round(counts.bad)
+
+
+class Ledger:
+    """The ledger of receipts: which messages it knows the fate of, or why it does not answer."""
+
+    def __init__(self) -> None:
+        self.known: set[bytes] = set()
+        self.error: Exception | None = None
+        self.asked: list[bytes] = []
+
+    async def __call__(self, spool_ids):
+        self.asked += spool_ids
+        if self.error is not None:
+            raise self.error
+        return self.known
+
+
+def test_a_receipt_that_does_not_come_is_a_loss():
+    """On a route of which receipts come at all; what another worker has heard of is not lost; once each."""
+    ledger = Ledger()
+    one = house(ledger, receipt_within=30.0)
+    heard, silent, mute = (one.message("u@x.example", route=route) for route in ("a", "a", "b"))
+    for message in (heard, silent, mute):
+        one.insert(message)
+    ways = {record.message.id: record.way for record in one.recorder.of("Delivery")}
+    one.manager.note_receipt(
+        ways[heard.id], ReceiptEvent(channel="x", state=ReceiptState.DELIVERED), one.clock.seconds()
+    )
+    ledger.known.add(heard.id)
+    one.pass_time(30)
+    assert not ledger.asked
+    assert arrivals(one, 0) == (1, 0)
+    one.pass_time(10)
+    assert sorted(ledger.asked) == sorted((heard.id, silent.id, mute.id))
+    assert arrivals(one, 0) == (1, 1)
+    assert arrivals(one, 1) == (0, 0), "nothing ever comes of this route"
+    late = ReceiptEvent(channel="x", state=ReceiptState.DELIVERED)
+    one.manager.note_receipt(ways[silent.id], late, one.clock.seconds() - 40)
+    assert arrivals(one, 0) == (1, 1), "it has counted already"
+    one.stop()
+
+
+def test_a_ledger_that_cannot_be_read_blames_nobody(events):
+    """A broken state file is our fault; the log says so."""
+    ledger = Ledger()
+    ledger.error = KumotwistError("disk is full")
+    one = house(ledger, receipt_within=30.0)
+    one.insert(one.message("u@x.example", route="a"))
+    (record,) = one.recorder.of("Delivery")
+    one.manager.note_receipt(record.way, ReceiptEvent(channel="x", state=ReceiptState.OPENED))
+    one.pass_time(40)
+    assert arrivals(one, 0) == (1, 0)
+    assert any("count for nothing: disk is full" in formatEvent(event) for event in events)
+    ledger.error = None
+    one.insert(one.message("u@x.example", route="a"))
+    one.pass_time(40)
+    assert arrivals(one, 0)[1] == 1
     one.stop()

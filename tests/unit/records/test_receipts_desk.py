@@ -8,6 +8,7 @@ from support.receipt_desk import DELIVERED, FAILED, NEW_ID, Desk
 from kumotwist.core.address import EnvelopeAddress, parse_address
 from kumotwist.core.errors import Overload, StateUnavailable
 from kumotwist.core.message import Message
+from kumotwist.core.receipt import ReceiptState
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
 from kumotwist.records.receipts.desk import LEASE, LOOK_INTERVAL
@@ -33,6 +34,17 @@ async def test_a_receipt_becomes_a_record_with_the_facts_of_its_message(path):
     assert record.response.to_line() == "550 5.0.0 30005 Unknown destination"
     assert record.receipt == FAILED
     assert record.handed_over == 1795462200.0, "so that what learns from it knows how long it took"
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_ledger_knows_of_whom_it_has_heard(path):
+    """A receipt on the way says nothing yet; one that ends the delivery, or an open, does."""
+    house = await Desk(path).open()
+    ended, opened, pending, silent = (house.hand_over(f"SM{number}") for number in range(4))
+    for number, state in enumerate((ReceiptState.FAILED, ReceiptState.OPENED, ReceiptState.ACCEPTED)):
+        await house.receive(evolve(DELIVERED, remote_id=f"SM{number}", state=state))
+    assert await house.desk.heard_of([ended, opened, pending, silent]) == {ended, opened}
     await house.close()
 
 

@@ -1,0 +1,79 @@
+"""Receipts that do not come: a hand-over of which nothing is heard for too long counts against its route.
+
+Only where `learn.receipt_within` says how long that is, and only on routes of
+which receipts come at all. Each worker waits for the messages that it handed
+over itself; whether a receipt has come, on whichever worker, the ledger of
+receipts knows. What a worker waits for ends with it: a restart forgives what
+was on its way.
+
+Public: `Overdue`, `HeardOf`. What can go wrong: a ledger that cannot be read, which is told in the diagnostic log; what
+was due then counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from heapq import heappop, heappush
+from typing import Final, TypeAlias
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from kumotwist.core.errors import KumotwistError
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.way import Way
+from kumotwist.net.tasks import Tasks
+
+log: Final = Logger()
+
+#: Of these messages those whose fate is known: a receipt has ended the delivery, or somebody has seen it.
+HeardOf: TypeAlias = Callable[[Sequence[SpoolId]], Awaitable[Collection[SpoolId]]]
+
+#: Hand-overs waited for; further ones are not. Ours: some 30 MB, an hour at thirty a second.
+MAX_WAITING: Final = 100_000
+#: Asked about at once, each second: more are asked about the next second.
+_AT_ONCE: Final = 500
+#: Seconds that a receipt may take from the wire to the ledger, on whichever worker (`records.receipts.desk`).
+_GRACE: Final = 5.0
+
+
+@define(eq=False)
+class Overdue:
+    """`lost` hears of the ways of messages of which nothing was heard in time."""
+
+    heard_of: HeardOf
+    tasks: Tasks
+    _waiting: list[tuple[float, SpoolId, str, str, str]] = field(factory=list, init=False)
+    _asking: bool = field(default=False, init=False)
+
+    def wait(self, spool_id: SpoolId, way: Way, until: float) -> None:
+        """A message was handed over, and should have been heard of by then (Unix seconds)."""
+        if len(self._waiting) < MAX_WAITING:
+            heappush(self._waiting, (until + _GRACE, spool_id, way.table, way.route, way.name))
+
+    def tick(self, now: float, lost: Callable[[Way], object]) -> None:
+        """Once a second: ask after what is due."""
+        waiting = self._waiting
+        if self._asking or not waiting or waiting[0][0] > now:
+            return
+        due: list[tuple[SpoolId, Way]] = []
+        while waiting and waiting[0][0] <= now and len(due) < _AT_ONCE:
+            _, spool_id, *way = heappop(waiting)
+            due.append((spool_id, Way(*way)))
+        self._asking = True
+        self.tasks.spawn("receipts that are overdue", self._ask(due, lost))
+
+    async def _ask(self, due: Sequence[tuple[SpoolId, Way]], lost: Callable[[Way], object]) -> None:
+        try:
+            heard = await self.heard_of([spool_id for spool_id, _ in due])
+        except CancelledError:
+            raise
+        except KumotwistError as error:
+            log.error("overdue receipts of {count} messages count for nothing: {error}", count=len(due), error=error)
+            return
+        finally:
+            self._asking = False
+        for spool_id, way in due:
+            if spool_id not in heard:
+                lost(way)
