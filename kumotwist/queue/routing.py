@@ -203,11 +203,22 @@ class Routing:
     def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Tell the table what a receipt says about the route that carried the message.
 
-        `handed_over` is when it did, in Unix seconds, if that is known.
+        `handed_over` is when it did, in Unix seconds, if that is known. After a
+        start the first word about a table may be a receipt.
         """
-        table = self._tables.get(way.table)
-        if table is None:
-            return
+        if way.table in self._tables:
+            self._learn_receipt(self._tables[way.table], way, event, handed_over)
+        else:
+            self.tasks.spawn("receipt for a route table", self._learn_receipt_later(way, event, handed_over))
+
+    async def _learn_receipt_later(self, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
+        try:
+            table = await self.table(way.table)
+        except PolicyError:
+            return  # there is no such table any more
+        self._learn_receipt(table, way, event, handed_over)
+
+    def _learn_receipt(self, table: RouteTable, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
         position = next((one for one, route in enumerate(table.config.routes) if route.name == way.route), None)
         if position is None:
             return

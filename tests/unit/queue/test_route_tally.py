@@ -16,6 +16,7 @@ from kumotwist.core.errors import KumotwistError
 from kumotwist.core.outcome import Verdict
 from kumotwist.core.receipt import ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.core.stats import Histogram
+from kumotwist.core.way import Way
 from kumotwist.queue import routestate
 from kumotwist.queue.routes.signals import signal_of, signal_of_receipt
 from kumotwist.queue.routes.table import Change, RouteTable, Signal
@@ -336,4 +337,16 @@ def test_a_ledger_that_cannot_be_read_blames_nobody(events):
     one.insert(one.message("u@x.example", route="a"))
     one.pass_time(40)
     assert arrivals(one, 0)[1] == 1
+    one.stop()
+
+
+def test_a_receipt_may_be_the_first_word_about_a_table():
+    """After a restart receipts come before messages; those of a table that policy has dropped are nobody's."""
+    one = house()
+    event = ReceiptEvent(channel="x", state=ReceiptState.DELIVERED)
+    one.manager.note_receipt(Way("t", "a", "x.example"), event, one.clock.seconds() - 3)
+    one.manager.note_receipt(Way("gone", "a", "x.example"), event)
+    one.manager.note_receipt(Way("t", "renamed", "x.example"), event)
+    assert lately(one, "x.example", 0).receipts == {"delivered": pytest.approx(1.0)}
+    assert one.manager.present().table("gone") is None
     one.stop()
