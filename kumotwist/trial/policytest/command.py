@@ -12,10 +12,16 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from kumotwist.trial.policytest.report import as_junit, as_lcov, as_object, summary, told
 from kumotwist.trial.policytest.result import Outcome, Result
 from kumotwist.trial.policytest.running import PATIENCE, PATTERNS, files_of, run
+from kumotwist.trial.policytest.watcher import Watcher
+
+#: Real seconds that a case may take beyond its time, until it is not asked any more to end. Ours: a handler's budget
+#: of two seconds, several times.
+_GRACE: Final = 10.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,7 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if not options.place.exists():
         return _refused(f"there is no {options.place}")
-    result = run(files_of(options.place), options.filter, (lambda _: None) if options.json else _tell, options.timeout)
+    tell = (lambda _: None) if options.json else _tell
+    with Watcher(options.timeout + _GRACE) as watcher:
+        result = run(files_of(options.place), options.filter, tell, options.timeout, watcher.note)
     if not result.outcomes:
         named = f" with {options.filter!r} in its name" if options.filter else ""
         return _refused(f"there is no test{named} in {options.place}; they are in {' and '.join(PATTERNS)}")

@@ -60,20 +60,24 @@ def run(
     wanted: str = "",
     tell: Callable[[Outcome], object] = lambda _: None,
     patience: float = PATIENCE,
+    begin: Callable[[str], object] = lambda _: None,
 ) -> Result:
-    """Run every case whose name has `wanted` in it; `tell` hears of each as it ends.
+    """Run every case whose name has `wanted` in it; `begin` and `tell` hear of each as it begins and ends.
 
     `patience` is how many real seconds a case may take.
     """
     result = Result()
     for file in files:
-        for outcome in _run_file(file, wanted, result, patience):
+        for outcome in _run_file(file, wanted, result, patience, begin):
             result.outcomes.append(outcome)
             tell(outcome)
     return result
 
 
-def _run_file(file: Path, wanted: str, result: Result, patience: float) -> Iterator[Outcome]:
+def _run_file(
+    file: Path, wanted: str, result: Result, patience: float, begin: Callable[[str], object]
+) -> Iterator[Outcome]:
+    begin(shortened(file))
     probe = _CaseRun(file, _LOADING, patience)
     loaded = probe.run()
     if not loaded.has_passed:
@@ -81,6 +85,7 @@ def _run_file(file: Path, wanted: str, result: Result, patience: float) -> Itera
         return
     # By name: what a file makes in a loop over a table has no order.
     for name in [case.name for case in probe.library.cases if wanted in case.name]:
+        begin(f"{shortened(file)}: {name}")
         case = _CaseRun(file, name, patience)
         yield case.run()
         if case.world is not None:

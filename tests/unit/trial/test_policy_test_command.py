@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -228,6 +231,17 @@ def test_a_case_that_runs_for_ever_is_stopped(tmp_path, capsys, loop):
     out = capsys.readouterr().out
     assert "1 passed, 1 failed" in out
     assert "was stopped" in out
+
+
+def test_what_cannot_be_stopped_is_killed():
+    """A case that hangs outside of Lua is named and ends the run, instead of holding a build up for ever."""
+    code = (
+        "import time\nfrom kumotwist.trial.policytest.watcher import Watcher\n"
+        "with Watcher(0.3) as one:\n  one.note('a_test.lua: it hangs')\n  time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert "a_test.lua: it hangs: it hangs outside of Lua" in done.stderr
 
 
 @pytest.mark.parametrize("loop", ["while true do end", "while true do pcall(function() while true do end end) end"])
