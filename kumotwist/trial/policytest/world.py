@@ -191,6 +191,7 @@ class World:
             self._tasks,
             chance.random,
             mail_hosts=partial(mail_hosts, self._dns),
+            heard_of=self._desk.heard_of,
         )
         gate = OpenGate()
         self._admission = Admission(self.store, self, self._queue, clock, gate)

@@ -31,7 +31,7 @@ kumo.on('get_route_table', function(name)
       { name = 'one', weight = 50, protocol = { sendgrid = { api_key = '/k', base_url = 'https://one.example' } } },
       { name = 'two', weight = 50, protocol = { sendgrid = { api_key = '/k', base_url = 'https://two.example' } } },
     },
-    learn = { min_samples = 20 },
+    learn = { min_samples = 20, receipt_within = '5 minutes' },
     on_failure = 'next_route',
   }
 end)
@@ -151,6 +151,20 @@ def test_receipts_become_records_and_are_learned_from(failure_of):
     t:is_true(t:table('bulk').one.share < 0.2, 'share')
     t:receipt(t:messages()[2], 'opened')
     t:record('Receipt', { receipt = { state = 'opened' } })"""
+    assert failure_of(body) == ""
+
+
+def test_receipts_that_do_not_come_are_learned_from(failure_of):
+    """A provider whose receipts fail to come loses its share, once they are overdue on the pretended clock."""
+    body = """mail(t, 200)
+    local ones = 0
+    for _, sent in ipairs(t:delivered()) do
+      ones = ones + (sent.route == 'one' and 1 or 0)
+      if sent.route == 'two' or ones % 4 == 0 then t:receipt(sent, 'delivered') end
+    end
+    t:is_true(t:table('bulk').one.share > 0.4, 'share while nothing is overdue')
+    t:advance '6 minutes'
+    t:is_true(t:table('bulk').one.share < 0.2, 'share of a route without receipts')"""
     assert failure_of(body) == ""
 
 
