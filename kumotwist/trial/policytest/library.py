@@ -58,7 +58,7 @@ class TestWorld:
         given = mapping(params, "params")
         message, who, listener = letter(given), client(given), integer(given.get("listener", 1), "listener")
         await self.leave()
-        done = self.world.smtp(message, who, listener)
+        done = self.world.ways.smtp(message, who, listener)
         self.world.unscripted.check()
         refused = [{"to": one.to, "code": one.code, "text": one.text} for one in done.refused]
         return {"code": done.code, "text": done.text, "stage": done.stage, "refused": refused, "ids": done.ids}
@@ -67,13 +67,13 @@ class TestWorld:
         """Inject as `POST /api/inject/v1` does; its answer."""
         body, calling = msgspec.json.encode(mapping(request, "request")), caller(who)
         await self.leave()
-        return self._asked(lambda: self.world.http(body, calling))
+        return self._asked(lambda: self.world.ways.http(body, calling))
 
     async def send(self, request: object, who: object = None) -> object:
         """Send as `POST /api/send/v1` does; its answer."""
         body, calling = msgspec.json.encode(mapping(request, "request")), caller(who)
         await self.leave()
-        return self._asked(lambda: self.world.send(body, calling))
+        return self._asked(lambda: self.world.ways.send(body, calling))
 
     def _asked(self, ask: Callable[[], Any]) -> Mapping[str, object]:
         """The answer with its `code`; a request that makes no sense is the test's fault, and fails it."""

@@ -9,14 +9,13 @@ Public: `World`. What can go wrong: PolicyError and ConfigError at `start`, Fail
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
-from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Channel, KeyLoader
@@ -26,15 +25,7 @@ from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.way import Way
 from kumotwist.egress.registry import Channels
-from kumotwist.intake.admission import Admission
-from kumotwist.intake.inject import request as inject_request
-from kumotwist.intake.inject.generator import GeneratorChannel, InternalQueues
-from kumotwist.intake.inject.injection import Injection, InjectResult, Origin
-from kumotwist.intake.send import request as send_request
-from kumotwist.intake.send.result import SendResult
-from kumotwist.intake.send.sending import Sending
-from kumotwist.intake.smtp.factory import SmtpFactory
-from kumotwist.intake.smtp.slots import ConnectionSlots
+from kumotwist.intake.inject.generator import InternalQueues
 from kumotwist.lua.binding import Library
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.lib.dns import DnsLibrary
@@ -54,17 +45,14 @@ from kumotwist.records.recorder import RecordLog
 from kumotwist.spool.memory import MemoryStore
 from kumotwist.trial.policytest.answers import Answers
 from kumotwist.trial.policytest.channels import ScriptedChannels, copied
-from kumotwist.trial.policytest.faults import Failed
-from kumotwist.trial.policytest.httpclient import Caller, admitted
 from kumotwist.trial.policytest.keys import Keys
 from kumotwist.trial.policytest.ledger import MemoryState
 from kumotwist.trial.policytest.names import Names, PolicyNames
 from kumotwist.trial.policytest.pretend import InlineThreads, PretendClock
-from kumotwist.trial.policytest.smtpclient import Client, Letter, Transaction, transact, without_certificates
 from kumotwist.trial.policytest.unscripted import Unscripted
+from kumotwist.trial.policytest.ways import HOSTNAME, WaysIn
 from kumotwist.trial.policytest.web import Web
 
-HOSTNAME: Final = "mx.test"
 #: So that a test that failed fails again: `math.random` of the policy and the spread of retries.
 SEED: Final = 1
 
@@ -96,11 +84,7 @@ class World:
         self._desk: ReceiptDesk
         self._log: RecordLog
         self._queue: Manager
-        self._admission: Admission
-        self._injection: Injection
-        self._sending: Sending
-        self._generator: GeneratorChannel
-        self._smtp: Sequence[SmtpFactory]
+        self.ways: WaysIn
 
     # -- from start to stop -----------------------------------------------------------------------
 
@@ -119,8 +103,7 @@ class World:
         """End what runs."""
         if hasattr(self, "_queue"):
             self.clock.result(self._queue.stop(0.0), "the end of the queue")
-            for factory in self._smtp:
-                factory.stop(0.0)
+            self.ways.stop()
             self.clock.result(self._log.close(), "the end of the logs")
             self.clock.result(self._desk.close(), "the end of the receipts")
             self.clock.result(self._state.close(), "the end of the state file")
@@ -145,7 +128,7 @@ class World:
         )
         return PolicyServices(
             store=self.store,
-            injector=lambda: self._admission,
+            injector=lambda: self.ways.admission,
             ids=self._ids,
             clock=self.clock,
             tasks=self._tasks,
@@ -171,7 +154,7 @@ class World:
             logs=(),
             hooks=declared.log_hooks,
             policy=policy,
-            inject=lambda message: self._admission.inject(message),
+            inject=lambda message: self.ways.admission.inject(message),
             load_body=self.store.load_body,
             new_id=self._ids,
             nodeid="test",
@@ -193,28 +176,7 @@ class World:
             mail_hosts=partial(mail_hosts, self._dns),
             heard_of=self._desk.heard_of,
         )
-        gate = OpenGate()
-        self._admission = Admission(self.store, self, self._queue, clock, gate)
-        self._injection = Injection(policy, self._admission, gate, self._ids, clock, HOSTNAME, can_defer=True)
-        self._generator = GeneratorChannel(self._injection)
-        self._sending = Sending(policy, self._admission, gate, self._ids, clock, HOSTNAME)
-        self._smtp = [
-            SmtpFactory(
-                config,
-                policy,
-                self._admission,
-                self,
-                gate,
-                keys,
-                self._ids,
-                clock,
-                HOSTNAME,
-                slots=ConnectionSlots(self._limits, f"listener-{number}", config.max_connections, 1),
-            )
-            for number, config in enumerate(declared.esmtp_listeners)
-        ]
-        for factory in self._smtp:
-            without_certificates(factory)
+        self.ways = WaysIn(policy, self.store, self, self._queue, self._limits, keys, self._ids, clock)
 
     def _way_of(self, message: Message) -> Way | None:
         return self._queue.way_of(message)
@@ -225,7 +187,7 @@ class World:
         await self.record(record)
 
     def _channel_for(self, protocol: Protocol) -> Channel:
-        return self._generator if isinstance(protocol, GeneratorProtocol) else self.channels.channel_for(protocol)
+        return self.ways.generator if isinstance(protocol, GeneratorProtocol) else self.channels.channel_for(protocol)
 
     async def record(self, record: Record) -> None:
         """Keep what a log would have, with all metadata, and offer it to the policy's log hooks."""
@@ -245,40 +207,6 @@ class World:
         self.names.give(names)
         self._policy_dns.use(self._policy_dns.strict)
 
-    def smtp(self, letter: Letter, client: Client, listener: int) -> Transaction:
-        """Hand over a message by SMTP. Raises Failed."""
-        if not 1 <= listener <= len(self._smtp):
-            raise Failed(f"the policy starts {len(self._smtp)} ESMTP listeners; there is no number {listener}")
-        done = transact(self._smtp[listener - 1], self.clock, client, letter)
-        self.clock.settle()
-        return done
-
-    def http(self, request: bytes, caller: Caller) -> InjectResult:
-        """Inject as `POST /api/inject/v1` would. Raises HttpError, RequestProblem and what injection raises."""
-        origin = self._origin(caller, "/api/inject/v1")
-        result = self.clock.result(self._injection.inject(inject_request.decode(request), origin), "the injection")
-        self.clock.settle()
-        return result
-
-    def send(self, request: bytes, caller: Caller) -> SendResult:
-        """Send as `POST /api/send/v1` would. Raises HttpError, RequestProblem and what sending raises."""
-        regions = [one.default_region for one in self.policy.declarations.http_listeners]
-        region = regions[caller.listener - 1] if regions else None
-        origin = self._origin(caller, "/api/send/v1")
-        asked = self._sending.prepare(send_request.decode(request), origin, region)
-        result = self.clock.result(asked.send(), "the sending")
-        self.clock.settle()
-        return result
-
-    def _origin(self, caller: Caller, path: str) -> Origin:
-        """Who asks, as the policy's HTTP listener sees it. Raises HttpError, Failed."""
-        listeners = self.policy.declarations.http_listeners
-        if not 1 <= caller.listener <= max(1, len(listeners)):
-            raise Failed(f"the policy starts {len(listeners)} HTTP listeners; there is no number {caller.listener}")
-        config = listeners[caller.listener - 1] if listeners else HttpListenerConfig()
-        work = admitted(config, self.policy, self.clock, caller, path)
-        return Origin(self.clock.result(work, "the listener"), hostname=config.hostname)
-
     def receive(self, event: ReceiptEvent) -> None:
         """Take a receipt as from a provider."""
         self.clock.result(self._desk.receive((event,)), "the receipt")
@@ -291,21 +219,3 @@ class World:
     def queued(self) -> int:
         """Messages that are still on their way."""
         return len(self.store)
-
-
-class OpenGate:
-    """Takes everything: a test has neither disk nor load. A `Gatekeeper` and a `Room`."""
-
-    def refusal(self) -> str | None:
-        """There is no reason."""
-        return None
-
-    def take(self, octets: int) -> None:
-        """There is room."""
-
-    def written(self, octets: int) -> None:
-        """There still is."""
-
-    def may_write(self, octets: int) -> bool:  # noqa: ARG002
-        """There is room."""
-        return True
