@@ -103,7 +103,8 @@ class World:
         """End what runs."""
         if hasattr(self, "_queue"):
             self.clock.result(self._queue.stop(0.0), "the end of the queue")
-            self.ways.stop()
+            if hasattr(self, "ways"):
+                self.ways.stop()
             self.clock.result(self._log.close(), "the end of the logs")
             self.clock.result(self._desk.close(), "the end of the receipts")
             self.clock.result(self._state.close(), "the end of the state file")

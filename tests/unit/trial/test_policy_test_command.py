@@ -161,6 +161,15 @@ def test_whom_answers_may_be_for(result_of, whom):
         ({"a_test.lua": HEAD}, "has no case"),
         ({"a_test.lua": HEAD + "kumo.test.case('x', function() end)"}, "cannot read the policy"),
         ({"a_test.lua": HEAD + "kumo.test.case('x', function() end)", "policy.lua": "local = 1"}, "policy.lua:1"),
+        (
+            {
+                "a_test.lua": HEAD + "kumo.test.case('x', function() end)",
+                "policy.lua": "local kumo = require 'kumo' kumo.on('init', function() kumo.start_esmtp_listener "
+                "{ listen = '127.0.0.1:25', peer = { ['127.0.0.0/8'] = { banner = {} } } } end)",
+            },
+            "banner",
+        ),
+        ({"a_test.lua": HEAD + "kumo.test.case('x', { envs = {} }, function() end)", "policy.lua": ""}, "not 'envs'"),
     ],
 )
 def test_what_cannot_be_loaded_fails(tmp_path, capsys, files, said):
