@@ -33,7 +33,9 @@ class Story(msgspec.Struct):
     `state` is "queued" while a worker has it, "finished" when the logs or the
     ledger know it. `records` are log records, oldest first; `is_complete` is
     false when the logs were too much to read. `parts` of a hand-over are the
-    ends of a long SMS's parts, null while one is not known.
+    ends of a long SMS's parts, null while one is not known. `fallback` of `live`
+    tells on which stage it is, since when, whether it has been handed over, and
+    when the next stage is due unless `until_state` is reached.
     """
 
     id: str
@@ -77,7 +79,7 @@ class Sources:
 
 def describe(message: Message) -> JsonObject:
     """What is shown of a message that is still in the spool; its body is nobody's business here."""
-    return {
+    shown: JsonObject = {
         "sender": message.sender.email,
         "recipients": [one.email for one in message.recipients],
         "queue": _queue_of(message),
@@ -85,6 +87,9 @@ def describe(message: Message) -> JsonObject:
         "due": message.due,
         "meta": message.meta,
     }
+    if message.course is not None:
+        shown["fallback"] = message.course.to_json()
+    return shown
 
 
 def routes(sources: Sources) -> tuple[Route, ...]:

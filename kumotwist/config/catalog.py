@@ -30,7 +30,7 @@ from kumotwist.config.receipts import (
 )
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
 from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
-from kumotwist.config.routes import BudgetConfig, LearnConfig, RouteEntry, RouteTableConfig
+from kumotwist.config.routes import BudgetConfig, FallbackStage, LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.config.translate import ChatTextOptions, PushTextOptions, SmsTextOptions
 
@@ -77,6 +77,7 @@ NESTED: Final[dict[str, type]] = {
     "protocol.null": NullProtocol,
     "routes[]": RouteEntry,
     "budgets[]": BudgetConfig,
+    "fallback[]": FallbackStage,
     "learn": LearnConfig,
     "entries[]": PoolEntry,
     "per_record.TYPE": RecordOptions,

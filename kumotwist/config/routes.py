@@ -1,14 +1,14 @@
 """Options of route tables: which ways a message may go, how the split is learned, and what comes after failure.
 
-Public: `RouteTableConfig`, `RouteEntry`, `BudgetConfig`, `LearnConfig`, `ClassFunction`, `ended`. A table without two
-distinct names, with a weight that is no share or with none above 0 is refused
+Public: `RouteTableConfig`, `RouteEntry`, `BudgetConfig`, `FallbackStage`, `LearnConfig`, `ClassFunction`, `ended`. A
+table without two distinct names, with a weight that is no share or with none above 0 is refused
 when it is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from math import isfinite
+from math import inf, isfinite
 from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -24,6 +24,9 @@ STICKY: Final = ("recipient", "sender")
 BUDGETS: Final = ("all", "tenant", "country", "recipient")
 OverBudget: TypeAlias = Literal["hold", "reject", "next_route"]
 OnFailure: TypeAlias = Literal["next_route", "retry"]
+UntilState: TypeAlias = Literal["handed_over", "delivered", "opened", "clicked"]
+#: Stages of a fallback. Ours: more than there are kinds of channels.
+MAX_STAGES: Final = 8
 
 
 @frozen
@@ -93,6 +96,28 @@ class RouteEntry:
 
 
 @options
+class FallbackStage:
+    """A table that takes over when what comes before it has not succeeded in time."""
+
+    route_table: str = option("The table by which the message goes on; its own `fallback` is not followed.")
+    wait: Duration = option(
+        "How long what comes before has, from the moment at which it began; what ends badly before that is followed "
+        "at once.",
+        default=Duration(300.0),
+    )
+    until_state: UntilState = option(
+        "What must have been reached by then: `handed_over`, or by a receipt `delivered`, `opened` or `clicked`; a "
+        "later one counts as well.",
+        default="delivered",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError for a stage that would leave no time to what comes before it."""
+        if not 0.0 < self.wait < inf:
+            raise ValueError(f"option 'wait' of the fallback to '{self.route_table}' must be more than 0")
+
+
+@options
 class LearnConfig:
     """How what was delivered lately moves the split."""
 
@@ -151,6 +176,11 @@ class RouteTableConfig:
         "`meta:NAME`.",
         default=None,
     )
+    fallback: tuple[FallbackStage, ...] = option(
+        "Other tables, a channel of another kind mostly, by which the same message goes on, one after another, when "
+        "there was no success in time.",
+        default=(),
+    )
     ttl: Duration = option("How long the answer is kept.", default=Duration(60.0))
 
     def __attrs_post_init__(self) -> None:
@@ -171,5 +201,16 @@ class RouteTableConfig:
             raise ValueError(
                 f"option 'sticky_by' must be one of {', '.join(STICKY)}, meta:NAME, got '{self.sticky_by}'"
             )
+        self._check_fallback()
         if self.learn.floor * len(self.routes) >= 1.0:
             raise ValueError("option 'learn.floor' is more than all routes together could keep")
+
+    def _check_fallback(self) -> None:
+        tables = [self.name, *(stage.route_table for stage in self.fallback)]
+        if len(self.fallback) > MAX_STAGES:
+            raise ValueError(f"option 'fallback' has {len(self.fallback)} stages; there may be {MAX_STAGES}")
+        if tables.count(self.name) > 1:
+            raise ValueError(f"option 'fallback' of '{self.name}' leads back to '{self.name}' itself")
+        twice = next((name for name in tables if tables.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"option 'fallback' names the table '{twice}' twice")

@@ -21,7 +21,7 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome
 from kumotwist.core.queuename import QueueName
-from kumotwist.core.receipt import ReceiptEvent
+from kumotwist.core.receipt import Heard, ReceiptEvent
 from kumotwist.core.records import Record
 from kumotwist.core.sms import IncomingSms
 
@@ -241,6 +241,32 @@ class ReceiptSink(Protocol):
 
         An event that was noted before is passed over. Raises
         StateUnavailable, Overload: nothing was noted, the provider is to send it again.
+        """
+        ...
+
+
+class ReceiptWatch(Protocol):
+    """What receipts have said of messages that wait for them. Implemented by `records.receipts`."""
+
+    def expect(self, spool_id: SpoolId) -> None:
+        """From now on `news` names the message when there is a receipt, also one that is there already. Never raises.
+
+        Forgotten when the process ends; `heard` is not.
+        """
+        ...
+
+    def forget(self, spool_id: SpoolId) -> None:
+        """The message waits no longer. Never raises."""
+        ...
+
+    async def news(self) -> Sequence[SpoolId]:
+        """Expected messages about which something was heard since the last time. Never raises."""
+        ...
+
+    async def heard(self, spool_id: SpoolId) -> Sequence[Heard]:
+        """Everything that receipts have said of a message, whichever worker took them.
+
+        Of the parts of an SMS only what it says of the whole. Raises StateUnavailable, Overload.
         """
         ...
 

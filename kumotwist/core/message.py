@@ -4,20 +4,26 @@ Intake makes it, policy edits it, the spool keeps it, the queue decides when,
 a channel hands it on. While it only waits, the queue keeps a `Parked` in its
 place and the message itself lives in the spool.
 
-Public: `Message`, `Parked`.
+Public: `Message`, `Parked`, `SPLIT_FROM`.
 """
 
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from attrs import define, field
 
 from kumotwist.core import queuename
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.course import Course
 from kumotwist.core.ids import SpoolId, created_at
 from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.schedule import Schedule
+
+#: The metadata of a message that was one of several recipients: the id of what it was split from. Metadata that
+#: names an address was not written for its recipient alone.
+SPLIT_FROM: Final = "split_from"
 
 
 @define(eq=False)
@@ -31,7 +37,8 @@ class Message:
     that no dot in `body` stands where a reader may see the start of a line, so
     that nobody need search for one (100 KiB: 180 microseconds). `max_age` is
     that of the queue it came from, in seconds, for as long as it is in a ready
-    queue: what channels tell a peer that keeps messages itself.
+    queue: what channels tell a peer that keeps messages itself. `course` is
+    where it is on a fallback; None when its table has none.
     """
 
     id: SpoolId
@@ -46,6 +53,7 @@ class Message:
     is_body_dirty: bool = True
     has_dots: bool = True
     max_age: float = inf
+    course: Course | None = None
 
     @property
     def created(self) -> float:
@@ -53,11 +61,18 @@ class Message:
         return created_at(self.id)
 
     @property
+    def began(self) -> float:
+        """Unix seconds from which its age counts: acceptance, or the beginning of the later stage that it is on."""
+        if self.course is not None and self.course.stage is not None:
+            return self.course.since
+        return self.created
+
+    @property
     def expires(self) -> float:
         """Unix seconds at which the queue gives it up; infinity when nothing says so."""
         if self.schedule is not None and self.schedule.expires is not None:
             return self.schedule.expires
-        return self.created + self.max_age
+        return self.began + self.max_age
 
     @property
     def size(self) -> int:
@@ -82,6 +97,11 @@ class Message:
     def set_recipients(self, recipients: tuple[EnvelopeAddress, ...]) -> None:
         """Replace the forward paths."""
         self.recipients = recipients
+        self.is_meta_dirty = True
+
+    def set_course(self, course: Course | None) -> None:
+        """Replace where it is on a fallback."""
+        self.course = course
         self.is_meta_dirty = True
 
     def set_schedule(self, schedule: Schedule | None) -> None:

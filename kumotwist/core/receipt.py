@@ -7,7 +7,7 @@ belongs to and writes a Receipt record.
 Every text in an event is cut to a bound and freed of control characters here,
 whoever made it: nothing a provider sends can break a log line.
 
-Public: `ReceiptState`, `ReceiptClass`, `ReceiptEvent`, `printable`, `METADATA_ID`.
+Public: `ReceiptState`, `ReceiptClass`, `ReceiptEvent`, `Heard`, `printable`, `METADATA_ID`.
 """
 
 from __future__ import annotations
@@ -145,3 +145,16 @@ class ReceiptEvent:
     part: int | None = None
     parts: int | None = None
     facts: JsonObject = field(factory=dict, converter=_bounded)
+
+
+@frozen
+class Heard:
+    """What a receipt has said of a message as a whole: the state, and by which route table it had been handed over.
+
+    `table` is None when no table chose, or when only our id tells which message is meant; `noted` is when it came
+    in, in Unix seconds.
+    """
+
+    table: str | None
+    state: ReceiptState
+    noted: float

@@ -46,6 +46,8 @@ class RecordType(enum.Enum):
     DEAD_ADDRESS = "DeadAddress"
     #: A route of a table got another share, or its breaker opened or closed; about no message. Not KumoMTA's.
     ROUTE_CHANGE = "RouteChange"
+    #: A message went on to another stage of its table's fallback, or needs none any more. Not KumoMTA's.
+    FALLBACK = "Fallback"
 
 
 @define(kw_only=True)
@@ -58,8 +60,9 @@ class Record:
     Where there is no message any more, `message_id` names it and `meta` stands
     in for its own. `receipt` belongs to a Receipt, `feedback_report` to a
     Feedback record. `way` is there when a route table chose,
-    `route_change` in a RouteChange: what, before, after, evidence. A Receipt has `handed_over`, in Unix seconds, when
-    its message is known.
+    `route_change` in a RouteChange: what, before, after, evidence; `fallback` in
+    a Fallback: table, from, to, reason, evidence. A Receipt has `handed_over`,
+    in Unix seconds, when its message is known.
     """
 
     type: RecordType
@@ -84,6 +87,7 @@ class Record:
     parts: int = 1
     way: Way | None = None
     route_change: JsonObject | None = None
+    fallback: JsonObject | None = None
     receipt: ReceiptEvent | None = None
     handed_over: float | None = None
     feedback_report: JsonObject | None = None

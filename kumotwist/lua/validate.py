@@ -22,6 +22,7 @@ from kumotwist.config.egress import PoolConfig
 from kumotwist.config.listener import HttpListenerConfig, SmtpListenerConfig, host_and_port
 from kumotwist.config.option import DOC_KEY, Doc
 from kumotwist.config.queue import CustomLuaProtocol, Protocol
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import ConfigError, PolicyError, Rejection
 from kumotwist.core.queuename import QueueName, parse
@@ -145,12 +146,18 @@ class _Check:
             await self._table(policy, name, config.route_table)
 
     async def _table(self, policy: Policy, name: QueueName, table_name: str) -> None:
-        """Checks every way that a table has."""
+        """Checks every way that a table has, and those of the stages of its fallback."""
+        table = await self._ways(policy, name, table_name)
+        for stage in table.fallback if table is not None else ():
+            await self._ways(policy, name, stage.route_table)
+
+    async def _ways(self, policy: Policy, name: QueueName, table_name: str) -> RouteTableConfig | None:
         table = await self.attempt(lambda: policy.route_table(table_name), f"route table '{table_name}'")
         for route in table.routes if table is not None else ():
             self._constructor(policy, "get_route_table", route.protocol, f"route '{route.name}' of '{table_name}'")
             if route.egress_pool is not None:
                 await self._pool(policy, name, route.egress_pool)
+        return table
 
     def _constructor(self, policy: Policy, event: str, protocol: Protocol, whose: str) -> None:
         if not isinstance(protocol, CustomLuaProtocol):

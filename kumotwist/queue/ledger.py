@@ -10,15 +10,16 @@ raises, and a removal reaches the disk with the spool's next sync.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import evolve, frozen
 
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import MessageStore, Recorder
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome
+from kumotwist.core.outcome import Outcome, Verdict
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
 from kumotwist.core.way import Way
@@ -41,6 +42,10 @@ class Leg:
 NOWHERE: Final = Leg("", None, None)
 
 
+def _ignore(_: SpoolId) -> None:
+    """Nobody waits for it."""
+
+
 @frozen
 class Ledger:
     """Writes the queue's records and takes finished messages out of the spool."""
@@ -48,6 +53,8 @@ class Ledger:
     store: MessageStore
     recorder: Recorder
     clock: Clock
+    #: Hears of a message on a fallback that has ended.
+    ended: Callable[[SpoolId], object] = _ignore
 
     async def note(
         self,
@@ -90,8 +97,26 @@ class Ledger:
             way=leg.way,
         )
         await self.recorder.record(record)
-        if kind is RecordType.BOUNCE and outcome is not None and outcome.is_address_dead:
+        if outcome is not None and outcome.is_address_dead and outcome.verdict is Verdict.PERMANENT:
             await self.recorder.record(evolve(record, type=RecordType.DEAD_ADDRESS))
+
+    async def tell(self, queue: ScheduledQueue, message: Message, to: str, reason: str, evidence: str) -> None:
+        """A Fallback record: the message leaves what it is on for `to`, "" when it goes nowhere any more."""
+        course = message.course
+        from_, table = (course.at, course.table) if course is not None else ("", "")
+        record = Record(
+            type=RecordType.FALLBACK,
+            event_time=self.clock.seconds(),
+            response=Response(250, f"{reason}: {evidence}"),
+            message=message,
+            sender=message.sender.email,
+            recipients=tuple([recipient.email for recipient in message.recipients]),
+            queue=queue.name.text,
+            attempts=message.attempts,
+            size=message.size,
+            fallback={"table": table, "from": from_, "to": to, "reason": reason, "evidence": evidence},
+        )
+        await self.recorder.record(record)
 
     async def end(
         self,
@@ -110,3 +135,5 @@ class Ledger:
         """Take `message` out of the spool and let go of its body: it has ended."""
         self.store.remove(message.id)
         message.release_body()
+        if message.course is not None:
+            self.ended(message.id)

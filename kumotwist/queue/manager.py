@@ -23,7 +23,7 @@ from kumotwist.config.queue import Protocol, QueueConfig
 from kumotwist.core import queuename
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
-from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, Recorder
+from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, ReceiptWatch, Recorder
 from kumotwist.core.message import Message, Parked
 from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record, RecordType
@@ -53,8 +53,10 @@ from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 from kumotwist.queue.settle import Settler
 from kumotwist.queue.sources import Pools
+from kumotwist.queue.stages import Stages
 from kumotwist.queue.stats import samples_of
 from kumotwist.queue.waiting import Waiting
+from kumotwist.queue.watch import MemoryWatch
 
 log: Final = Logger()
 
@@ -88,13 +90,15 @@ class Manager:
         route_state: RouteState | None = None,
         mail_hosts: MailHosts | None = None,
         heard_of: HeardOf | None = None,
+        watch: ReceiptWatch | None = None,
     ) -> None:
         """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues.
 
         `suspects` are messages that a process ended with. `route_state` keeps
         what route tables learn; without it they forget with the process. `mail_hosts` tells who takes a domain's mail,
-        for classes by mailbox provider; without it these are well-known domains or the domain itself.
-        `heard_of` tells of which messages a receipt has come; without it nobody waits for one.
+        for classes by mailbox provider; without it these are well-known domains or the domain itself. `heard_of` tells
+        of which messages a receipt has come; without it nobody waits for one. `watch` knows what receipts said, for
+        those on a fallback; without it they never say anything.
         """
         self._suspects = suspects or {}
         self._store = store
@@ -104,16 +108,22 @@ class Manager:
         self._tasks = tasks
         self._counters = Counters()
         self._latency: dict[str, Histogram] = {}
-        self._ledger = Ledger(store, recorder, clock)
+        watch = watch or MemoryWatch()
+        self._ledger = Ledger(store, recorder, clock, watch.forget)
         bodies = bodies or Bodies()
         pools = Pools(policy, clock, tasks)
         self._queues = ScheduledQueues(policy, pools, clock, tasks, self._protocol_changed)
         self._waiting = Waiting(store, clock, tasks, self._promote)
-        self._requeuer = Requeuer(self._queues, policy, store, self._ledger, clock, self._park, chance)
         self._recorder = recorder
         classes = Classes(clock, mail_hosts) if mail_hosts is not None else Classes(clock)
         overdue = Overdue(heard_of, tasks) if heard_of is not None else None
         self._routing = Routing(policy, clock, tasks, self._route_changed, classes, route_state, overdue)
+        self._stages = Stages(
+            self._routing, store, self._ledger, watch, self._waiting, clock, tasks, self._park, self._take_ready
+        )
+        self._requeuer = Requeuer(
+            self._queues, policy, store, self._ledger, clock, self._park, chance, self._stages.failed
+        )
         settler = Settler(
             self._ledger,
             store,
@@ -121,6 +131,7 @@ class Manager:
             self._requeuer,
             self._routing,
             lambda queue, message, traveller: self._promoter.go_on(queue, message, traveller),
+            self._stages,
         )
         means = Means(store, limits, settler, self._requeuer, self._ledger, clock, self._latency)
         self._dispatchers = Dispatchers(means, tasks)
@@ -139,6 +150,7 @@ class Manager:
             self._counters,
             bodies,
             self._routing,
+            self._stages,
         )
         self._next_tick: DelayedCall | None = None
         self._is_stopping = False
@@ -234,6 +246,7 @@ class Manager:
         self._dispatchers.tick(now)
         self._ready_queues.tick(now)
         self._routing.tick()
+        self._stages.tick(now)
         self._counters.forget(self._queues.reap(now))
 
     async def _promote(self, queue: ScheduledQueue, message: Message) -> None:
@@ -248,6 +261,8 @@ class Manager:
             log.error("{queue} cannot be made; its message waits: {error}", queue=queue.name.text, error=error)
             self._wait_for_policy(queue, message)
             return
+        if message.course is not None and not await self._take_up(queue, message):
+            return
         try:
             is_admitted = await self._promoter.admit(queue, message, why.DUE_TIME_WAS_REACHED, now)
         except CancelledError:
@@ -258,6 +273,17 @@ class Manager:
             return
         if is_admitted and not self._promoter.place(queue, message, now):
             await self._promoter.search(queue, message, why.DUE_TIME_WAS_REACHED)
+
+    async def _take_up(self, queue: ScheduledQueue, message: Message) -> bool:
+        """Whether a message on a fallback goes on; raises nothing."""
+        try:
+            return await self._stages.take_up(queue, message)
+        except CancelledError:
+            raise
+        except Exception:
+            log.failure("the fallback of {id} failed; it waits", id=message.id.hex())
+            self._wait_for_policy(queue, message)
+            return False
 
     def _park(self, queue: ScheduledQueue, message: Message) -> None:
         """Let the message wait on the wheel; whatever way it was on, the next attempt chooses anew."""
@@ -291,18 +317,22 @@ class Manager:
             self._wait_for_policy(limbo, message)
             return
         message.due = max(message.due, now)
-        expired = expiry_of_wait(queue.config, message)
+        # What is on a fallback is looked at at once: there may have been receipts.
+        expired = expiry_of_wait(queue.config, message) if message.course is None else None
         if expired is not None:
             await self._ledger.end(
                 RecordType.EXPIRATION, queue, message, expired, Leg("localhost", queue.pool_name, None)
             )
             return
-        if suspect is not None and suspect.is_fresh:
+        is_waiting_only = message.course is not None and message.course.is_handed_over
+        if suspect is not None and suspect.is_fresh and not is_waiting_only:
             await self._requeuer.hold(queue, message, (why.ENUMERATED, why.PROCESS_ENDED), suspect.delay)
         elif message.is_meta_dirty:
             await self._requeuer.wait(queue, message, (why.ENUMERATED,))
         else:
             self._waiting.park(queue, message)
+        if message.course is not None:
+            self._waiting.look_at(message.id)
 
     async def _give_up(self, message: Message, suspect: Suspect) -> None:
         """End a message that takes its process down; policy is not asked again, and a copy is kept."""
@@ -345,6 +375,9 @@ class Manager:
 
     def _path_changed(self, ready: ReadyQueue) -> None:
         self._put_back(ready.take_excess(ready.max_ready), why.MAX_READY_WAS_REDUCED)
+
+    def _take_ready(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        return [item for ready in self._ready_queues if ready.messages for item in ready.take_where(wanted)]
 
     def _put_back(self, items: list[Item], reason: str) -> None:
         if items:

@@ -35,9 +35,10 @@ from kumotwist.queue.ready import Bodies, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import ReadyQueues, Route
 from kumotwist.queue.routes.budget import Budgets
-from kumotwist.queue.routing import Routing, Traveller
+from kumotwist.queue.routing import Routing, Traveller, pin_of
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.settle import Settler
+from kumotwist.queue.stages import Stages
 
 log: Final = Logger()
 
@@ -69,6 +70,7 @@ class Promoter:
     counters: Counters
     bodies: Bodies
     routing: Routing
+    stages: Stages
     budgets: Budgets = field(init=False)
     #: Searches for a route that are under way.
     searching: int = field(default=0, init=False)
@@ -102,7 +104,9 @@ class Promoter:
 
     def place(self, queue: ScheduledQueue, message: Message, now: float) -> bool:
         """Put an admitted message into its ready queue if that is known and has room."""
-        name = self.routing.table_name(queue, message)
+        if message.course is not None:
+            return False  # `search` sets it out
+        name = self.routing.own_table_name(queue, message)
         route = queue.route if name is None else self._known_route(queue, message, name)
         if route is None or now >= route.until:
             return False
@@ -134,8 +138,8 @@ class Promoter:
     def _known_route(self, queue: ScheduledQueue, message: Message, name: str) -> Route | None:
         """The route that the message's table chooses, when table and route are at hand."""
         table = self.routing.fresh_table(name)
-        if table is None:
-            return None
+        if table is None or table.config.fallback:
+            return None  # `search` asks policy, and begins what has stages
         class_ = self.routing.class_at_hand(table, message)
         if class_ is None:
             return None  # `search` asks for it
@@ -153,8 +157,14 @@ class Promoter:
         if name is None:
             return None
         table = await self.routing.table(name)
+        if table.config.fallback and message.course is None:
+            await self.stages.begin(queue, message, table.config)
         traveller = self.routing.traveller(message)
-        return traveller or self.routing.set_out(message, table, await self.routing.class_of(table, message))
+        if traveller is None:
+            traveller = self.routing.set_out(message, table, await self.routing.class_of(table, message))
+        if message.course is not None:
+            self.stages.set_out(message)
+        return traveller
 
     async def _go(self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller | None) -> None:
         """Place the message, over the next route of its table as long as the one at hand has no room."""
@@ -183,14 +193,13 @@ class Promoter:
         """The traveller on a route whose budgets have room; None when the message has been put back or bounced."""
         while (over := await self.budgets.take(message, traveller.way.table, traveller.entry)) is not None:
             text = f"route {traveller.way.table}/{traveller.way.route}: {over}"
-            if over.budget.over == "next_route" and not isinstance(message.meta.get("route"), str):
+            if over.budget.over == "next_route" and pin_of(message) is None:
                 following = self.routing.set_out(message, traveller.table, traveller.way.name, traveller.tried)
                 if following is not None:
                     traveller = following
                     continue
             if over.budget.over == "reject":
-                leg = Leg("", traveller.entry.egress_pool, None, way=traveller.way)
-                await self.ledger.end(RecordType.BOUNCE, queue, message, internal(550, f"5.7.1 {text}"), leg)
+                await self._reject(queue, message, traveller, internal(550, f"5.7.1 {text}"))
             else:
                 held = internal(451, f"4.4.4 {text}, delay={format_duration(over.wait)}")
                 reasons = (reason, why.BUDGET_USED_UP, text)
@@ -198,6 +207,13 @@ class Promoter:
             self.routing.arrive(message)
             return None
         return traveller
+
+    async def _reject(self, queue: ScheduledQueue, message: Message, traveller: Traveller, response: Response) -> None:
+        """The end of the message, or of the stage that it is on."""
+        leg = Leg("", traveller.entry.egress_pool, None, way=traveller.way)
+        outcome = Outcome(Verdict.PERMANENT, response)
+        if message.course is None or not await self.stages.settled(queue, message, leg, outcome):
+            await self.ledger.end(RecordType.BOUNCE, queue, message, response, leg)
 
     async def _lose_the_way(self, queue: ScheduledQueue, message: Message, reason: str, error: Exception) -> None:
         self.routing.arrive(message)

@@ -188,9 +188,13 @@ class ReadyQueue:
 
     def take_of(self, queue: ScheduledQueue) -> list[Item]:
         """All that came from `queue`, in their order."""
-        taken = [item for item in self.messages if item[1] is queue]
+        return self.take_where(lambda item: item[1] is queue)
+
+    def take_where(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """All that are `wanted`, in their order."""
+        taken = [item for item in self.messages if wanted(item)]
         if taken:
-            self.messages = deque(item for item in self.messages if item[1] is not queue)
+            self.messages = deque(item for item in self.messages if not wanted(item))
             for message, _ in taken:
                 self._bodies.let_go(message)
         return taken

@@ -12,7 +12,7 @@ take the changes is logged, and the message waits with what memory knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from attrs import define
@@ -28,6 +28,7 @@ from kumotwist.core.schedule import format_rfc3339
 from kumotwist.core.units import format_duration
 from kumotwist.net.clock import Clock
 from kumotwist.queue import reasons as why
+from kumotwist.queue.fallback import EXPIRED
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.retry import MAX_RANDOM_DELAY, expiry_of_retry, expiry_of_wait, last_chance, retry_delay
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
@@ -50,6 +51,8 @@ class Requeuer:
     clock: Clock
     park: Callable[[ScheduledQueue, Message], None]
     chance: Callable[[], float]
+    #: Has a message go on by the next stage of its fallback, if there is one: with the reason and the evidence.
+    failed: Callable[[ScheduledQueue, Message, str, str], Awaitable[bool]]
 
     async def retry(
         self,
@@ -68,7 +71,7 @@ class Requeuer:
         expired = expiry_of_retry(queue.config, message, delay, now)
         message.attempts += 1
         if expired is not None:
-            await self.ledger.end(RecordType.EXPIRATION, queue, message, expired, Leg("", queue.pool_name, None))
+            await self._expire(queue, message, expired, Leg("", queue.pool_name, None))
             return
         _set_due(message, now + delay)
         await self.wait(queue, message, reasons)
@@ -148,6 +151,8 @@ class Requeuer:
         except Exception as error:
             log.error("{queue}, where requeue_message sent a message, fails: {error}", queue=name, error=error)
             return False
+        # Where policy sends it, it begins anew.
+        message.course = None
         message.attempts += 1
         wait = 0.0 if message.attempts <= _MOVES_AT_ONCE else MAX_RANDOM_DELAY
         _set_due(message, self.clock.seconds() + wait)
@@ -159,7 +164,11 @@ class Requeuer:
         if expired is None:
             await self.wait(queue, message, reasons)
         else:
-            leg = Leg("localhost", queue.pool_name, None)
+            await self._expire(queue, message, expired, Leg("localhost", queue.pool_name, None))
+
+    async def _expire(self, queue: ScheduledQueue, message: Message, expired: Response, leg: Leg) -> None:
+        """The end of the message, or of the stage that it is on."""
+        if message.course is None or not await self.failed(queue, message, EXPIRED, expired.to_line()):
             await self.ledger.end(RecordType.EXPIRATION, queue, message, expired, leg)
 
     async def _current(self, queue: ScheduledQueue) -> ScheduledQueue:
@@ -183,8 +192,10 @@ class Requeuer:
 
 
 def _set_due(message: Message, due: float) -> None:
-    """Make the message due, within what its schedule allows."""
+    """Make the message due, within what its schedule allows, and no later than the next stage of its fallback."""
     message.due = message.schedule.next_allowed(due) if message.schedule is not None else due
+    if message.course is not None and message.course.deadline is not None:
+        message.due = min(message.due, message.course.deadline)
 
 
 def _name_of(message: Message, queue: ScheduledQueue) -> str:

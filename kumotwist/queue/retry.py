@@ -54,7 +54,7 @@ def expiry_of_retry(config: QueueConfig, message: Message, delay: float, now: fl
     """
     if message.schedule is not None and message.schedule.expires is not None:
         return _scheduled_expiry(message.schedule, message.schedule.expires, now + delay)
-    age = now - message.created + delay
+    age = now - message.began + delay
     if age <= config.max_age:
         return None
     text = (
@@ -68,7 +68,7 @@ def expiry_of_wait(config: QueueConfig, message: Message) -> Response | None:
     """The end of a message that was put back uncharged and is too old at its `due`, or None."""
     if message.schedule is not None and message.schedule.expires is not None:
         return _scheduled_expiry(message.schedule, message.schedule.expires, message.due)
-    age = message.due - message.created
+    age = message.due - message.began
     if age < config.max_age:
         return None
     text = f"5.4.7 Next delivery time {format_duration(age)} > {format_duration(config.max_age)}"
@@ -79,7 +79,7 @@ def last_chance(config: QueueConfig, message: Message) -> float:
     """The last time, in Unix seconds, at which the message may be tried: a turn of the wheel before it is too old."""
     if message.schedule is not None and message.schedule.expires is not None:
         return message.schedule.expires - _LAST_TURN
-    return message.created + config.max_age - _LAST_TURN
+    return message.began + config.max_age - _LAST_TURN
 
 
 def _scheduled_expiry(schedule: Schedule, expires: float, due: float) -> Response | None:

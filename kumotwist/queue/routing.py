@@ -5,7 +5,7 @@ made anew it remembers what its routes have shown. A message that was placed by
 a table is a traveller until its attempt has ended: the table then hears what
 became of it, and the message may go on over the next route.
 
-Public: `Routing`, `Traveller`. What can go wrong: PolicyError from
+Public: `Routing`, `Traveller`, `pin_of`. What can go wrong: PolicyError from
 `get_route_table`, and for a `route` in a message's meta that its table has not.
 """
 
@@ -119,7 +119,13 @@ class Routing:
         return self._tables.get(name)
 
     def table_name(self, queue: ScheduledQueue, message: Message) -> str | None:
-        """The table that a message goes by: its own meta's, else its queue's; None for none."""
+        """The table that a message goes by: its stage's, its own meta's, else its queue's; None for none."""
+        if message.course is not None:
+            return message.course.at
+        return self.own_table_name(queue, message)
+
+    def own_table_name(self, queue: ScheduledQueue, message: Message) -> str | None:
+        """The same without a look at its stage: where it begins."""
         own = message.meta.get("route_table")
         return own if isinstance(own, str) else queue.config.route_table
 
@@ -160,8 +166,8 @@ class Routing:
 
         Raises PolicyError.
         """
-        config, pinned, now = table.config, message.meta.get("route"), self.clock.seconds()
-        if isinstance(pinned, str):
+        config, pinned, now = table.config, pin_of(message), self.clock.seconds()
+        if pinned is not None:
             position = _position(config, pinned)
             if pinned in tried:
                 return None
@@ -269,6 +275,14 @@ class Routing:
                 for class_ in table.classes():
                     labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
                     yield from _samples(table, position, class_, labels, now)
+
+
+def pin_of(message: Message) -> str | None:
+    """The route that the message's meta pins it to, on the table that it began with; None for none."""
+    pinned = message.meta.get("route")
+    if not isinstance(pinned, str) or (message.course is not None and message.course.stage is not None):
+        return None
+    return pinned
 
 
 def _samples(

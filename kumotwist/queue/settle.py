@@ -32,6 +32,7 @@ from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.routing import Routing, Traveller
 from kumotwist.queue.scheduled import ScheduledQueue
+from kumotwist.queue.stages import Stages
 
 log: Final = Logger()
 
@@ -56,10 +57,13 @@ class Settler:
     routing: Routing
     #: Puts a message that has been set out over another route into its ready queue, or back to wait; see `Promoter`.
     go_on: Callable[[ScheduledQueue, Message, Traveller], Awaitable[None]]
+    stages: Stages
 
     async def settle(self, ready: ReadyQueue, item: Item, outcomes: Sequence[Outcome]) -> None:
         """Apply the outcomes of one attempt, one per recipient by position, to one message."""
         message, queue = item
+        if message.course is not None and not outcomes:
+            outcomes = (_NO_OUTCOME,)
         if len(outcomes) != 1 or len(message.recipients) != 1:
             await self._settle_many(ready, queue, message, outcomes)
         elif outcomes[0].verdict is Verdict.DELIVERED:
@@ -77,7 +81,8 @@ class Settler:
         self.routing.learn(message, outcome)
         if outcome.verdict is not Verdict.TRANSIENT:
             self.routing.arrive(message)
-            await self.ledger.end(kind, queue, message, outcome.response, leg, outcome)
+            if message.course is None or not await self.stages.settled(queue, message, leg, outcome):
+                await self.ledger.end(kind, queue, message, outcome.response, leg, outcome)
             return
         await self.ledger.note(kind, queue, message, outcome.response, leg, outcome)
         if not await self.go_elsewhere(queue, message, outcome):

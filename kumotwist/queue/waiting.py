@@ -18,6 +18,7 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import MessageStore
 from kumotwist.core.message import Message, Parked
 from kumotwist.net.clock import Clock, DelayedCall, sleep
@@ -49,6 +50,8 @@ class Waiting:
         self._promote = promote
         self._wheel: Wheel[Parked, ScheduledQueue] = Wheel(clock.seconds())
         self._due: deque[tuple[Parked, ScheduledQueue]] = deque()
+        #: Those on a fallback, which may have to be looked at before they are due.
+        self._on_course: dict[SpoolId, Parked] = {}
         self._promoting = 0
         self._is_taking = False
         self._is_stopping = False
@@ -57,11 +60,27 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._wheel) + len(self._due)
 
+    @property
+    def has_courses(self) -> bool:
+        """Whether any is on a fallback."""
+        return bool(self._on_course)
+
     def park(self, queue: ScheduledQueue, message: Message) -> None:
         """Keep `message` in mind until it is due; it is taken up in the next turn when it is due already."""
         if not message.is_body_dirty:
             message.release_body()
-        self.keep(queue, Parked(message.id, message.due, message.attempts))
+        parked = Parked(message.id, message.due, message.attempts)
+        if message.course is not None:
+            self._on_course[message.id] = parked
+        self.keep(queue, parked)
+
+    def look_at(self, spool_id: SpoolId) -> bool:
+        """Take up a message on a fallback now, its due time as it is; False when it does not wait here."""
+        parked = self._on_course.pop(spool_id, None)
+        queue = self._wheel.cancel(parked) if parked is not None else None
+        if parked is not None and queue is not None:
+            self._take_in_turn(parked, queue)
+        return parked is not None
 
     def keep(self, queue: ScheduledQueue, parked: Parked) -> None:
         """The same for what is parked already."""
@@ -70,6 +89,9 @@ class Waiting:
         if parked.due > now:
             self._wheel.insert(parked, queue)
             return
+        self._take_in_turn(parked, queue)
+
+    def _take_in_turn(self, parked: Parked, queue: ScheduledQueue) -> None:
         self._due.append((parked, queue))
         if self._turn is None and not self._is_stopping:
             self._turn = self._clock.callLater(0, self._take_turn)
@@ -99,8 +121,10 @@ class Waiting:
         try:
             while self._due and self._promoting < _MAX_PROMOTING and not self._is_stopping:
                 taken = [self._due.popleft() for _ in range(min(_SLICE, len(self._due)))]
-                for _, queue in taken:
+                for parked, queue in taken:
                     queue.waiting -= 1
+                    if self._on_course:
+                        self._on_course.pop(parked.id, None)
                 await self._take_slice(taken)
                 await sleep(self._clock, 0)
         finally:

@@ -101,6 +101,7 @@ class JsonRecord(msgspec.Struct):
     route: str | UnsetType = UNSET
     route_class: str | UnsetType = UNSET
     route_change: JsonObject | UnsetType = UNSET
+    fallback: JsonObject | UnsetType = UNSET
     receipt: _Receipt | UnsetType = UNSET
     address: Json | UnsetType = UNSET
 
@@ -155,6 +156,8 @@ def build(record: Record, nodeid: str) -> JsonRecord:
         built.route_table, built.route, built.route_class = record.way.table, record.way.route, record.way.name
     if record.route_change is not None:
         built.route_change = record.route_change
+    if record.fallback is not None:
+        built.fallback = record.fallback
     if record.receipt is not None:
         _add_receipt(built, record.receipt)
     if record.type is RecordType.DEAD_ADDRESS and message is not None:

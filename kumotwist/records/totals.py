@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
+from kumotwist.core.json import JsonObject
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.stats import Sample
 from kumotwist.records.dispositions import reception_protocol
@@ -30,6 +31,7 @@ _OUTCOMES: Final = {
 }
 #: `is_known`: whether the message is known that the receipt is about.
 _RECEIPT_LABELS: Final = ("channel", "account", "state", "is_known")
+_FALLBACK_LABELS: Final = ("table", "to", "reason")
 #: The listeners by the reception protocol that they set.
 _LISTENERS: Final = {"ESMTP": "esmtp_listener", "LMTP": "esmtp_listener", "HTTP": "http_listener"}
 
@@ -37,12 +39,16 @@ _LISTENERS: Final = {"ESMTP": "esmtp_listener", "LMTP": "esmtp_listener", "HTTP"
 class Totals:
     """The counts of one process since its start."""
 
-    __slots__ = ("_by_protocol", "_by_provider", "_by_service", "_by_source", "_receipts", "_received", "_rejected")
+    __slots__ = (
+        "_by_protocol", "_by_provider", "_by_service", "_by_source",
+        "_fallbacks", "_receipts", "_received", "_rejected",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._received: dict[str, int] = {}
         self._rejected: dict[str, int] = {}
         self._receipts: dict[tuple[str, str, str, str], int] = {}
+        self._fallbacks: dict[tuple[str, str, str], int] = {}
         self._by_protocol: dict[str, list[int]] = {}
         self._by_service: dict[str, list[int]] = {}
         self._by_provider: dict[str, list[int]] = {}
@@ -66,6 +72,14 @@ class Totals:
             event, is_known = record.receipt, record.message_id is not None
             labels = (event.channel, event.account, event.state.value, "true" if is_known else "false")
             self._receipts[labels] = self._receipts.get(labels, 0) + 1
+        elif record.fallback is not None:
+            self._count_fallback(record.fallback)
+
+    def _count_fallback(self, told: JsonObject) -> None:
+        labels = (str(told["table"]), str(told["to"]), str(told["reason"]))
+        if labels not in self._fallbacks and len(self._fallbacks) >= MAX_SERVICES:
+            del self._fallbacks[next(iter(self._fallbacks))]
+        self._fallbacks[labels] = self._fallbacks.get(labels, 0) + 1
 
     def _count_attempt(self, record: Record, which: int) -> None:
         site = record.site
@@ -96,6 +110,8 @@ class Totals:
             yield Sample("smtp_server_rejections", rejected, (("service", listener),))
         for values, receipts in self._receipts.items():
             yield Sample("total_receipts", receipts, tuple(zip(_RECEIPT_LABELS, values, strict=True)))
+        for told, fallbacks in self._fallbacks.items():
+            yield Sample("total_fallbacks", fallbacks, tuple(zip(_FALLBACK_LABELS, told, strict=True)))
         for which, outcome in _OUTCOMES.values():
             name = f"total_messages_{outcome}"
             for protocol, counts in self._by_protocol.items():

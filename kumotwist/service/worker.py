@@ -71,6 +71,7 @@ from kumotwist.records.acct import open_acct_log
 from kumotwist.records.metrics import Metrics, merge
 from kumotwist.records.nodeid import node_id
 from kumotwist.records.receipts import tables as receipt_tables
+from kumotwist.records.receipts.awaited import Awaited
 from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
 from kumotwist.records.search import LogSearch
@@ -183,6 +184,7 @@ class Worker:
             await recorder.record(record)
 
         desk = ReceiptDesk(state, declared.receipts, reactor, record_receipt)
+        awaited = Awaited(state, house.index, reactor)
         # What is written and not yet in tables is owed to the disk: asked when there is a store.
         disks = _disks(settings, declared, acct_logs, lambda: store.owed() * house.count if store else 0)
         space = DiskSpace(disks, house.count, lambda: store.make_room() if store else None)
@@ -206,6 +208,7 @@ class Worker:
             self._every(FLUSH_INTERVAL, book.flush)
         self._close_last("the logs", recorder.close)
         self._close_last("the receipts", desk.close)
+        self._close_last("the messages that wait for receipts", awaited.close)
         auditor = open_acct_log(acct_logs, reactor)
         self._close_last("the accounting log", auditor.close)
         self._close_last("the policy's own logs", policy.shutdown_logging)
@@ -233,6 +236,7 @@ class Worker:
             route_state=RouteState(state, house.index, reactor),
             mail_hosts=partial(mail_hosts, resolver),
             heard_of=desk.heard_of,
+            watch=awaited,
         )
 
         # The ways in.

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.course import MAX_TEXT, Course, Failure
 from kumotwist.core.errors import PolicyError, SpoolCorrupt
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.json import Json, JsonObject
@@ -35,6 +36,20 @@ class _Stored(msgspec.Struct, array_like=True):
     attempts: int
     schedule: dict[str, object] | None
     meta: dict[str, object]
+    course: _Course | None = None
+
+
+class _Course(msgspec.Struct, array_like=True):
+    """A `Course` as it is kept; fields are added as above."""
+
+    table: str
+    stage: str | None
+    since: float
+    deadline: float | None
+    until: str
+    is_handed_over: bool
+    failure: tuple[str, str] | None
+    origin: bytes | None
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -45,18 +60,19 @@ def encode(message: Message) -> bytes:
     """The record of `message` as it is now. Raises PolicyError when its meta is not JSON."""
     sender = message.sender
     schedule = message.schedule
+    stored = (
+        VERSION,
+        (sender.user, sender.domain),
+        [(one.user, one.domain) for one in message.recipients],
+        message.due,
+        message.attempts,
+        schedule.to_json() if schedule is not None else None,
+        message.meta,
+    )
     try:
-        return _encoder.encode(
-            (
-                VERSION,
-                (sender.user, sender.domain),
-                [(one.user, one.domain) for one in message.recipients],
-                message.due,
-                message.attempts,
-                schedule.to_json() if schedule is not None else None,
-                message.meta,
-            )
-        )
+        if message.course is not None:
+            return _encoder.encode((*stored, _kept(message.course)))
+        return _encoder.encode(stored)
     except (TypeError, ValueError, OverflowError) as error:
         raise PolicyError(f"the metadata of message {message.id.hex()} cannot be stored: {error}") from error
 
@@ -80,6 +96,34 @@ def decode(spool_id: SpoolId, record: bytes) -> Message:
             Schedule.parse(schedule) if schedule else None,
             is_meta_dirty=False,
             is_body_dirty=False,
+            course=_found(stored.course) if stored.course is not None else None,
         )
     except (msgspec.MsgspecError, ValueError, UnicodeError) as error:
         raise SpoolCorrupt(f"message {spool_id.hex()}: {error}") from error
+
+
+def _kept(course: Course) -> _Course:
+    failure = course.failure
+    return _Course(
+        course.table,
+        course.stage,
+        course.since,
+        course.deadline,
+        course.until,
+        course.is_handed_over,
+        (failure.reason, failure.text[:MAX_TEXT]) if failure is not None else None,
+        course.origin,
+    )
+
+
+def _found(kept: _Course) -> Course:
+    return Course(
+        table=kept.table,
+        stage=kept.stage,
+        since=kept.since,
+        deadline=kept.deadline,
+        until=kept.until,
+        is_handed_over=kept.is_handed_over,
+        failure=Failure(*kept.failure) if kept.failure is not None else None,
+        origin=SpoolId(kept.origin) if kept.origin is not None else None,
+    )

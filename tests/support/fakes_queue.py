@@ -19,6 +19,7 @@ from kumotwist.core.response import Response
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.manager import Manager
 from kumotwist.queue.throttle import LocalLimits
+from kumotwist.queue.watch import MemoryWatch
 from kumotwist.spool.memory import MemoryStore
 
 START = 1_800_000_000.0
@@ -216,6 +217,7 @@ class House:
         suspects=None,
         mail_hosts=None,
         heard_of=None,
+        watch=None,
     ) -> None:
         self.clock = clock or started_clock()
         self.policy = policy or FakePolicy()
@@ -227,6 +229,8 @@ class House:
         self.limits = LocalLimits(self.clock)
         self.tasks = Tasks()
         self.ids = IdGenerator(self.clock.seconds)
+        #: What receipts have said; `tell` it.
+        self.watch = watch or MemoryWatch()
         self.manager = Manager(
             self.store,
             self.policy,
@@ -240,6 +244,7 @@ class House:
             suspects,
             mail_hosts=mail_hosts,
             heard_of=heard_of,
+            watch=self.watch,
         )
 
     def message(self, *recipients: str, sender="sender@from.example", body=b"Subject: x\r\n\r\nhi\r\n", **meta):

@@ -9,8 +9,9 @@ under a key that the channel is told of; mail brings it in the envelope, as in
 3. the local part of the recipient.
 
 The first two name one address, so they hold only for a message with one
-recipient. Public: `phone`, `device_token`, `web_push`, `chat`. What can go wrong:
-ValueError, saying what is missing or wrong: a permanent failure of that recipient.
+recipient, and not for one that was split from a message with several. Public:
+`phone`, `device_token`, `web_push`, `chat`. What can go wrong: ValueError,
+saying what is missing or wrong: a permanent failure of that recipient.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.json import JsonObject
-from kumotwist.core.message import Message
+from kumotwist.core.message import SPLIT_FROM, Message
 from kumotwist.proto.mime import headers
 from kumotwist.proto.phone import e164
 
@@ -66,7 +67,7 @@ def web_push(message: Message, *, to_meta: str | None = None) -> JsonObject:
     to = message.meta.get(to_meta) if to_meta is not None else None
     if to is None:
         around = message.meta.get("to")
-        to = around.get("web_push") if isinstance(around, dict) and len(message.recipients) == 1 else None
+        to = around.get("web_push") if isinstance(around, dict) and _is_for_one(message) else None
     if not isinstance(to, dict):
         raise ValueError("there is no subscription: meta 'to' has no 'web_push' with endpoint and keys")
     return to
@@ -85,7 +86,7 @@ def _opaque(
 
 def _named(message: Message, to_meta: str | None, to_header: str | None) -> str | None:
     """What the operator's own key or header holds; None where they hold nothing or it cannot be for one recipient."""
-    if len(message.recipients) != 1:
+    if not _is_for_one(message):
         return None
     value = message.meta.get(to_meta) if to_meta is not None else None
     if isinstance(value, (str, int)) and str(value).strip():
@@ -94,7 +95,11 @@ def _named(message: Message, to_meta: str | None, to_header: str | None) -> str 
     return header.strip() if header and header.strip() else None
 
 
+def _is_for_one(message: Message) -> bool:
+    return len(message.recipients) == 1 and SPLIT_FROM not in message.meta
+
+
 def _from_to(message: Message, key: str) -> str | None:
     to = message.meta.get("to")
-    value = to.get(key) if isinstance(to, dict) and len(message.recipients) == 1 else None
+    value = to.get(key) if isinstance(to, dict) and _is_for_one(message) else None
     return value.strip() if isinstance(value, str) and value.strip() else None

@@ -40,7 +40,7 @@ from kumotwist.net.tasks import Tasks
 from kumotwist.records.receipts.handovers import Handovers
 from kumotwist.records.receipts.matching import Match, Verdict, find, judge
 from kumotwist.records.receipts.story import heard_of, story_of
-from kumotwist.records.receipts.tables import add_events, decode_event, finish, is_first, prune, waiting
+from kumotwist.records.receipts.tables import add_events, decode_event, finish, is_first, note_news, prune, waiting
 from kumotwist.records.receipts.telling import record_of
 
 log: Final = Logger()
@@ -213,6 +213,7 @@ class ReceiptDesk:
                 continue
             age = now - noted
             match = find(connection, event, age)
+            note_news(connection, match.spool_id if match is not None else event.spool_id)
             if match is None and age < self._config.park:
                 again = min(noted + self._config.park, now + max(FIRST_PAUSE, age))
                 connection.execute("UPDATE receipt SET due = ? WHERE number = ?", (again, number))

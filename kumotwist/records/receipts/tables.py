@@ -6,10 +6,14 @@ message's parts has the facts about it, the others point to it (`leader`).
 looked at, and NULL when it is done with. `receipt_token`: what signed calls
 have shown that may be shown but once.
 
+`awaited`: messages that wait for a receipt, each with the number of the worker
+that has it; `has_news` when there is one. It only says where to look: what
+receipts have said is in `receipt`.
+
 Everything here runs on the thread of the state file, inside a transaction.
 
 Public: `SCHEMA`, `Facts`, `Handover`, `add_handovers`, `add_events`,
-`decode_event`, `is_first`, `finish`, `prune`, `waiting`.
+`decode_event`, `is_first`, `finish`, `prune`, `waiting`, `note_news`.
 """
 
 from __future__ import annotations
@@ -59,6 +63,14 @@ SCHEMA: Final = (
         token BLOB NOT NULL UNIQUE,
         until REAL NOT NULL
     )""",
+    """CREATE TABLE IF NOT EXISTS awaited (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        spool_id BLOB NOT NULL UNIQUE,
+        worker INTEGER NOT NULL,
+        noted REAL NOT NULL,
+        has_news INTEGER NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS awaited_news ON awaited (worker) WHERE has_news",
 )
 _PRUNE: Final = (
     """DELETE FROM handover WHERE number IN (SELECT number FROM handover ORDER BY number LIMIT :at_once)
@@ -68,6 +80,8 @@ _PRUNE: Final = (
     AND (noted < :older_than OR number <= (SELECT max(number) FROM receipt) - :max_rows)""",
     """DELETE FROM receipt_token WHERE number IN (SELECT number FROM receipt_token ORDER BY number LIMIT :at_once)
     AND (until < :now OR number <= (SELECT max(number) FROM receipt_token) - :max_rows)""",
+    """DELETE FROM awaited WHERE number IN (SELECT number FROM awaited ORDER BY number LIMIT :at_once)
+    AND noted < :older_than""",
 )
 #: Rows that one call of `prune` takes from a table: some 20 ms.
 _PRUNED_AT_ONCE: Final = 2_000
@@ -245,6 +259,12 @@ def _event_key(event: ReceiptEvent) -> bytes:
     named = (event.event_id,) if event.event_id else (event.remote_id, event.recipient, event.text, event.event_time)
     told = repr((event.channel, event.account, event.state.value, *named))
     return hashlib.blake2b(told.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def note_news(connection: sqlite3.Connection, spool_id: SpoolId | None) -> None:
+    """There is a receipt for a message; whoever waits for it is to know."""
+    if spool_id is not None:
+        connection.execute("UPDATE awaited SET has_news = 1 WHERE spool_id = ?", (spool_id,))
 
 
 def finish(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:

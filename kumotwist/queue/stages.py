@@ -1,0 +1,272 @@
+"""The stages of a fallback at work: messages that begin, wait for a receipt, move on and end.
+
+A message with a course is taken up here before anything else is done with it
+(`take_up`): `fallback.decide` says what comes next, from the table's present
+options and all that receipts have said, and it is done. A stage that ended
+badly is marked on the message and taken up like that too, so that there is one
+place for the decision and a crash at any point finds its way back to it.
+
+Public: `Stages`. What can go wrong: a table that cannot be made, or a ledger
+that cannot be read; the message then waits, uncharged, and is taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from attrs import define, evolve, field
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from kumotwist.config.routes import FallbackStage, RouteTableConfig
+from kumotwist.core.course import MAX_TEXT, Course, Failure
+from kumotwist.core.errors import KumotwistError, PolicyError
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.interfaces import MessageStore, ReceiptWatch
+from kumotwist.core.message import Message, Parked
+from kumotwist.core.outcome import Outcome, Verdict
+from kumotwist.core.receipt import Heard
+from kumotwist.core.records import RecordType
+from kumotwist.core.response import internal
+from kumotwist.net.clock import Clock
+from kumotwist.net.tasks import Tasks
+from kumotwist.queue import fallback
+from kumotwist.queue.answers import FAILURE_TTL
+from kumotwist.queue.fallback import Step
+from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.ready import Item
+from kumotwist.queue.retry import expiry_of_wait
+from kumotwist.queue.routing import Routing
+from kumotwist.queue.scheduled import ScheduledQueue
+from kumotwist.queue.splitting import split, stands_back
+from kumotwist.queue.waiting import Waiting
+
+log: Final = Logger()
+
+#: Seconds before the ledger is asked again when it could not be read. Ours: a lock or a full disk passes.
+_ASK_AGAIN: Final = 5.0
+
+
+@define(eq=False)
+class Stages:
+    """Looks after all messages of this worker that have a course.
+
+    `waiting` has those that wait, and `take_ready` takes those that it is asked for out of the ready queues.
+    """
+
+    routing: Routing
+    store: MessageStore
+    ledger: Ledger
+    watch: ReceiptWatch
+    waiting: Waiting
+    clock: Clock
+    tasks: Tasks
+    park: Callable[[ScheduledQueue, Message], None]
+    take_ready: Callable[[Callable[[Item], bool]], list[Item]]
+    #: On their way by a table, with a stage ahead or behind.
+    _under_way: dict[SpoolId, Message] = field(factory=dict, init=False)
+    _is_asking: bool = field(default=False, init=False)
+
+    # -- on the way of a message ------------------------------------------------------------------
+
+    async def begin(self, queue: ScheduledQueue, message: Message, config: RouteTableConfig) -> None:
+        """The turn of `message` on a table with a fallback has come; of several recipients it keeps the first.
+
+        Raises what the store raises.
+        """
+        course = fallback.begun(config, self.clock.seconds())
+        if len(message.recipients) > 1:
+            others = await split(self.store, message, course)
+            for one in (message, *others):
+                await self.ledger.tell(queue, one, course.at, fallback.SPLIT, f"from {message.id.hex()}")
+            for one in others:
+                self.park(queue, one)
+        else:
+            message.set_course(course)
+            await self.store.save_meta_later(message)
+
+    def set_out(self, message: Message) -> None:
+        """A message with a course has been set out; it may have to be withdrawn."""
+        self._under_way[message.id] = message
+
+    async def take_up(self, queue: ScheduledQueue, message: Message) -> bool:
+        """Whether a message with a course is to be attempted now; if not, it has ended or waits."""
+        course, now = message.course, self.clock.seconds()
+        if course is None:
+            return True
+        if await stands_back(self.store, message):
+            self.store.remove(message.id)
+            return False
+        try:
+            config = (await self.routing.table(course.table)).config
+        except CancelledError:
+            raise
+        except PolicyError as error:
+            return self._without_table(queue, message, course, error)
+        try:
+            heard = await self._heard(message, course)
+        except CancelledError:
+            raise
+        except KumotwistError as error:
+            log.error("what receipts say of {id} cannot be read: {error}", id=message.id.hex(), error=error)
+            self._wait(queue, message, now + _ASK_AGAIN)
+            return False
+        present = fallback.renewed(config, course, now)
+        if present is None or not config.fallback:
+            return self._off_the_chain(message, course)
+        if present != course:
+            message.set_course(present)
+        return await self._act(queue, message, config, present, heard)
+
+    async def settled(self, queue: ScheduledQueue, message: Message, leg: Leg, outcome: Outcome) -> bool:
+        """Whether an attempt that has ended for good is not the end of the message, since a stage lies ahead."""
+        course = message.course
+        if course is None or course.deadline is None:
+            return False
+        if outcome.verdict is Verdict.PERMANENT:
+            # A failure of the attempt, not of the message: the next stage may deliver it.
+            await self.ledger.note(RecordType.TRANSIENT_FAILURE, queue, message, outcome.response, leg, outcome)
+            return await self.failed(queue, message, fallback.REFUSED, outcome.response.to_line())
+        if course.until == "handed_over":
+            return False
+        await self.ledger.note(RecordType.DELIVERY, queue, message, outcome.response, leg, outcome)
+        message.set_course(evolve(course, is_handed_over=True))
+        message.attempts += 1
+        message.due = course.deadline
+        self.watch.expect(message.id)
+        await self._save_and_park(queue, message)
+        return True
+
+    async def failed(self, queue: ScheduledQueue, message: Message, reason: str, text: str) -> bool:
+        """The stage has ended badly: on to the next one at once. False when there is none."""
+        course = message.course
+        if course is None or course.deadline is None:
+            return False
+        message.set_course(evolve(course, failure=Failure(reason, text[:MAX_TEXT])))
+        message.due = self.clock.seconds()
+        await self._save_and_park(queue, message)
+        return True
+
+    # -- once a second ----------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Withdraw what is not handed over at its deadline; ask for news of receipts."""
+        late: set[SpoolId] = set()
+        for spool_id, message in list(self._under_way.items()):
+            course = message.course
+            if course is None or self.routing.traveller(message) is None:
+                del self._under_way[spool_id]
+            elif course.deadline is not None and course.deadline <= now:
+                late.add(spool_id)
+        if late:
+            self._withdraw(late)
+        if not self._is_asking and (self._under_way or self.waiting.has_courses):
+            self._is_asking = True
+            self.tasks.spawn("news of receipts", self._ask())
+
+    async def _ask(self) -> None:
+        try:
+            news = await self.watch.news()
+        finally:
+            self._is_asking = False
+        elsewhere = {spool_id for spool_id in news if not self.waiting.look_at(spool_id)}
+        self._withdraw(elsewhere & self._under_way.keys())
+
+    def _withdraw(self, wanted: Iterable[SpoolId]) -> None:
+        """Take messages out of their ready queues, to be taken up; what is on the wire first hears its outcome."""
+        if wanted:
+            for message, queue in self.take_ready(lambda item: item[0].id in wanted):
+                message.due = self.clock.seconds()
+                self.park(queue, message)
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    async def _heard(self, message: Message, course: Course) -> Iterable[Heard]:
+        """Nothing can be heard of what has not been handed over by anything."""
+        if course.stage is None and not course.is_handed_over:
+            return ()
+        # After a start nobody knows that we wait.
+        self.watch.expect(message.id)
+        return await self.watch.heard(message.id)
+
+    async def _act(
+        self, queue: ScheduledQueue, message: Message, config: RouteTableConfig, course: Course, heard: Iterable[Heard]
+    ) -> bool:
+        now = self.clock.seconds()
+        decided = fallback.decide(config, course, tuple(heard), now)
+        if decided.step is Step.GO:
+            if message.due <= now:
+                return True
+            self.park(queue, message)
+        elif decided.step is Step.WAIT:
+            message.due = course.deadline or now
+            if message.is_meta_dirty:
+                await self._save_and_park(queue, message)
+            else:
+                self.park(queue, message)
+        elif decided.step is Step.NEXT and decided.stage is not None:
+            await self.ledger.tell(queue, message, decided.stage.route_table, decided.reason, decided.evidence)
+            await self._move(queue, message, config, course, decided.stage)
+        elif decided.step is Step.LOST:
+            response = internal(550, f"5.0.0 {decided.reason}: {decided.evidence}")
+            await self.ledger.end(RecordType.BOUNCE, queue, message, response)
+        else:
+            if decided.reason:
+                await self.ledger.tell(queue, message, "", decided.reason, decided.evidence)
+            self.ledger.forget(message)
+        return False
+
+    async def _move(
+        self, queue: ScheduledQueue, message: Message, config: RouteTableConfig, course: Course, stage: FallbackStage
+    ) -> None:
+        """To the next stage, due now or as soon as the message's schedule allows."""
+        now = self.clock.seconds()
+        message.due = message.schedule.next_allowed(now) if message.schedule is not None else now
+        message.set_course(fallback.on_stage(config, course, stage, message.due))
+        message.attempts = 0
+        expired = expiry_of_wait(queue.config, message)
+        if expired is not None:
+            await self.ledger.end(RecordType.EXPIRATION, queue, message, expired)
+        else:
+            await self._save_and_park(queue, message)
+
+    def _without_table(self, queue: ScheduledQueue, message: Message, course: Course, error: PolicyError) -> bool:
+        """The table that the message began with cannot be made: gone, if its queue has another one by now."""
+        if self.routing.own_table_name(queue, message) != course.table:
+            return self._off_the_chain(message, course)
+        if course.stage is None and not course.is_handed_over:
+            return True  # the attempt fails, and says why
+        log.error(
+            "{id} waits, for its route table {table} cannot be made: {error}",
+            id=message.id.hex(),
+            table=course.table,
+            error=error,
+        )
+        self._wait(queue, message, self.clock.seconds() + FAILURE_TTL)
+        return False
+
+    def _off_the_chain(self, message: Message, course: Course) -> bool:
+        """Policy has no such fallback any more: what was handed over is done, the rest goes on as any message."""
+        log.info("{id} was on {stage} of a fallback of {table} that is gone", id=message.id.hex(), stage=course.at,
+                 table=course.table)  # fmt: skip
+        if course.is_handed_over:
+            self.ledger.forget(message)
+            return False
+        message.set_course(None)
+        self.watch.forget(message.id)
+        return True
+
+    def _wait(self, queue: ScheduledQueue, message: Message, due: float) -> None:
+        """Uncharged and untold."""
+        message.release_body()
+        self.waiting.keep(queue, Parked(message.id, due, message.attempts))
+
+    async def _save_and_park(self, queue: ScheduledQueue, message: Message) -> None:
+        try:
+            await self.store.save_meta_later(message)
+        except CancelledError:
+            raise
+        except KumotwistError as error:
+            log.error("the state of {id} is not saved: {error}", id=message.id.hex(), error=error)
+        self.park(queue, message)
