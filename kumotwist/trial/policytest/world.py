@@ -40,6 +40,7 @@ from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.records import dispositions
 from kumotwist.records.receipts import tables as receipt_tables
+from kumotwist.records.receipts.awaited import Awaited
 from kumotwist.records.receipts.desk import ReceiptDesk
 from kumotwist.records.recorder import RecordLog
 from kumotwist.spool.memory import MemoryStore
@@ -82,6 +83,7 @@ class World:
         self._limits = LocalLimits(clock)
         self._state: MemoryState
         self._desk: ReceiptDesk
+        self._awaited: Awaited
         self._log: RecordLog
         self._queue: Manager
         self.ways: WaysIn
@@ -106,6 +108,7 @@ class World:
             if hasattr(self, "ways"):
                 self.ways.stop()
             self.clock.result(self._log.close(), "the end of the logs")
+            self.clock.result(self._awaited.close(), "the end of the messages that wait for receipts")
             self.clock.result(self._desk.close(), "the end of the receipts")
             self.clock.result(self._state.close(), "the end of the state file")
         self.clock.result(self._tasks.close(), "the end of background work")
@@ -151,6 +154,7 @@ class World:
         keys: KeyLoader = self.keys
         self._state = clock.result(MemoryState.made(clock, receipt_tables.SCHEMA), "the state file")
         self._desk = ReceiptDesk(self._state, declared.receipts, clock, self._record_receipt)
+        self._awaited = Awaited(self._state, 0, clock)
         self._log = RecordLog.open(
             logs=(),
             hooks=declared.log_hooks,
@@ -176,6 +180,7 @@ class World:
             chance.random,
             mail_hosts=partial(mail_hosts, self._dns),
             heard_of=self._desk.heard_of,
+            watch=self._awaited,
         )
         self.ways = WaysIn(policy, self.store, self, self._queue, self._limits, keys, self._ids, clock)
 
