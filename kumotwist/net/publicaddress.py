@@ -30,6 +30,9 @@ from zope.interface import implementer
 
 #: Prefixes of IPv6 that carry an IPv4 address at some octet: NAT64 (RFC 6052) and 6to4 (RFC 3056).
 _CARRIERS: Final = ((ipaddress.ip_network("64:ff9b::/96"), 12), (ipaddress.ip_network("2002::/16"), 2))
+#: All that IANA has assigned as global unicast. What lies elsewhere is no public address even where Python's tables do
+#: not say so: site-local (`fec0::/10`), IPv4-compatible (`::127.0.0.1`), segment routing.
+_UNICAST6: Final = ipaddress.ip_network("2000::/3")
 
 
 class PrivateAddress(Exception):
@@ -46,6 +49,8 @@ def is_public(address: str) -> bool:
                 inner = ipaddress.IPv4Address(ip.packed[at : at + 4])
         if inner is not None:
             return is_public(str(inner))
+        if ip not in _UNICAST6:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -19,6 +19,7 @@ from kumotwist.net.publicaddress import is_public
         "224.0.0.1",
         *("255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1"),
         *("64:ff9b::7f00:1", "2002:7f00:1::", "::ffff:169.254.169.254"),
+        *("::127.0.0.1", "::169.254.169.254", "fec0::1", "64:ff9b:1::7f00:1", "5f00::1", "100::1", "2001:db8::1"),
     ],
 )  # fmt: skip
 def test_what_is_ours_or_nobodys_is_not_public(address):
