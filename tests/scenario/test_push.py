@@ -44,7 +44,9 @@ local protocols = {{
     fcm = {{ service_account = '{directory}/google.json', base_url = '{fcm}', token_url = '{fcm}/token' }},
   }},
   ['webpush!'] = {{
-    webpush = {{ vapid_key = '{directory}/vapid.pem', subject = 'mailto:ops@example.com', allow_private = true }},
+    webpush = {{
+      vapid_key = '{directory}/vapid.pem', subject = 'mailto:ops@example.com', allow_private_addresses = true,
+    }},
   }},
 }}
 kumo.on('get_queue_config', function(domain, tenant, campaign, routing_domain)

@@ -80,7 +80,7 @@ class WebPushOptions(PushOptions):
         "Bound on one request; a service that strangers name must not hold up others for long.", default=Duration(15.0)
     )
     urgency: Urgency | None = option("How much battery it is worth; none: `normal`.", default=None)
-    allow_private: bool = option("Endpoints may lead into private networks, and need no TLS.", default=False)
+    allow_private_addresses: bool = option("Endpoints may lead into private networks, and need no TLS.", default=False)
     icon: str | None = option("URL of the picture beside it.", default=None)
     badge: str | None = option("URL of the small picture in its place.", default=None)
     url: str | None = option("What the page opens when it is clicked.", default=None)
@@ -139,7 +139,7 @@ class WebPush:
     def _call(self, message: Message, targets: tuple[Target, ...], now: float) -> Call:
         chosen = self.options
         browser = Subscription.parse(web_push(message, to_meta=chosen.to_meta))
-        if not chosen.allow_private:
+        if not chosen.allow_private_addresses:
             _check_public(browser.endpoint)
         wanted = wishes(message, _WISHES)
         note = notification_of(message, chosen.text)
@@ -244,4 +244,4 @@ class WebPushKind(ApiKind):
 
     def reaches_private(self, options: WebPushOptions) -> bool:
         """As the policy says."""
-        return options.allow_private
+        return options.allow_private_addresses

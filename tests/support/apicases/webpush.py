@@ -36,7 +36,7 @@ CASE = ApiCase(
     name="webpush",
     secret=vapid(7),
     rotated=vapid(8),
-    options=lambda url, key: WebPushOptions(vapid_key=key, subject="mailto:ops@src.test", allow_private=True),
+    options=lambda url, key: WebPushOptions(vapid_key=key, subject="mailto:ops@src.test", allow_private_addresses=True),
     path=PATH,
     accepted=Said(201),
     remote_id=None,

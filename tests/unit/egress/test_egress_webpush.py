@@ -251,7 +251,7 @@ async def test_a_browser_by_another_hand_reads_it():
         messages = [
             make_message("ab@webpush", body=BODY, meta={"to": {"web_push": one}}) for one in (given, foreign, gone)
         ]
-        async with channel(allow_private=True) as around:
+        async with channel(allow_private_addresses=True) as around:
             taken, refused, dead = await deliver(around, *messages)
         assert taken.verdict is Verdict.DELIVERED
         assert [json.loads(one)["body"] for one in peer.shown(name)] == ["It arrives tomorrow."]
@@ -296,7 +296,7 @@ async def test_endpoints_cannot_reach_our_own_network(host, verdict):
 @pytest_twisted.ensureDeferred
 async def test_a_policy_may_allow_private_networks():
     """For a push service of one's own."""
-    async with web_peer() as peer, channel(allow_private=True) as around:
+    async with web_peer() as peer, channel(allow_private_addresses=True) as around:
         peer.answer("/x", 201)
         (outcome,) = await deliver(around, push(f"{peer.url}/x"))
         assert outcome.verdict is Verdict.DELIVERED
@@ -306,7 +306,7 @@ async def test_a_policy_may_allow_private_networks():
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_is_not_followed():
     """Wherever it leads: RFC 8030 knows none, and the body is for nobody else."""
-    async with web_peer() as inner, web_peer() as outer, channel(allow_private=True) as around:
+    async with web_peer() as inner, web_peer() as outer, channel(allow_private_addresses=True) as around:
         outer.answer("/x", 307, b"", Location=f"{inner.url}/y")
         (outcome,) = await deliver(around, push(f"{outer.url}/x"))
         assert outcome.verdict is Verdict.TRANSIENT
@@ -316,7 +316,7 @@ async def test_a_redirect_is_not_followed():
 @pytest_twisted.ensureDeferred
 async def test_the_endpoint_stays_out_of_logs():
     """Refused, silent, or with a reply too large: the record names the host, never the path."""
-    async with web_peer() as peer, channel(allow_private=True, timeout=Duration(0.2)) as around:
+    async with web_peer() as peer, channel(allow_private_addresses=True, timeout=Duration(0.2)) as around:
         peer.answers["/s3cret"] = lambda request: None
         peer.answer("/s3cret/large", 200, bytes(100_000))
         urls = ("http://127.0.0.1:9/s3cret", f"{peer.url}/s3cret", f"{peer.url}/s3cret/large")
