@@ -11,6 +11,7 @@ on a new segment. The gate refuses mail long before, when the disk gets full.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -144,3 +145,5 @@ def _prepare(directories: Iterable[str]) -> None:
             mark_leftovers(Path(directory))
         except OSError as error:
             raise ConfigError(f"cannot use log directory {directory}: {error.strerror}") from error
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise ConfigError(f"cannot use log directory {directory}: it may not be written to")

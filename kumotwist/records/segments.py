@@ -14,6 +14,7 @@ one.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
 import fcntl
@@ -125,6 +126,7 @@ class SegmentWriter:
             # What got through is a readable beginning; the next write starts a fresh file.
             self._segment = None
             os.close(segment.handle)
+            _drop_if_empty(segment.path)
             raise
 
 
@@ -163,6 +165,13 @@ def _create(directory: Path, prefix: str, suffix: str, now: float) -> tuple[Path
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return path, handle
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(directory))
+
+
+def _drop_if_empty(path: Path) -> None:
+    """Take our file away when nothing got into it: tools that read zstd fail at it."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 def _mark(handle: int) -> None:

@@ -1,7 +1,8 @@
 """The process itself: signals, exit status, file descriptors, user.
 
 Public: `stop_on_signals`, `end_on_signals`, `die_when_stuck`, `exit_with`,
-`raise_descriptor_limit`, `become`, `ids_of`, `announce`. Called by the supervisor, by worker processes, by the
+`raise_descriptor_limit`, `affordable_connections`, `become`, `ids_of`,
+`announce`. Called by the supervisor, by worker processes, by the
 single-process daemon and by what runs a policy without one.
 """
 
@@ -108,6 +109,17 @@ def raise_descriptor_limit() -> int:
         except (ValueError, OSError):
             return soft
     return hard
+
+
+def affordable_connections(wanted: int, workers: int) -> int:
+    """How many clients of the `wanted` a listener can have in `workers` processes.
+
+    Half of the descriptors that a process may open; the other half is for the
+    ways out, the spool and the logs. Who comes beyond is told so, where a
+    process without descriptors could only hang up.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, workers * (soft // 2))
 
 
 def become(user: str) -> None:

@@ -282,7 +282,12 @@ class Worker:
                 ids,
                 reactor,
                 hostname,
-                slots=ConnectionSlots(house.limits, f"esmtp-listener-{number}", config.max_connections, house.count),
+                slots=ConnectionSlots(
+                    house.limits,
+                    f"esmtp-listener-{number}",
+                    lifecycle.affordable_connections(config.max_connections, house.count),
+                    house.count,
+                ),
                 auditor=auditor,
             )
             for number, config in enumerate(declared.esmtp_listeners)

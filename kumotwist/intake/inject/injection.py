@@ -132,7 +132,7 @@ class Injection:
         self.templates = Templates(self.clock.seconds)
 
     async def inject(self, request: InjectRequest, origin: Origin) -> InjectResult:
-        """Make, save and queue the messages of `request`, which `inject_request.check` has judged.
+        """Make, save and queue the messages of `request`, which `request.check` has judged.
 
         Returns when all that was accepted is on disk. With `deferred_generation`
         the request is what is saved, and the counts are 0. Raises

@@ -70,7 +70,7 @@ class Sending:
     hostname: str
 
     def prepare(self, request: SendRequest, origin: Origin, region: str | None) -> Prepared:
-        """Judge `request`, which `send_request.decode` has read; numbers without `+` are of `region`.
+        """Judge `request`, which `request.decode` has read; numbers without `+` are of `region`.
 
         Raises RequestProblem, and Overload when nothing is taken now.
         """

@@ -6,7 +6,7 @@ in one.
 
 Public: `Conversation`, `Reply`, `Decision`. What can go wrong: coroutines
 raise `Rejection`, `PolicyError` and what admission raises;
-`smtp_listener.refusal` makes replies of them.
+`listener.refusal` makes replies of them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Log segments."""
 
+import contextlib
 import os
 import shutil
 import stat
@@ -7,6 +8,7 @@ import subprocess
 
 import pytest
 import zstandard
+from support.smallfs import small_file_system
 
 from kumotwist.records.segments import SegmentOptions, SegmentWriter, mark_leftovers
 
@@ -112,4 +114,23 @@ def test_a_disk_that_fails_loses_a_block_and_no_more(tmp_path, monkeypatch):
         one.write([b"lost\n"], NOW)
     one.write([b"b\n"], NOW + 1)
     one.close()
-    assert read(sorted(tmp_path.iterdir())[-1]) == b"b\n"
+    first, second = sorted(tmp_path.iterdir())
+    assert read(first) == b"a\n"
+    assert read(second) == b"b\n"
+
+
+@pytest.mark.privileged
+def test_a_full_disk_leaves_no_empty_segment(tmp_path):
+    """`zstdcat` fails at a file without content, so none stays behind."""
+    with small_file_system(tmp_path / "disk", 1) as disk:
+        with open(disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(b"x" * 4096)
+        one = writer(disk)
+        with pytest.raises(OSError, match="No space left"):
+            one.write([b"lost\n"], NOW)
+        (disk / "filler").unlink()
+        one.write([b"kept\n"], NOW + 1)
+        one.close()
+        (path,) = disk.glob("2*")
+        assert read(path) == b"kept\n"

@@ -27,6 +27,13 @@ def run(work: str, blocked: float = 60.0) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
 
 
+def test_a_listener_takes_no_more_clients_than_there_are_descriptors_for() -> None:
+    """Half of them: the one too many hears 421 while mail still leaves and is logged, and is not just hung up on."""
+    source = "from kumotwist.service.lifecycle import affordable_connections as f; print(f(32768, 2), f(100, 2))"
+    done = subprocess.run(["prlimit", "--nofile=256", sys.executable, "-c", source], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("256 100\n", "")
+
+
 def test_a_process_stuck_in_one_c_function_is_ended() -> None:
     """A pattern that backtracks for ever does not keep a worker for ever; stderr says where it was."""
     done = run("reactor.callLater(0, re.match, '(a+)+b', 'a' * 60)")
