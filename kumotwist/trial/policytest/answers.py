@@ -23,10 +23,12 @@ from typing import Final, TypeAlias
 
 from attrs import define, evolve, field
 
+from kumotwist.core.errors import KumotwistError
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import SOURCE_REST, Outcome, Peer, Scope, Verdict
 from kumotwist.core.response import Response, internal
 from kumotwist.lua.binding import LuaFunction, callback, duration, integer, sequence, text
+from kumotwist.trial.policytest.unscripted import Unscripted
 
 #: What stands for an outcome until somebody asks for it.
 Answer: TypeAlias = "Outcome | LuaFunction"
@@ -134,15 +136,21 @@ class Answers:
         return answers.popleft() if len(answers) > 1 else answers[0]
 
 
-async def answered(answer: Answer | None, message: Message, peer: Peer) -> Outcome:
-    """The outcome for `message`; without an answer it is taken over. Raises ValueError."""
+async def answered(answer: Answer | None, message: Message, peer: Peer, unscripted: Unscripted) -> Outcome:
+    """The outcome for `message`; without an answer it is taken over.
+
+    A function that fails, or returns none, is noted; the message waits.
+    """
     if answer is None:
         found = Outcome(Verdict.DELIVERED, Response(250, "ok"), Scope.MESSAGE)
     elif isinstance(answer, Outcome):
         found = answer
     else:
-        results = await answer(message)
-        found = outcome(results[0] if results else None)
+        try:
+            results = await answer(message)
+            found = outcome(results[0] if results else None)
+        except (KumotwistError, ValueError) as error:
+            found = Outcome(Verdict.TRANSIENT, internal(400, unscripted.note(str(error))), Scope.MESSAGE)
     return evolve(found, response=found.response.with_command("."), peer=peer)
 
 

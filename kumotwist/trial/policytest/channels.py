@@ -26,6 +26,7 @@ from kumotwist.core.way import Way
 from kumotwist.egress.registry import Channels
 from kumotwist.net.clock import Clock, sleep
 from kumotwist.trial.policytest.answers import Answers, answered, is_unreachable, unreachable
+from kumotwist.trial.policytest.unscripted import Unscripted
 
 #: Channels of which no receipt comes, by what log records call their protocol; all others speak HTTP.
 _WITHOUT_RECEIPTS: Final = {"smtp": "ESMTP", "maildir": "Maildir", "null": "Null", "custom_lua": "Lua"}
@@ -55,6 +56,7 @@ class ScriptedChannels:
     clock: Clock
     #: By which route of a table a message goes, if any.
     way_of: Callable[[Message], Way | None]
+    unscripted: Unscripted
     attempts: list[Attempt] = field(factory=list)
     _kept: dict[Protocol, Channel] = field(factory=dict)
 
@@ -164,9 +166,11 @@ class ScriptedSession:
         for recipient in message.recipients:
             own = (recipient.email,)
             if house.answers.has(own):
-                outcome = await answered(house.answers.take(own), copied(message), peer)
+                outcome = await answered(house.answers.take(own), copied(message), peer, house.unscripted)
             else:
-                all_alike = all_alike or await answered(house.answers.take(names), copied(message), peer)
+                all_alike = all_alike or await answered(
+                    house.answers.take(names), copied(message), peer, house.unscripted
+                )
                 outcome = all_alike
             outcomes.append(self._scoped(outcome))
         self.channel.note(self.request, message, outcomes)

@@ -1,6 +1,7 @@
 """What a policy asked of the outside world without the test having said what it hears.
 
-A policy may well swallow an error that it is given; the test fails all the same.
+A policy may well swallow an error that it is given; the test fails all the same. So it does when a function of the
+test that answers for a channel or a server fails.
 
 Public: `Unscripted`.
 """

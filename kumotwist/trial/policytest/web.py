@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from attrs import define, field
 
+from kumotwist.core.errors import KumotwistError
 from kumotwist.lua.binding import LuaFunction, callback, duration, integer, mapping, sequence, text
 from kumotwist.net.clock import Clock, sleep
 from kumotwist.net.http import HttpError, HttpRequest, HttpResponse, HttpSettings
@@ -80,8 +81,7 @@ class Web:
         value = self._next(request)
         if callable(value):
             function: LuaFunction = value
-            results = await function(shown(request))
-            value = results[0] if results else None
+            value = await self._returned(function, request)
         table = mapping(value, "an HTTP answer")
         delay = duration(table["delay"], "delay") if "delay" in table else 0.0
         if delay >= timeout or table.get("error") == _TIMEOUT:
@@ -90,6 +90,16 @@ class Web:
         if delay > 0.0:
             await sleep(self.clock, delay)
         return _response(table)
+
+    async def _returned(self, function: LuaFunction, request: HttpRequest) -> object:
+        """What a function of the test answers. Raises HttpError, noted, when it fails."""
+        try:
+            results = await function(shown(request))
+            with suppress(HttpError):  # of an answer that is one
+                _response(results[0] if results else None)
+        except (KumotwistError, ValueError) as error:
+            raise HttpError(self.unscripted.note(str(error))) from None
+        return results[0]
 
     def _next(self, request: HttpRequest) -> object:
         method = request.method.decode()

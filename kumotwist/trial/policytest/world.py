@@ -167,7 +167,7 @@ class World:
             note_handover=self._desk.handovers.note,
         )
         real = Channels(self._dns, keys, policy, clock, cast("Any", clock), HOSTNAME, HttpTransports(clock))
-        self.channels = ScriptedChannels(self.answers, real, clock, self._way_of)
+        self.channels = ScriptedChannels(self.answers, real, clock, self._way_of, self.unscripted)
         chance = random.Random(SEED)  # noqa: S311  # it spreads retries
         self._queue = Manager(
             self.store,

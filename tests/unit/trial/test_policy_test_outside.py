@@ -137,6 +137,16 @@ def test_http_trouble(outcome_of, given, said, seconds):
     assert one.failure == ""
 
 
+@pytest.mark.parametrize(
+    ("body", "said"), [("t:equal(r.method, 'PUT')", 'expected "PUT", got "GET"'), ("return 7", "must be a table")]
+)
+def test_a_server_of_the_test_that_fails(outcome_of, body, said):
+    """It fails the test, whatever the policy makes of it."""
+    assert (
+        said in outcome_of(f"pcall(function() {GET} end)", f"t:web('http://', function(r) {body} end)\n{MAIL}").failure
+    )
+
+
 def test_requests_that_were_made(outcome_of):
     """Method, URL, headers and body of each, JSON read; by method and URL when asked for."""
     one = outcome_of(

@@ -126,6 +126,14 @@ def test_a_slow_route(failure_of):
     assert failure_of(body) == ""
 
 
+def test_expectations_in_an_answer_count(failure_of):
+    """What a function that answers expects in vain fails the test, and is no trouble of the channel's."""
+    body = "t:answer('one', function(m) t:equal(m:recipient().email, '%s') return { 250, 'ok' } end) mail(t, 2)"
+    assert 'expected "x@example.org", got "u' in failure_of(body % "x@example.org")
+    assert "an answer" in failure_of("t:answer('one', function() return 7 end) mail(t, 2)")
+    assert failure_of("t:answer('one', function(m) t:is_true(m:recipient()) return { 250, 'ok' } end) mail(t, 2)") == ""
+
+
 def test_one_recipient_of_many(failure_of):
     """A recipient may be answered for by address: the others of the same message go."""
     body = """t:answer('b@mail.example', { 550, '5.1.1 unknown' })
