@@ -60,7 +60,7 @@ class Breaker:
     recent: float = 1.0
     until: float = 0.0
     pause: float = FIRST_PAUSE
-    #: When it opened or closed last, here or at the worker that it followed; 0 for never.
+    #: When it opened or closed last, here or at the worker that it followed; 0 for never. A failed trial is no move.
     moved: float = 0.0
     _passed: int = field(default=0, init=False)
 
@@ -106,20 +106,21 @@ class Breaker:
         return self.until if self.state is State.OPEN else self.moved
 
     def follow(self, until: float, moved: float, now: float) -> bool:
-        """Do as another worker's breaker did at `moved`, or this one before a restart; whether that opens it.
+        """Do as another worker's breaker did at `moved`, or this one before a restart; whether that changes it.
 
         `until` is when the next trial may be, 0 for a closed one. A pause that
         is over leaves the trial to be made. What is older than the last move of
         this one is no news: else two workers would open each other's for ever.
+        Nor is a trial that failed there after trials that went well here: it
+        may be one of the few that fail on any route.
         """
-        if moved < self.moved:
+        is_closed = self.state is State.CLOSED
+        if moved <= self.moved or is_closed is (until <= 0.0):
             return False
-        if until <= 0.0:
-            self.until = min(self.until, now)  # the route has passed trials elsewhere: ours need not wait
-            return False
-        if self.state is not State.CLOSED:
-            return False
-        self._open(now, min(max(until - now, 0.0), MAX_PAUSE))
+        if is_closed:
+            self._open(now, min(max(until - now, 0.0), MAX_PAUSE))
+        else:
+            self._close()
         self.moved = moved
         return True
 
@@ -133,12 +134,18 @@ class Breaker:
 
     def _tried(self, is_good: bool, now: float) -> None:
         if not is_good:
+            moved = self.moved
             self._open(now, min(max(self.pause, FIRST_PAUSE) * _GROWTH, MAX_PAUSE))
+            self.moved = moved
             return
         self._passed += 1
         self.until = now
         if self._passed >= _TRIALS:
-            self.state, self.suspicion, self.pause, self.moved = State.CLOSED, 0.0, FIRST_PAUSE, now
+            self._close()
+            self.moved = now
+
+    def _close(self) -> None:
+        self.state, self.suspicion, self.pause = State.CLOSED, 0.0, FIRST_PAUSE
 
     def _open(self, now: float, pause: float) -> None:
         self.state, self.pause, self.until, self._passed = State.OPEN, pause, now + pause, 0

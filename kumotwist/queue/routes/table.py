@@ -261,10 +261,11 @@ class RouteTable:
         own.others[worker] = known
         self.tallies.hear(worker, name, known.tallies)
         for position, breaker in enumerate(own.breakers):
+            before = breaker.state
             if breaker.follow(known.open_until[position], known.moved[position], now):
                 route = self.config.routes[position].name
-                told = f"worker {worker} has opened it"
-                self.changed(Change(route, name, "breaker", State.CLOSED.value, State.OPEN.value, told))
+                told = f"worker {worker} has {'closed' if breaker.state is State.CLOSED else 'opened'} it"
+                self.changed(Change(route, name, "breaker", before.value, breaker.state.value, told))
 
     def recall(self, name: str, known: Known, now: float) -> None:
         """What this worker had learned before it was started anew."""
