@@ -110,6 +110,10 @@ class FallbackStage:
         "later one counts as well.",
         default="delivered",
     )
+    alongside: bool = option(
+        "Whether what comes before goes on trying beside this when it has not handed the message over by then.",
+        default=False,
+    )
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a stage that would leave no time to what comes before it."""

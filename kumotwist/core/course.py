@@ -36,7 +36,8 @@ class Course:
     began. With a stage ahead `deadline` is when that is due, and `until` what
     must have been reached by then; without one they are None and "". Times are
     Unix seconds. `origin` is the message of several recipients that this one
-    was split from.
+    was split from. `is_released` is one that stays on its stage to its end,
+    since the next has begun alongside; that one's course has it in `beside`.
     """
 
     table: str
@@ -47,6 +48,8 @@ class Course:
     is_handed_over: bool = False
     failure: Failure | None = None
     origin: SpoolId | None = None
+    is_released: bool = False
+    beside: tuple[SpoolId, ...] = ()
 
     @property
     def at(self) -> str:
@@ -63,6 +66,8 @@ class Course:
             "until_state": self.until or None,
             "is_handed_over": self.is_handed_over,
             "failure": self.failure.reason if self.failure is not None else None,
+            "beside": [one.hex() for one in self.beside] or None,
+            "is_released": self.is_released or None,
             "split_from": self.origin.hex() if self.origin is not None else None,
         }
         return {name: value for name, value in shown.items() if value is not None}

@@ -4,7 +4,7 @@ Intake makes it, policy edits it, the spool keeps it, the queue decides when,
 a channel hands it on. While it only waits, the queue keeps a `Parked` in its
 place and the message itself lives in the spool.
 
-Public: `Message`, `Parked`, `SPLIT_FROM`.
+Public: `Message`, `Parked`, `SPLIT_FROM`, `FALLBACK_OF`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from kumotwist.core.schedule import Schedule
 #: The metadata of a message that was one of several recipients: the id of what it was split from. Metadata that
 #: names an address was not written for its recipient alone.
 SPLIT_FROM: Final = "split_from"
+#: Meta key: the message whose fallback goes on beside this one.
+FALLBACK_OF: Final = "fallback_of"
 
 
 @define(eq=False)

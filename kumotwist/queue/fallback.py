@@ -5,7 +5,7 @@ A stage is used when what came before it has not reached the stage's
 function of a table's options, the message's course and what receipts have
 said; `stages` does what it decides.
 
-Public: `Step`, `Decision`, `begun`, `on_stage`, `renewed`, `decide`. Nothing can go wrong.
+Public: `Step`, `Decision`, `begun`, `on_stage`, `released`, `renewed`, `decide`. Nothing can go wrong.
 """
 
 from __future__ import annotations
@@ -79,8 +79,13 @@ def begun(config: RouteTableConfig, now: float, origin: SpoolId | None = None) -
 
 def on_stage(config: RouteTableConfig, course: Course, stage: FallbackStage, due: float) -> Course:
     """The course on the next stage, which begins when it is `due`."""
-    moved = Course(table=course.table, stage=stage.route_table, since=due, origin=course.origin)
+    moved = Course(table=course.table, stage=stage.route_table, since=due, origin=course.origin, beside=course.beside)
     return _with_next(moved, config.fallback)
+
+
+def released(course: Course) -> Course:
+    """The course of what stays on its stage while the next begins alongside."""
+    return evolve(course, is_released=True, deadline=None, until="", origin=None, beside=())
 
 
 def renewed(config: RouteTableConfig, course: Course, now: float) -> Course | None:
@@ -96,6 +101,8 @@ def renewed(config: RouteTableConfig, course: Course, now: float) -> Course | No
 
 def decide(config: RouteTableConfig, course: Course, heard: Sequence[Heard], now: float) -> Decision:
     """What becomes of a message; `course` is `renewed`."""
+    if course.is_released:
+        return Decision(Step.GO)
     stages = config.fallback
     at = _position(course, stages)
     tables = (course.table, *(stage.route_table for stage in stages))
@@ -146,6 +153,6 @@ def _position(course: Course, stages: Sequence[FallbackStage]) -> int:
 
 def _with_next(course: Course, stages: Sequence[FallbackStage]) -> Course:
     at = _position(course, stages)
-    if at >= len(stages):
+    if at >= len(stages) or course.is_released:
         return evolve(course, deadline=None, until="")
     return evolve(course, deadline=course.since + stages[at].wait, until=stages[at].until_state)

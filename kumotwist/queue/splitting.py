@@ -6,7 +6,7 @@ crash makes the same ones. They are on disk before the first message loses
 them; until then each names its `origin` and stands back for it. So at any
 moment of a crash each recipient is in one message that goes out.
 
-Public: `derived_id`, `split`, `stands_back`. What can go wrong: what the store raises; the message
+Public: `derived_id`, `split`, `double`, `stands_back`. What can go wrong: what the store raises; the message
 is then as it was.
 """
 
@@ -21,7 +21,7 @@ from kumotwist.core.course import Course
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import MessageStore
-from kumotwist.core.message import SPLIT_FROM, Message
+from kumotwist.core.message import FALLBACK_OF, SPLIT_FROM, Message
 
 #: Octets of an id that tell the time of acceptance, which the parts of a message share (RFC 9562 s5.1).
 _STAMP: Final = 8
@@ -73,6 +73,26 @@ async def split(store: MessageStore, message: Message, course: Course) -> list[M
             store.remove(one.id)
         raise
     return fresh
+
+
+async def double(store: MessageStore, message: Message, course: Course) -> Message:
+    """Another message of the same content, on `course`; whoever makes it again after a crash makes the same one.
+
+    It is not saved. Raises what the store raises.
+    """
+    body = message.body if message.body is not None else await store.load_body(message)
+    return Message(
+        id=derived_id(message.id, course.at, 0),
+        sender=message.sender,
+        recipients=message.recipients,
+        meta={**message.meta, FALLBACK_OF: message.id.hex()},
+        body=body,
+        due=message.due,
+        attempts=message.attempts,
+        schedule=message.schedule,
+        has_dots=message.has_dots,
+        course=course,
+    )
 
 
 async def stands_back(store: MessageStore, message: Message) -> bool:

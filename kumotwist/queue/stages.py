@@ -39,7 +39,7 @@ from kumotwist.queue.ready import Item
 from kumotwist.queue.retry import expiry_of_wait
 from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue
-from kumotwist.queue.splitting import split, stands_back
+from kumotwist.queue.splitting import double, split, stands_back
 from kumotwist.queue.waiting import Waiting
 
 log: Final = Logger()
@@ -188,7 +188,7 @@ class Stages:
             return ()
         # After a start nobody knows that we wait.
         self.watch.expect(message.id)
-        return await self.watch.heard(message.id)
+        return [heard for one in (message.id, *course.beside) for heard in await self.watch.heard(one)]
 
     async def _act(
         self, queue: ScheduledQueue, message: Message, config: RouteTableConfig, course: Course, heard: Iterable[Heard]
@@ -207,7 +207,8 @@ class Stages:
                 self.park(queue, message)
         elif decided.step is Step.NEXT and decided.stage is not None:
             await self.ledger.tell(queue, message, decided.stage.route_table, decided.reason, decided.evidence)
-            await self._move(queue, message, config, course, decided.stage)
+            is_beside = decided.stage.alongside and decided.reason == fallback.NOT_HANDED_OVER
+            await (self._fork if is_beside else self._move)(queue, message, config, course, decided.stage)
         elif decided.step is Step.LOST:
             response = internal(550, f"5.0.0 {decided.reason}: {decided.evidence}")
             await self.ledger.end(RecordType.BOUNCE, queue, message, response)
@@ -221,15 +222,36 @@ class Stages:
         self, queue: ScheduledQueue, message: Message, config: RouteTableConfig, course: Course, stage: FallbackStage
     ) -> None:
         """To the next stage, due now or as soon as the message's schedule allows."""
-        now = self.clock.seconds()
-        message.due = message.schedule.next_allowed(now) if message.schedule is not None else now
-        message.set_course(fallback.on_stage(config, course, stage, message.due))
-        message.attempts = 0
+        self._put_on(message, config, course, stage)
         expired = expiry_of_wait(queue.config, message)
         if expired is not None:
             await self.ledger.end(RecordType.EXPIRATION, queue, message, expired)
         else:
             await self._save_and_park(queue, message)
+
+    async def _fork(
+        self, queue: ScheduledQueue, message: Message, config: RouteTableConfig, course: Course, stage: FallbackStage
+    ) -> None:
+        """To the next stage, while a double of the message stays on this one; both are on disk before either goes."""
+        there = await double(self.store, message, fallback.released(course))
+        before = message.due, message.attempts
+        there.due = self.clock.seconds()
+        self._put_on(message, config, evolve(course, beside=(*course.beside, there.id)), stage)
+        try:
+            await self.store.save((there, message))
+        except KumotwistError:
+            # Not cancelled: then it may be done, and the process ends.
+            message.due, message.attempts = before
+            message.set_course(course)
+            raise
+        self.park(queue, there)
+        self.park(queue, message)
+
+    def _put_on(self, message: Message, config: RouteTableConfig, course: Course, stage: FallbackStage) -> None:
+        now = self.clock.seconds()
+        message.due = message.schedule.next_allowed(now) if message.schedule is not None else now
+        message.set_course(fallback.on_stage(config, course, stage, message.due))
+        message.attempts = 0
 
     def _without_table(self, queue: ScheduledQueue, message: Message, course: Course, error: PolicyError) -> bool:
         """The table that the message began with cannot be made: gone, if its queue has another one by now."""

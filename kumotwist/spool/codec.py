@@ -50,6 +50,8 @@ class _Course(msgspec.Struct, array_like=True):
     is_handed_over: bool
     failure: tuple[str, str] | None
     origin: bytes | None
+    is_released: bool = False
+    beside: list[bytes] = []
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -113,6 +115,8 @@ def _kept(course: Course) -> _Course:
         course.is_handed_over,
         (failure.reason, failure.text[:MAX_TEXT]) if failure is not None else None,
         course.origin,
+        course.is_released,
+        list(course.beside),
     )
 
 
@@ -126,4 +130,6 @@ def _found(kept: _Course) -> Course:
         is_handed_over=kept.is_handed_over,
         failure=Failure(*kept.failure) if kept.failure is not None else None,
         origin=SpoolId(kept.origin) if kept.origin is not None else None,
+        is_released=kept.is_released,
+        beside=tuple([SpoolId(one) for one in kept.beside]),
     )
