@@ -81,6 +81,39 @@ async def test_connections_are_reused():
 
 
 @ensureDeferred
+@pytest.mark.parametrize(
+    ("head", "connections"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nConnection: Close\r\n", 2),
+        (b"HTTP/1.0 200 OK\r\n", 2),
+        (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n", 1),
+    ],
+)
+async def test_a_connection_that_the_server_will_close_is_not_used_again(head, connections):
+    """Else the next request fails, and nobody knows whether it was taken."""
+    made = []
+
+    class Brief(Protocol):
+        def connectionMade(self):
+            made.append(self)
+
+        def dataReceived(self, data):
+            self.transport.write(head + b"Content-Length: 2\r\n\r\nok")
+
+    port = reactor.listenTCP(0, Factory.forProtocol(Brief), interface="127.0.0.1")
+    async with http_client() as client:
+        for _ in range(2):
+            assert (await client.send(get(f"http://127.0.0.1:{port.getHost().port}/"))).body == b"ok"
+            await turn()
+        assert len(made) == connections
+    for one in made:
+        one.transport.abortConnection()
+    await port.stopListening()
+    await turn()
+
+
+@ensureDeferred
 async def test_clients_of_one_kind_share_connections():
     """A policy that builds a client per message does not open a connection per message."""
     transports = HttpTransports(reactor)
