@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import msgspec
@@ -22,24 +22,20 @@ from twisted.internet.defer import CancelledError
 from kumotwist.config.egress import UNSPECIFIED, PathConfig, SourceConfig
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.config.option import Duration, option_name
-from kumotwist.config.queue import Protocol, QueueConfig
+from kumotwist.config.queue import Protocol
 from kumotwist.config.routes import RouteEntry, RouteTableConfig
 from kumotwist.core import queuename
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import SOURCE_REST
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.units import format_duration
+from kumotwist.queue.consequences import consequences, stage_shown
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
-from kumotwist.queue.retry import backoff
 from kumotwist.queue.routes.budget import describe, left_of
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tally import Lately, Timing
-
-#: Retries whose delays are shown.
-_RETRIES: Final = 6
 
 
 class LatelyShown(msgspec.Struct):
@@ -102,6 +98,8 @@ class Explanation(msgspec.Struct):
     class_problem: str = ""
     pinned: bool = False
     draw: str = ""
+    #: The stages that come after the table.
+    fallback: list[str] = []
     routes: list[RouteShown] = []
     channel: str = ""
     options: dict[str, Any] = {}
@@ -155,16 +153,19 @@ class _Way:
         config = await self.policy.queue_config(name)
         found.queue_config = changed(config, skip=("protocol",))
         found.holds = await holds_of_queue(found.queue, config.max_message_rate, self.present.limits)
-        protocol, pool, on_failure = config.protocol, config.egress_pool, "retry"
+        protocol, pool = config.protocol, config.egress_pool
+        table, position = None, 0
         own = self.message.meta.get("route_table")
         table_name = own if isinstance(own, str) else config.route_table
         if table_name is not None:
             config_now = await self.policy.route_table(table_name)
             table = self.present.table(table_name) or RouteTable(config_now)
             await self._classify(config_now)
-            entry = table.config.routes[await self._choose(table)]
-            protocol, pool, on_failure = entry.protocol, entry.egress_pool, table.config.on_failure
-        found.on_failure = dict(_consequences(config, on_failure))
+            position = await self._choose(table)
+            entry = table.config.routes[position]
+            protocol, pool = entry.protocol, entry.egress_pool
+            found.fallback = [stage_shown(stage) for stage in table.config.fallback]
+        found.on_failure = dict(consequences(config, table, found.route_class, position, self.now))
         found.options, found.secrets = changed(protocol), dict(_secrets(protocol))
         channel = self.channel_for(protocol)
         found.channel = channel.protocol_name
@@ -333,16 +334,3 @@ def _limits(path: PathConfig) -> Iterator[tuple[str, str]]:
         yield f"connection_limit {name}", str(limit)
     for name, throttle in path.additional_message_rate_throttles.items():
         yield f"message rate {name}", str(throttle)
-
-
-def _consequences(config: QueueConfig, on_failure: str) -> Iterator[tuple[str, str]]:
-    """What would happen next, by the kind of failure."""
-    delays = ", ".join(format_duration(float(backoff(config, attempts))) for attempts in range(_RETRIES))
-    later = f"again after {delays}, …; expired at {format_duration(config.max_age)}"
-    elsewhere = "at once over the next route that is in order; without one " if on_failure == "next_route" else ""
-    yield "recipient refused for good", "bounced"
-    yield "recipient refused for now", later
-    yield "no connection, server at fault", f"{elsewhere}{later}"
-    rest = format_duration(SOURCE_REST)
-    yield "account at fault or rate used up", f"{elsewhere}all of the ready queue waits {rest} or as told, uncharged"
-    yield "no reply to what was sent", "as the channel's on_unknown says, for SMTP: again"

@@ -46,6 +46,7 @@ def _way(way: Explanation) -> Iterator[str]:
         yield from (f"               budget {budget}" for budget in route.budgets)
     if way.draw:
         yield f"             the next one goes there: {way.draw}"
+    yield from (f"fallback     {stage}" for stage in way.fallback)
     if way.channel:
         yield f"channel      {way.channel}"
         yield from (f"               {name} = {value}" for name, value in way.options.items())

@@ -75,7 +75,7 @@ def test_a_policy_is_explained_for_people(tmp_path: Path) -> None:
         "budget 1000/h by tenant, then hold",
         "ready queue unspecified->mx_list:127.0.0.1:9@smtp_client",
         "max_message_rate: 100/s",
-        "at once over the next route",
+        "at once over api; if that fails, again",
     ):
         assert words in done.stdout
     assert "s3cret" not in done.stdout + done.stderr

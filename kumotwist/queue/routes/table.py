@@ -210,6 +210,14 @@ class RouteTable:
         total = sum(shares)
         return [share / total for share in shares]
 
+    def others(self, name: str, position: int, now: float) -> list[str]:
+        """The routes besides the one at `position` that breakers let through, the one with the largest share first."""
+        tried = {self.config.routes[position].name}
+        open_ = self._open(self._class(ALL), self._class(name), now, tried)
+        shares = self.shares(name, now)
+        left = [at for at, is_out in enumerate(open_) if not is_out]
+        return [self.config.routes[at].name for at in sorted(left, key=lambda at: -shares[at])]
+
     def judged(self, name: str, now: float) -> Judged:
         """The shares and what they rest on, no older than a few seconds."""
         known = self._class(name)

@@ -6,7 +6,7 @@ from support.fakes_queue import FakePolicy, House, now
 
 from kumotwist.config.egress import UNSPECIFIED, PathConfig, PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
-from kumotwist.config.routes import BudgetConfig, RouteEntry, RouteTableConfig
+from kumotwist.config.routes import BudgetConfig, FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.response import Response
 from kumotwist.core.units import Throttle
@@ -121,3 +121,28 @@ def test_a_source_that_rests():
     one.pass_time(30)
     assert explained(one).sources[0].holds == ["its source rests for 1m"]
     one.stop()
+
+
+def test_what_each_failure_leads_to():
+    """The routes that are in order by name, the budget's own way, and the first stage of a fallback."""
+    cap = BudgetConfig(rate=Throttle.parse("5/h"), over="reject")
+    stage = FallbackStage(route_table="text", wait=120.0, alongside=True)
+    both = table(60, 40, class_="all", on_failure="next_route", next_when_unknown=True, fallback=(stage,))
+    both = evolve(both, routes=tuple(evolve(route, budgets=(cap,)) for route in both.routes))
+    way = explained(house(both))
+    assert way.fallback == ["text, unless delivered within 2m, alongside what comes before"]
+    told = way.on_failure
+    assert told["recipient refused for good"] == "by route table text at once"
+    assert told["no connection, server at fault"].startswith("at once over b; if that fails, again after 20m")
+    assert told["no reply to what was sent"].startswith("at once over b; if that fails, as the channel's on_unknown")
+    assert told["a budget of a (reject) is used up"] == "bounced with 550"
+    assert told["not handed over within 2m"] == "by route table text as well"
+    assert told["handed over, and no receipt says delivered within 2m"] == "by route table text"
+
+
+def test_without_a_table_a_refusal_is_the_end():
+    """Nothing is said of other routes or stages."""
+    told = explained(house()).on_failure
+    assert told["recipient refused for good"] == "bounced"
+    assert told["no connection, server at fault"].startswith("again after 20m")
+    assert "handed over" not in "".join(told)
