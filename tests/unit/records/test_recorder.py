@@ -241,6 +241,14 @@ def test_a_wrong_configuration_says_what_is_wrong(house, tmp_path, config, compl
         house.open([LocalLogConfig(**{"log_dir": str(tmp_path), **config})])
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_log_directory_that_cannot_be_written_is_said_before_anything_is_logged(house, tmp_path):
+    """Not when the first records are lost."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="may not be written to"):
+        house.open([LocalLogConfig(log_dir=str(tmp_path))])
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_hook_makes_a_message_of_a_record(house):
     """A webhook is a message: policy names its queue, the body is the record."""
