@@ -29,8 +29,8 @@ def consequences(
 ) -> Iterator[tuple[str, str]]:
     """Kinds of failure, and what each leads to, for a message that goes by the route at `position` of `table`."""
     delays = ", ".join(format_duration(float(backoff(config, attempts))) for attempts in range(_RETRIES))
-    later = f"again after {delays}, …; expired at {format_duration(config.max_age)}"
     stage = table.config.fallback[0] if table is not None and table.config.fallback else None
+    later = f"again after {delays}, …; {_end_of_retries(config, stage)}"
     elsewhere = _elsewhere(table, class_, position, now) if table is not None else ""
     yield "recipient refused for good", f"by route table {stage.route_table} at once" if stage else "bounced"
     yield "recipient refused for now", later
@@ -41,7 +41,7 @@ def consequences(
     unknown = f"{elsewhere}as the channel's on_unknown says" if goes_on else "as the channel's on_unknown says"
     yield "no reply to what was sent", f"{unknown}, for SMTP: again"
     if table is not None:
-        yield from _of_budgets(table.config.routes[position])
+        yield from _of_budgets(table.config.routes[position], stage)
     if stage is not None:
         yield from _of_stage(stage)
 
@@ -52,6 +52,13 @@ def stage_shown(stage: FallbackStage) -> str:
     return f"{stage.route_table}, unless {stage.until_state} within {format_duration(stage.wait)}{beside}"
 
 
+def _end_of_retries(config: QueueConfig, stage: FallbackStage | None) -> str:
+    """What comes after the last retry: the deadline of the stage, or old age, whichever is first."""
+    if stage is not None and (config.max_age <= stage.wait or not stage.alongside):
+        return f"by route table {stage.route_table} at {format_duration(min(config.max_age, stage.wait))}"
+    return f"expired at {format_duration(config.max_age)}"
+
+
 def _elsewhere(table: RouteTable, class_: str, position: int, now: float) -> str:
     if table.config.on_failure != "next_route":
         return ""
@@ -59,9 +66,11 @@ def _elsewhere(table: RouteTable, class_: str, position: int, now: float) -> str
     return f"at once over {' or '.join(others)}; if that fails, " if others else "no other route is in order; "
 
 
-def _of_budgets(entry: RouteEntry) -> Iterator[tuple[str, str]]:
+def _of_budgets(entry: RouteEntry, stage: FallbackStage | None) -> Iterator[tuple[str, str]]:
     for over in dict.fromkeys(budget.over for budget in entry.budgets):
-        yield f"a budget of {entry.name} ({over}) is used up", _OVER[over]
+        # A refusal is not the end while a stage lies ahead, whoever refuses.
+        then = f"by route table {stage.route_table} at once" if stage is not None and over == "reject" else _OVER[over]
+        yield f"a budget of {entry.name} ({over}) is used up", then
 
 
 def _of_stage(stage: FallbackStage) -> Iterator[tuple[str, str]]:

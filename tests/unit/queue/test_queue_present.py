@@ -135,9 +135,17 @@ def test_what_each_failure_leads_to():
     assert told["recipient refused for good"] == "by route table text at once"
     assert told["no connection, server at fault"].startswith("at once over b; if that fails, again after 20m")
     assert told["no reply to what was sent"].startswith("at once over b; if that fails, as the channel's on_unknown")
-    assert told["a budget of a (reject) is used up"] == "bounced with 550"
+    assert told["a budget of a (reject) is used up"] == "by route table text at once"
     assert told["not handed over within 2m"] == "by route table text as well"
     assert told["handed over, and no receipt says delivered within 2m"] == "by route table text"
+
+
+def test_retries_end_where_the_next_stage_begins():
+    """What cannot be handed over goes on by the next stage at its deadline; beside one it is tried until it expires."""
+    for alongside, end in ((False, "; by route table text at 2m"), (True, "; expired at 7days")):
+        stage = FallbackStage(route_table="text", wait=120.0, alongside=alongside)
+        told = explained(house(table(60, 40, class_="all", fallback=(stage,)))).on_failure
+        assert told["recipient refused for now"].endswith(end)
 
 
 def test_without_a_table_a_refusal_is_the_end():
