@@ -43,7 +43,9 @@ _TICK: Final = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; the exit status."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that starts it in the background has SIGINT ignored, and then nothing could end it but a kill.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="kumotwist-demo-"))
     world = World(directory, options.workers, options.failing)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 
 import pytest
 import pytest_twisted
 import zstandard
 from support.fakes_records import FakeBodies, FakeInjector, FakeRecordPolicy
+from support.smallfs import small_file_system
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
@@ -241,12 +243,13 @@ def test_a_wrong_configuration_says_what_is_wrong(house, tmp_path, config, compl
         house.open([LocalLogConfig(**{"log_dir": str(tmp_path), **config})])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.privileged
 def test_a_log_directory_that_cannot_be_written_is_said_before_anything_is_logged(house, tmp_path):
     """Not when the first records are lost."""
-    tmp_path.chmod(0o500)
-    with pytest.raises(ConfigError, match="may not be written to"):
-        house.open([LocalLogConfig(log_dir=str(tmp_path))])
+    with small_file_system(tmp_path / "disk", 1) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, timeout=30)
+        with pytest.raises(ConfigError, match="may not be written to"):
+            house.open([LocalLogConfig(log_dir=str(disk))])
 
 
 @pytest_twisted.ensureDeferred
