@@ -23,6 +23,17 @@ kumo.on('init', function()
   }
 end)
 
+-- A recipient's `metadata` arrives as the meta value `extra`; the channels look for their addresses where `to_meta` says.
+kumo.on('http_message_generated', function(msg)
+  local extra = msg:get_meta 'extra' or {}
+  for _, name in ipairs { 'device', 'phone' } do
+    if type(extra[name]) ~= 'string' then
+      kumo.reject(400, 'metadata.' .. name .. ' is missing')
+    end
+    msg:set_meta(name, extra[name])
+  end
+end)
+
 kumo.on('get_queue_config', function()
   return kumo.make_queue_config { route_table = 'mail', retry_interval = os.getenv 'RETRY_INTERVAL' or '1 minute' }
 end)

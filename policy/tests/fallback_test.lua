@@ -71,3 +71,20 @@ kumo.test.case('a provider that is out is left at the deadline', function(t)
   t:advance '6 minutes'
   t:equal(channels(t), { 'fcm' })
 end)
+
+kumo.test.case('each channel finds its own address', function(t)
+  send(t)
+  local message = t:messages()[1]
+  t:equal(message:get_meta 'device', 'd0a1')
+  t:equal(message:get_meta 'phone', '+493012345678')
+end)
+
+kumo.test.case('without a number there is no message', function(t)
+  local answer = t:http {
+    envelope_sender = 'shop@example.com',
+    content = 'Subject: Your code\n\n123456',
+    recipients = { { email = 'ann@example.org', metadata = { device = 'd0a1' } } },
+  }
+  t:equal(answer.success_count, 0)
+  t:equal(t:queued(), 0)
+end)

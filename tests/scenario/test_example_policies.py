@@ -8,6 +8,7 @@ import hmac
 import json
 import smtplib
 import sys
+import time
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -19,6 +20,7 @@ from standardwebhooks import Webhook
 from support import openbao
 from support.daemon import Daemon, Process, Sink, eventually, mail
 from support.provider_stand_in import Providers, check
+from support.receipts import SendgridKey
 from support.smsc import Smsc
 from support.webhook import WebPeer
 
@@ -390,6 +392,65 @@ def test_every_kind(tmp_path: Path) -> None:
     assert dead["id"] == recipients[3]["id"]
     assert good["json"]["message"]["notification"] == {"title": "Your parcel", "body": "It arrives tomorrow."}
     assert good["json"]["message"]["data"] == {"order": "7"}
+
+
+def test_fallback(tmp_path: Path) -> None:
+    """One message of one id: refused as mail, gone from the phone, and so a text; mail that was reported ends there."""
+    key = SendgridKey()
+    (tmp_path / "sendgrid_events").write_text(key.public)
+    for name in ("sendgrid", "twilio"):
+        (tmp_path / name).write_text("k")
+    refusal = json.dumps({"errors": [{"message": "Does not contain a valid address.", "field": "x"}]})
+    with (
+        Providers(tmp_path) as google,
+        WebPeer([(400, refusal), (202, "")]) as mails,
+        WebPeer([(201, '{"sid": "SM1", "num_segments": "1"}')]) as texts,
+    ):
+        service_account(tmp_path, f"{google.url}/token").rename(tmp_path / "fcm.json")
+        settings = {
+            "KEY_DIR": str(tmp_path),
+            "SENDGRID_URL": f"http://127.0.0.1:{mails.port}",
+            "FCM_URL": google.url,
+            "TWILIO_URL": f"http://127.0.0.1:{texts.port}",
+        }
+        with example("fallback", tmp_path, **settings) as daemon:
+            _order(daemon, "ann@example.org", f"bad{GONE}")
+            (delivered,) = daemon.wait_for_records("Delivery", 1)
+            _order(daemon, "bob@example.org", "good")
+            taken = next(one for one in daemon.wait_for_records("Delivery", 2) if one["channel"] == "sendgrid")
+            told = {"event": "delivered", "email": "bob@example.org", "sg_event_id": "e1", "kumo_id": taken["id"]}
+            body = json.dumps([told]).encode()
+            headers = {name.replace("_", "-"): value for name, value in key.headers(body, time.time()).items()}
+            url = f"http://127.0.0.1:{daemon.port('http')}/receipts/sendgrid/main"
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
+                assert answer.status == 200
+            (receipt,) = daemon.wait_for_records("Receipt", 1)
+            eventually(lambda: not _is_waiting(daemon, taken["id"]), "the reported mail is done")
+            moves = daemon.records("Fallback")
+    moves.sort(key=lambda one: one["event_time"])
+    assert [(one["fallback"]["to"], one["fallback"]["reason"]) for one in moves] == [
+        ("push", "refused"),
+        ("text", "refused"),
+    ]
+    assert {one["id"] for one in moves} == {delivered["id"]}
+    assert (delivered["channel"], receipt["id"]) == ("twilio", taken["id"])
+    (text,) = texts.requests
+    assert dict(urllib.parse.parse_qsl(text.body.decode()))["To"] == "+493012345678"
+
+
+def _order(daemon: Daemon, to: str, device: str) -> None:
+    metadata = {"device": device, "phone": "+493012345678"}
+    recipients = [{"email": to, "metadata": metadata}]
+    answer = inject(
+        daemon, envelope_sender="shop@example.com", content="Subject: Your code\n\n123456", recipients=recipients
+    )
+    assert answer["success_count"] == 1, answer
+
+
+def _is_waiting(daemon: Daemon, spool_id: str) -> bool:
+    url = f"http://127.0.0.1:{daemon.port('http')}/api/admin/message/v1?id={spool_id}"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return bool(json.load(answer)["state"] != "finished")
 
 
 def test_email_to_sms(tmp_path: Path) -> None:
