@@ -207,7 +207,7 @@ class RouteTableConfig:
             )
         self._check_fallback()
         if self.learn.floor * len(self.routes) >= 1.0:
-            raise ValueError("option 'learn.floor' is more than all routes together could keep")
+            raise ValueError("option 'learn.floor' must be less than one divided by the number of routes")
 
     def _check_fallback(self) -> None:
         tables = [self.name, *(stage.route_table for stage in self.fallback)]
