@@ -33,9 +33,9 @@ _WELL: Final = 0.7
 #: Trials in a row that must succeed. Ours: a route at half strength passes one time in eight.
 _TRIALS: Final = 3
 #: Seconds before the first trial and at the most between two, and how the pause grows. Ours: a route that stays dead
-#: costs ten messages in twenty minutes.
+#: costs nine messages in twenty minutes, and is found again ten minutes after it recovered at the latest.
 FIRST_PAUSE: Final = 2.0
-MAX_PAUSE: Final = 360.0
+MAX_PAUSE: Final = 600.0
 _GROWTH: Final = 4.0
 #: Seconds after which a trial that nobody answered for is given up: no channel waits longer.
 _TRIAL_TIMEOUT: Final = 300.0
