@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from kumotwist.config.queue import Protocol, QueueConfig
 from kumotwist.core import queuename
-from kumotwist.core.errors import PolicyError
+from kumotwist.core.errors import KumotwistError, PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, ReceiptWatch, Recorder
 from kumotwist.core.message import Message, Parked
@@ -280,8 +280,10 @@ class Manager:
             return await self._stages.take_up(queue, message)
         except CancelledError:
             raise
-        except Exception:
-            log.failure("the fallback of {id} failed; it waits", id=message.id.hex())
+        except Exception as error:
+            if not isinstance(error, KumotwistError):
+                log.failure("the fallback of {id} failed", id=message.id.hex())
+            log.error("{id} waits, for its fallback failed: {error}", id=message.id.hex(), error=error)
             self._wait_for_policy(queue, message)
             return False
 

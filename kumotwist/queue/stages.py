@@ -232,20 +232,31 @@ class Stages:
     async def _fork(
         self, queue: ScheduledQueue, message: Message, config: RouteTableConfig, course: Course, stage: FallbackStage
     ) -> None:
-        """To the next stage, while a double of the message stays on this one; both are on disk before either goes."""
+        """To the next stage, while a double of the message stays on this one.
+
+        The message is on disk before its double: a crash in between costs the
+        rest of the tries on this stage, where the other order could double them.
+        """
         there = await double(self.store, message, fallback.released(course))
         before = message.due, message.attempts
         there.due = self.clock.seconds()
         self._put_on(message, config, evolve(course, beside=(*course.beside, there.id)), stage)
         try:
-            await self.store.save((there, message))
+            await self.store.save((message,))
         except KumotwistError:
             # Not cancelled: then it may be done, and the process ends.
             message.due, message.attempts = before
             message.set_course(course)
             raise
-        self.park(queue, there)
         self.park(queue, message)
+        try:
+            await self.store.save((there,))
+        except KumotwistError as error:
+            log.error(
+                "{id} is not tried by {stage} any more: {error}", id=message.id.hex(), stage=course.at, error=error
+            )
+            return
+        self.park(queue, there)
 
     def _put_on(self, message: Message, config: RouteTableConfig, course: Course, stage: FallbackStage) -> None:
         now = self.clock.seconds()

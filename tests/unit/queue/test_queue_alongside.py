@@ -1,22 +1,24 @@
 """Two channels at once, where a stage asks for it: what came before goes on trying."""
 
-from support.fakes_queue import DEFERRED, DELIVERED, FakeChannel, FakePolicy, House
+from support.fakes_queue import DEFERRED, DELIVERED, FakeChannel, FakePolicy, House, started_clock
+from twisted.internet.defer import Deferred
 
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core.receipt import ReceiptState
+from kumotwist.spool.memory import MemoryStore
 
 MAIL, SMS = CustomLuaProtocol(constructor="mail"), CustomLuaProtocol(constructor="sms")
 
 
-def house(mail, sms, alongside=True):
+def house(mail, sms, alongside=True, store=None):
     """A house whose messages go by `mail`, and after a minute by `sms`."""
     policy = FakePolicy(QueueConfig(route_table="mail", retry_interval=600.0))
     stage = FallbackStage(route_table="sms", wait=60.0, alongside=alongside)
     for name, protocol, stages in (("mail", MAIL, (stage,)), ("sms", SMS, ())):
         routes = (RouteEntry(name=name, weight=1, protocol=protocol),)
         policy.tables[name] = RouteTableConfig(name=name, routes=routes, fallback=stages)
-    one = House(policy=policy)
+    one = House(policy=policy, store=store)
     one.channels = {MAIL: FakeChannel(lambda _: mail), SMS: FakeChannel(lambda _: sms)}
     one.manager.start()
     return one
@@ -94,4 +96,50 @@ def test_a_crash_between_doubles_nothing():
     again.pass_time(2000)
     assert delivered(again) == ["mail", "sms"]
     assert len(again.store) == 0
+    again.stop()
+
+
+class TornStore(MemoryStore):
+    """A store whose process dies over the next message that is new to it, once it is armed."""
+
+    is_armed = False
+
+    async def save(self, messages):
+        if self.is_armed and any(message.id not in self for message in messages):
+            await Deferred()  # for ever: the process is gone
+        await super().save(messages)
+
+
+def test_a_crash_while_they_part_doubles_nothing():
+    """The text goes out, and the mail is not tried by two messages."""
+    store = TornStore()
+    one = house(DEFERRED, DELIVERED, store=store)
+    one.insert()
+    one.pass_time(50)
+    store.is_armed = True
+    one.pass_time(20)
+    again = House(policy=one.policy, store=store.restarted(), clock=started_clock())
+    again.clock.advance(100.0)
+    again.channels = {protocol: FakeChannel(lambda _: DELIVERED) for protocol in (MAIL, SMS)}
+    again.manager.start()
+    again.pass_time(2000)
+    assert delivered(one) + delivered(again) == ["sms"]
+    assert len(again.store) == 0
+    again.stop()
+
+
+def test_a_store_that_fails_keeps_the_message():
+    """It waits, goes on by the text when it can be saved again, and nothing is said twice to anybody."""
+    one = house(DEFERRED, DELIVERED)
+    one.insert()
+    one.pass_time(50)
+    one.store.break_down()
+    one.pass_time(20)
+    assert len(one.store) == 1
+    again = House(policy=one.policy, store=one.store.restarted(), clock=started_clock())
+    again.clock.advance(100.0)
+    again.channels = {protocol: FakeChannel(lambda _: DELIVERED) for protocol in (MAIL, SMS)}
+    again.manager.start()
+    again.pass_time(2000)
+    assert delivered(again) == ["mail", "sms"]
     again.stop()
