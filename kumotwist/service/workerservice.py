@@ -41,6 +41,7 @@ class WorkerService(Service):
         self._worker = Worker(settings, self._house, reactor, set_log_filter)
         self._is_stopping = False
         self._starting: Deferred[None] | None = None
+        self._has_failed = False
 
     def startService(self) -> None:
         """Start once the reactor runs."""
@@ -76,7 +77,9 @@ class WorkerService(Service):
 
     def _start(self) -> None:
         lifecycle.stop_on_signals(self.stop)
-        self._starting = Deferred.fromCoroutine(self._started())
+        starting = Deferred.fromCoroutine(self._started())
+        if not self._has_failed:
+            self._starting = starting
 
     async def _started(self) -> None:
         try:
@@ -99,7 +102,7 @@ class WorkerService(Service):
 
     async def _fail(self, text: str) -> None:
         # The start is over: a stop that comes meanwhile, since another worker cannot start either, cancels nothing.
-        self._starting = None
+        self._starting, self._has_failed = None, True
         await self._house.cannot_start(text)
         lifecycle.exit_with(1)
         self.stop()

@@ -1,7 +1,7 @@
 --[[ E-mail to SMS: mail to +15551234567@sms.example leaves as a text message.
 
-    swaks --server 127.0.0.1:2525 --from ann@example.com --to +15551234567@sms.example \
-      --header 'Subject: Door' --body 'The back door is open'
+    POSIXLY_CORRECT=1 swaks --server 127.0.0.1:2525 --from ann@example.com --to +15551234567@sms.example \
+      --header 'Subject: Door' --body 'The back door is open'     # without it swaks takes a + for an option
 
 Monitoring, ticket systems and people with a mail program can write text
 messages this way. What they write is read as a reader would: HTML as text,

@@ -43,14 +43,17 @@ def retry_after(reply: HttpResponse, now: float) -> float | None:
 
 def seconds_of(value: str | float, now: float) -> float | None:
     """Seconds from `now`, of a span, a Unix time or an HTTP date; None when it is none of them. At least one."""
-    if isinstance(value, str):
-        match = _NUMBER.match(value)
-        number = float(match[1]) if match is not None else _date(value)
-    else:
-        number = float(value)
-    if number is None or not isfinite(number):
+    match = _NUMBER.match(value) if isinstance(value, str) else None
+    if isinstance(value, str) and match is None:
+        moment = _date(value)
+        return _bounded(moment - now) if moment is not None else None
+    number = float(match[1] if match is not None else value)
+    if not isfinite(number):
         return None
-    span = number - now if number >= _EPOCH else number
+    return _bounded(number - now if number >= _EPOCH else number)
+
+
+def _bounded(span: float) -> float:
     return min(max(span, 1.0), MAX_WAIT)
 
 
