@@ -36,6 +36,7 @@ from kumotwist.queue.routes.budget import describe, left_of
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tally import Lately, Timing
+from kumotwist.queue.routing import pin_of, position_of, table_name_of
 
 
 class LatelyShown(msgspec.Struct):
@@ -155,12 +156,10 @@ class _Way:
         found.holds = await holds_of_queue(found.queue, config.max_message_rate, self.present.limits)
         protocol, pool = config.protocol, config.egress_pool
         table, position = None, 0
-        own = self.message.meta.get("route_table")
-        table_name = own if isinstance(own, str) else config.route_table
+        table_name = table_name_of(self.message, config)
         if table_name is not None:
-            config_now = await self.policy.route_table(table_name)
-            table = self.present.table(table_name) or RouteTable(config_now)
-            await self._classify(config_now)
+            table = await self.present.table(table_name) or RouteTable(await self.policy.route_table(table_name))
+            await self._classify(table.config)
             position = await self._choose(table)
             entry = table.config.routes[position]
             protocol, pool = entry.protocol, entry.egress_pool
@@ -172,7 +171,7 @@ class _Way:
         await self._sources(name, channel, protocol, pool)
 
     async def _classify(self, config: RouteTableConfig) -> None:
-        """By the table as policy gives it now: a function of one that is at work may have gone with its policy."""
+        """What the table tells messages apart by, and what that makes of this one."""
         classed = await self.present.classed(config, self.message)
         self.found.route_class, self.found.class_problem = classed.name, classed.problem
         self.found.class_by = str(config.class_)
@@ -181,15 +180,13 @@ class _Way:
         """Show the routes as they stand, and which one the next message of this class would get."""
         found, config = self.found, table.config
         found.route_table = config.name
-        pinned = self.message.meta.get("route")
+        pinned = pin_of(self.message)
         names = [route.name for route in config.routes]
-        if isinstance(pinned, str) and pinned not in names:
-            raise ValueError(f"meta.route is '{pinned}', which route table '{config.name}' has not")
-        found.pinned = isinstance(pinned, str)
+        found.pinned = pinned is not None
         key = sticky_key(config, self.message)
         chosen, owed = table.would_choose(found.route_class, self.now, key)
-        if found.pinned:
-            chosen, found.draw = names.index(str(pinned)), "pinned by meta.route"
+        if pinned is not None:
+            chosen, found.draw = position_of(config, pinned), "pinned by meta.route"
         elif key is not None:
             found.draw = f"what has {config.sticky_by} '{key}' stays there as long as the shares do"
         else:

@@ -188,6 +188,7 @@ class Manager:
         unsaved = [message for ready in self._ready_queues for message, _ in ready.messages if not message.is_spooled]
         if unsaved:
             await self._store.save(unsaved)
+        await self._routing.close()
 
     # -- QueueManager -----------------------------------------------------------------------------
 
@@ -226,7 +227,11 @@ class Manager:
 
     def present(self) -> Present:
         """What is at work here, to look at."""
-        return Present(self._routing.at_work, self._ready_queues.at_work, self._limits, self._routing.classes.ask)
+        return Present(self._routing.table, self._ready_queues.at_work, self._limits, self._routing.classes.ask)
+
+    def table_at_work(self, name: str) -> RouteTable | None:
+        """A route table that messages have used; None for any other."""
+        return self._routing.at_work(name)
 
     def way_of(self, message: Message) -> Way | None:
         """The way by a route table that a message is on now; None when no table placed it, and while it waits."""

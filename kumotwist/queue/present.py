@@ -23,14 +23,20 @@ from kumotwist.queue.ready import ReadyQueue
 from kumotwist.queue.routes.table import RouteTable
 
 
+async def _no_table(_name: str) -> RouteTable | None:
+    return None
+
+
 @frozen(eq=False)
 class Present:
-    """The queue's parts by name; None for what nobody has used yet. `limits` is None where nothing is at work.
+    """The queue's parts by name. `limits` is None where nothing is at work, and so is what `table` gives.
 
+    `table` is the one at work, with all that workers have learned about it,
+    or raises PolicyError; `ready` is None for a queue that nobody uses.
     `classed` tells a message's class; by itself it looks nothing up.
     """
 
-    table: Callable[[str], RouteTable | None] = lambda _: None
+    table: Callable[[str], Awaitable[RouteTable | None]] = _no_table
     ready: Callable[[str, Protocol], ReadyQueue | None] = lambda *_: None
     limits: Limits | None = None
     classed: Callable[[RouteTableConfig, Message], Awaitable[Classed]] = classed_alone

@@ -5,7 +5,7 @@ made anew it remembers what its routes have shown. A message that was placed by
 a table is a traveller until its attempt has ended: the table then hears what
 became of it, and the message may go on over the next route.
 
-Public: `Routing`, `Traveller`, `pin_of`. What can go wrong: PolicyError from
+Public: `Routing`, `Traveller`, `table_name_of`, `pin_of`, `position_of`. What can go wrong: PolicyError from
 `get_route_table`, and for a `route` in a message's meta that its table has not.
 """
 
@@ -16,6 +16,7 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import ClassFunction, RouteEntry, RouteTableConfig, ended
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
@@ -108,6 +109,11 @@ class Routing:
                 table.config = evolve(table.config, class_=gone)  # type: ignore[misc]  # an attrs class, see `options`
                 self._followed[name] = table.config
 
+    async def close(self) -> None:
+        """Keep what was learned since the last second."""
+        if self.state is not None and self._tables:
+            await self.state.exchange(list(self._tables.values()))
+
     async def _exchange(self, state: RouteState) -> None:
         try:
             await state.exchange(list(self._tables.values()))
@@ -115,7 +121,7 @@ class Routing:
             self._exchanging = False
 
     def at_work(self, name: str) -> RouteTable | None:
-        """The table of that name as it is, for those who only look; None when nobody has used it."""
+        """The table of that name as it is, without asking anybody; None when nobody has used it."""
         return self._tables.get(name)
 
     def table_name(self, queue: ScheduledQueue, message: Message) -> str | None:
@@ -126,8 +132,7 @@ class Routing:
 
     def own_table_name(self, queue: ScheduledQueue, message: Message) -> str | None:
         """The same without a look at its stage: where it begins."""
-        own = message.meta.get("route_table")
-        return own if isinstance(own, str) else queue.config.route_table
+        return table_name_of(message, queue.config)
 
     async def table(self, name: str) -> RouteTable:
         """The table of that name. Raises PolicyError."""
@@ -168,7 +173,7 @@ class Routing:
         """
         config, pinned, now = table.config, pin_of(message), self.clock.seconds()
         if pinned is not None:
-            position = _position(config, pinned)
+            position = position_of(config, pinned)
             if pinned in tried:
                 return None
             table.pin(name, position, now)
@@ -204,7 +209,8 @@ class Routing:
             self.overdue.wait(message.id, traveller.way, now + within)
         signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
         if signal is not None:
-            table.report(name, position, signal, now)
+            is_first = len(traveller.tried) == 1
+            table.report(name, position, signal, now, since=traveller.since, is_first=is_first)
 
     def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Tell the table what a receipt says about the route that carried the message.
@@ -256,7 +262,11 @@ class Routing:
         config = traveller.table.config
         if config.on_failure != "next_route" or not may_go_elsewhere(outcome, config.next_when_unknown):
             return None
-        return self.set_out(message, traveller.table, traveller.way.name, traveller.tried)
+        following = self.set_out(message, traveller.table, traveller.way.name, traveller.tried)
+        if following is None and len(traveller.tried) == len(config.routes) > 1:
+            first = position_of(config, traveller.tried[0])
+            traveller.table.forgive(traveller.way.name, first, self.clock.seconds())
+        return following
 
     def after(self, message: Message, traveller: Traveller | None) -> Traveller | None:
         """The next route when the one at hand has no room; None when there is none."""
@@ -277,12 +287,18 @@ class Routing:
                     yield from _samples(table, position, class_, labels, now)
 
 
+def table_name_of(message: Message, config: QueueConfig) -> str | None:
+    """The table that a message begins with: its own meta's, else its queue's; None for none."""
+    own = message.meta.get("route_table")
+    return str(own) if own is not None else config.route_table
+
+
 def pin_of(message: Message) -> str | None:
     """The route that the message's meta pins it to, on the table that it began with; None for none."""
     pinned = message.meta.get("route")
-    if not isinstance(pinned, str) or (message.course is not None and message.course.stage is not None):
+    if pinned is None or (message.course is not None and message.course.stage is not None):
         return None
-    return pinned
+    return str(pinned)
 
 
 def _samples(
@@ -306,7 +322,8 @@ def _until(event: ReceiptEvent, handed_over: float | None, now: float) -> float 
     return max(came - handed_over, 0.0)
 
 
-def _position(config: RouteTableConfig, pinned: str) -> int:
+def position_of(config: RouteTableConfig, pinned: str) -> int:
+    """The route that a message is pinned to, by position. Raises PolicyError when the table has not got it."""
     for position, route in enumerate(config.routes):
         if route.name == pinned:
             return position

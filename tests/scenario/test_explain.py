@@ -140,3 +140,18 @@ def test_a_running_daemon_tells_what_it_has_learned(tmp_path: Path) -> None:
         with pytest.raises(urllib.error.HTTPError, match="422"):
             ask(daemon, {"recipients": ["not an address\r\n"]})
         assert len(daemon.records("Reception")) == 4
+
+
+def test_every_worker_tells_the_same_after_a_restart(tmp_path: Path) -> None:
+    """Also one that has not sent anything by the table since."""
+    with Sink(tmp_path) as sink:
+        env = {"RELAY": f"127.0.0.1:{sink.port}", "LOGS": str(tmp_path / "log")}
+        with Daemon(tmp_path, POLICY, workers=2, env=env) as daemon:
+            with daemon.smtp() as client:
+                for number in range(5):
+                    client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi", extra="X-Tenant: acme\r\n"))
+            daemon.wait_for_records("Delivery", 4)
+        question = {"sender": "a@src.test", "recipients": ["u@dest.test"], "content": MESSAGE}
+        with Daemon(tmp_path, POLICY, workers=2, env=env) as daemon:
+            told = [{one["name"]: one for one in ask(daemon, question)["way"]["routes"]} for _ in range(6)]
+    assert {round(one["local"]["samples"]) for one in told} == {4}

@@ -56,13 +56,14 @@ class Breaker:
     state: State = State.CLOSED
     #: How many times likelier "dead" is than "alive", as a logarithm.
     suspicion: float = 0.0
-    #: The part of the last messages that went well, newer ones counting more; 1 before any.
+    #: The part of the last messages that went well, newer ones counting more; 1 before any, and when it has closed.
     recent: float = 1.0
     until: float = 0.0
     pause: float = FIRST_PAUSE
     #: When it opened or closed last, here or at the worker that it followed; 0 for never. A failed trial is no move.
     moved: float = 0.0
     _passed: int = field(default=0, init=False)
+    _opened: float = field(default=0.0, init=False)
 
     def allows(self, now: float) -> bool:
         """Whether a message may go this way; when the pause is over, one may, as a trial."""
@@ -74,14 +75,21 @@ class Breaker:
             self.state = State.TRIAL
             self.until = now + _TRIAL_TIMEOUT
 
-    def note(self, is_good: bool, now: float) -> None:
-        """What became of a message. A closed breaker does not open by itself: see `is_alarmed`."""
+    def note(self, is_good: bool, now: float, since: float) -> None:
+        """What became of a message that was sent this way at `since`.
+
+        A closed breaker does not open by itself: see `is_alarmed`. To an open
+        one, messages from before it opened say nothing; those that went this
+        way all the same, since no other was left, are trials like any other.
+        """
         self.recent += _NEWEST * (is_good - self.recent)
         if self.state is State.CLOSED:
             self.suspicion = max(0.0, self.suspicion + (_SUCCEEDED if is_good else _FAILED))
         elif self.state is State.TRIAL:
             self._tried(is_good, now)
-        # An open one hears of messages from before it opened.
+        elif since > self._opened:
+            self._passed = self._passed + 1 if is_good else 0
+            self._close_when_passed(now)
 
     @property
     def is_alarmed(self) -> bool:
@@ -124,6 +132,11 @@ class Breaker:
         self.moved = moved
         return True
 
+    def try_soon(self, now: float) -> None:
+        """Another way is well again, so this one may be, too: the next trial need not wait."""
+        if self.state is State.OPEN:
+            self.until, self.pause = min(self.until, now), FIRST_PAUSE
+
     def calm(self) -> None:
         """Nobody else is better: watch anew."""
         self.suspicion = 0.0
@@ -140,13 +153,16 @@ class Breaker:
             return
         self._passed += 1
         self.until = now
+        self._close_when_passed(now)
+
+    def _close_when_passed(self, now: float) -> None:
         if self._passed >= _TRIALS:
             self._close()
             self.moved = now
 
     def _close(self) -> None:
-        self.state, self.suspicion, self.pause = State.CLOSED, 0.0, FIRST_PAUSE
+        self.state, self.suspicion, self.recent, self.pause = State.CLOSED, 0.0, 1.0, FIRST_PAUSE
 
     def _open(self, now: float, pause: float) -> None:
         self.state, self.pause, self.until, self._passed = State.OPEN, pause, now + pause, 0
-        self.moved = now
+        self.moved = self._opened = now

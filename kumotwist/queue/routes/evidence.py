@@ -73,6 +73,12 @@ class Evidence:
             else:
                 counts.bad += count
 
+    def forgive(self, now: float) -> None:
+        """A bad one that was noted just now is none."""
+        self.fade(now)
+        for counts in (self.slow, self.fast):
+            counts.bad = max(0.0, counts.bad - 1.0)
+
     def copy(self, other: Evidence) -> None:
         """Know what `other` knows."""
         for own, known in ((self.slow, other.slow), (self.fast, other.fast)):

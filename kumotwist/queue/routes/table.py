@@ -184,18 +184,38 @@ class RouteTable:
             return by_key(key, [route.name for route in self.config.routes], shares), owed
         return max((at for at, share in enumerate(shares) if share > 0.0), key=lambda at: owed[at]), owed
 
-    def report(self, name: str, position: int, signal: Signal, now: float) -> None:
-        """What became of a message of class `name` that went by the route at `position`."""
-        is_good = signal in (Signal.HANDED_OVER, Signal.ARRIVED)
+    def report(
+        self,
+        name: str,
+        position: int,
+        signal: Signal,
+        now: float,
+        *,
+        since: float | None = None,
+        is_first: bool = True,
+    ) -> None:
+        """What became of a message of class `name` that was sent by the route at `position` at `since`, or just now.
+
+        Unless it `is_first`, another route had failed in the same attempt. That
+        is the breaker's affair and no evidence: a storm that hits all routes
+        would count as often against a small one as against a large one.
+        """
+        is_good, sent = signal in (Signal.HANDED_OVER, Signal.ARRIVED), now if since is None else since
         for one in {ALL, name}:
             known = self._class(one)
             known.is_news = True
-            known.reports += 1
             if signal in _OF_HANDOVER:
-                known.handed[position].add(is_good, now)
-                self._note_breaker(known, one, position, is_good or signal is Signal.SLOW, now)
-            else:
-                known.arrived[position].add(is_good, now)
+                self._note_breaker(known, one, position, is_good or signal is Signal.SLOW, now, sent)
+            if not is_first:
+                continue
+            known.reports += 1
+            stream = known.handed if signal in _OF_HANDOVER else known.arrived
+            stream[position].add(is_good, now)
+
+    def forgive(self, name: str, position: int, now: float) -> None:
+        """An attempt failed by every route, first by the one at `position`: that says nothing about any of them."""
+        for one in {ALL, name}:
+            self._class(one).handed[position].forgive(now)
 
     def shares(self, name: str, now: float) -> Sequence[float]:
         """The shares of class `name` now, breakers aside; they add up to 1."""
@@ -270,6 +290,9 @@ class RouteTable:
         self.tallies.hear(worker, name, known.tallies)
         for position, breaker in enumerate(own.breakers):
             before = breaker.state
+            is_last = sum(one.state is State.CLOSED for one in own.breakers) == 1 and before is State.CLOSED
+            if is_last and known.open_until[position] > 0.0:
+                continue  # no other way is any better here
             if breaker.follow(known.open_until[position], known.moved[position], now):
                 route = self.config.routes[position].name
                 told = f"worker {worker} has {'closed' if breaker.state is State.CLOSED else 'opened'} it"
@@ -346,10 +369,13 @@ class RouteTable:
             for route, weight in zip(self.config.routes, self._weights, strict=True)
         ]
 
-    def _note_breaker(self, known: _Class, name: str, position: int, is_good: bool, now: float) -> None:
+    def _note_breaker(self, known: _Class, name: str, position: int, is_good: bool, now: float, sent: float) -> None:
         breaker = known.breakers[position]
-        before = breaker.state
-        breaker.note(is_good, now)
+        before, was_well = breaker.state, breaker.is_well
+        breaker.note(is_good, now, sent)
+        if breaker.is_well and not was_well:
+            for other in known.breakers:
+                other.try_soon(now)  # what hit them all may be over for them, too
         if breaker.is_alarmed:
             if any(other.is_well for other in known.breakers if other is not breaker):
                 breaker.open(now)
@@ -358,7 +384,8 @@ class RouteTable:
         if (breaker.state is State.CLOSED) is not (before is State.CLOSED):
             route = self.config.routes[position].name
             recent = f"{breaker.recent:.0%} of its last messages went well"
-            self.changed(Change(route, name, "breaker", before.value, breaker.state.value, recent))
+            told = "its trials went well" if breaker.state is State.CLOSED else recent
+            self.changed(Change(route, name, "breaker", before.value, breaker.state.value, told))
 
     def _tell_shares(self, name: str, before: Judged | None, after: Judged, now: float) -> None:
         """Say which shares have moved by more than a hundredth."""

@@ -220,7 +220,7 @@ class World:
 
     def table(self, name: str) -> RouteTable | None:
         """A route table that messages have used."""
-        return self._queue.present().table(name)
+        return self._queue.table_at_work(name)
 
     def queued(self) -> int:
         """Messages that are still on their way."""

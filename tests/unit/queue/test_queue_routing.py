@@ -77,11 +77,13 @@ def test_a_table_or_route_that_does_not_exist_keeps_the_message():
     one = house()
     one.insert(one.message(route="z"))
     one.insert(one.message(route_table="nowhere"))
+    one.insert(one.message(route=7))
     texts = [record.response.content for record in one.recorder.of("TransientFailure")]
     assert "meta.route is 'z'" in texts[0]
     assert "it has a, b, c" in texts[0]
     assert "no table nowhere" in texts[1]
-    assert len(one.store) == 2
+    assert "meta.route is '7'" in texts[2]
+    assert len(one.store) == 3
     one.stop()
 
 

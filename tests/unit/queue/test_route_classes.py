@@ -271,7 +271,7 @@ def test_a_function_goes_with_its_policy():
     one = house(function("old"))
     one.insert()
     old = one.policy.tables["bulk"]
-    at_work = one.manager.present().table("bulk")
+    at_work = one.manager.table_at_work("bulk")
     one.policy.tables["bulk"] = evolve(old, class_=function("new"))
     one.policy.epoch += 1
     one.pass_time(1)
@@ -279,7 +279,7 @@ def test_a_function_goes_with_its_policy():
     assert "has been replaced" in now(Classes(one.clock).ask(at_work.config, one.message())).problem
     one.insert()
     assert classes_of(one) == ["old", "new"]
-    assert one.manager.present().table("bulk") is at_work, "what was learned stays"
+    assert one.manager.table_at_work("bulk") is at_work, "what was learned stays"
     one.stop()
 
 

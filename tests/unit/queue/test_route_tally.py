@@ -229,7 +229,7 @@ def house(heard_of=None, **learn) -> House:
 
 
 def lately(one: House, name: str, position: int):
-    return one.manager.present().table("t").tallies.lately(name, position, one.clock.seconds())
+    return one.manager.table_at_work("t").tallies.lately(name, position, one.clock.seconds())
 
 
 def test_every_outcome_is_counted_whoevers_fault_it_is():
@@ -271,14 +271,14 @@ def test_receipts_are_counted_by_state_and_time():
     assert found.to_receipt.seconds == pytest.approx(4.0)
     one.manager.note_receipt(record.way, ReceiptEvent(channel="x", state=ReceiptState.DELIVERED), handed)
     assert one.numbers("route_receipt_seconds")[(("table", "t"), ("route", "b"), ("class", "all"))].sum == 54.0
-    arrived = one.manager.present().table("t")._class("").arrived[1]
+    arrived = one.manager.table_at_work("t")._class("").arrived[1]
     assert round(arrived.slow.bad) == 1, "the second came after fifty seconds, later than allowed"
-    assert now(one.manager._routing.table("t")) is one.manager.present().table("t")
+    assert now(one.manager._routing.table("t")) is one.manager.table_at_work("t")
     one.stop()
 
 
 def arrivals(one: House, position: int) -> tuple[int, int]:
-    counts = one.manager.present().table("t")._class("").arrived[position].slow
+    counts = one.manager.table_at_work("t")._class("").arrived[position].slow
     return round(counts.good), round(counts.bad)
 
 
@@ -348,5 +348,5 @@ def test_a_receipt_may_be_the_first_word_about_a_table():
     one.manager.note_receipt(Way("gone", "a", "x.example"), event)
     one.manager.note_receipt(Way("t", "renamed", "x.example"), event)
     assert lately(one, "x.example", 0).receipts == {"delivered": pytest.approx(1.0)}
-    assert one.manager.present().table("gone") is None
+    assert one.manager.table_at_work("gone") is None
     one.stop()

@@ -209,3 +209,48 @@ def test_learning_can_be_switched_off():
     one = table(50, 50, enabled=False, half_life=Duration(60.0))
     now = feed(one, (1.0, 0.5), 500)
     assert tuple(one.shares("x", now)) == (0.5, 0.5)
+
+
+ROUTES = ("r0", "r1", "r2")
+
+
+def outage(one, now, seconds, down, next_route=True):
+    """Ten messages a second, as the queue sends them: those that fail go on over the next route; by route, how many."""
+    tried_by = [0] * len(one.config.routes)
+    for _ in range(int(seconds * 10)):
+        now += 0.1
+        tried = []
+        while (choice := one.choose("x", now, tried)) is not None:
+            is_first = not tried
+            tried.append(choice.route)
+            tried_by[choice.position] += 1
+            is_good = choice.position not in down
+            signal = Signal.HANDED_OVER if is_good else Signal.FAILED
+            one.report("x", choice.position, signal, now, since=now, is_first=is_first)
+            if is_good or not next_route:
+                break
+        else:
+            one.forgive("x", ROUTES.index(tried[0]), now)
+    return now, tried_by
+
+
+@pytest.mark.parametrize("next_route", [True, False])
+def test_after_an_outage_of_all_routes_those_that_are_well_are_found_at_once(next_route):
+    """While every way is shut messages go all the same, and what goes well opens it; the others are tried at once."""
+    one = table(20, 10, 70)
+    now, _ = outage(one, NOW, 30, down=())
+    now, _ = outage(one, now, 60, {0, 1, 2}, next_route)
+    now, _ = outage(one, now, 5, {2}, next_route)
+    assert [one.breaker("x", position).state is State.CLOSED for position in (0, 1)] == [True, True]
+    assert one.breaker("x", 2).state is not State.CLOSED
+    now, tried_by = outage(one, now, 60, {2}, next_route)
+    assert tried_by[2] <= 10, "four to notice, and its trials"
+
+
+def test_a_storm_over_all_routes_blames_none_of_them():
+    """What fails by every route says nothing about any: shares stay where they rest."""
+    one = table(20, 10, 70)
+    now, _ = outage(one, NOW, 30, down=())
+    now, _ = outage(one, now, 20, {0, 1, 2})
+    now, _ = outage(one, now, 20, down=())
+    assert tuple(one.shares("x", now)) == pytest.approx((0.2, 0.1, 0.7), abs=0.02)

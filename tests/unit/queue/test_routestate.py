@@ -130,6 +130,24 @@ async def test_a_route_that_recovered_is_found_again_by_all_and_stays_found(tmp_
 
 
 @ensureDeferred
+async def test_workers_together_do_not_shut_the_last_way(tmp_path):
+    """Each spares another route when all fail; what one has shut is not shut here where it is the only one left."""
+    clock = Now()
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        for one, position in ((mine, 0), (theirs, 1)):
+            for _ in range(4):
+                one.report("gmail.com", position, Signal.FAILED, clock.now)
+        for _ in range(2):
+            clock.now += 1
+            for state, one in ((first, mine), (second, theirs)):
+                one.report("gmail.com", 0, Signal.ARRIVED, clock.now)
+                await state.exchange([one])
+        for one in (mine, theirs):
+            assert State.CLOSED in [one.breaker("gmail.com", position).state for position in (0, 1)]
+
+
+@ensureDeferred
 async def test_a_trial_elsewhere_is_not_waited_for(tmp_path):
     """A worker that starts while another one tries a route makes its own trial, as soon as it has a message."""
     clock = Now()
