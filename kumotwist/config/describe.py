@@ -80,7 +80,7 @@ def _row(field: attrs.Attribute[Any], hint: object) -> str:
         meaning += f" In {doc.unit}."
     if doc.no_effect:
         meaning += f" *Accepted without effect: {doc.no_effect}.*"
-    cells = (f"`{option_name(field)}`", _type_name(hint), _default(field), meaning)
+    cells = (f"`{option_name(field)}`", _type_name(hint), _default(field, hint), meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -108,7 +108,7 @@ def _type_name(hint: object) -> str:
     return "table"
 
 
-def _default(field: attrs.Attribute[Any]) -> str:
+def _default(field: attrs.Attribute[Any], hint: object) -> str:
     value = field.default
     if value is attrs.NOTHING:
         return "required"
@@ -116,8 +116,10 @@ def _default(field: attrs.Attribute[Any]) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if isinstance(value, float):
+    if isinstance(value, float) and Duration in (hint, *get_args(hint)):
         return f'`"{format_duration(value)}"`'
+    if isinstance(value, float):
+        return f"`{value:g}`"
     if isinstance(value, (Cidrs, Throttle, Limit)):
         return f"`{value}`" if str(value) else "`{}`"
     if isinstance(value, (int, str)):
