@@ -4,6 +4,8 @@
 may be cancelled unless it says otherwise; most return without suspending, so
 awaiting them costs next to nothing.
 
+Over 400 lines, since it is one list, and who wants a contract looks in one place.
+
 Time that a method takes or returns is in float seconds.
 """
 

@@ -8,6 +8,8 @@ what becomes what stands in `lua.binding`.
 This is also where host functions are wrapped: nothing that a host function
 does, raising included, gives Lua anything but scalars, markers and facades.
 
+Over 400 lines, since both directions follow one table of tokens.
+
 Public: `Crossing`, `HostClass`, `Marker`, the markers, `json_value`.
 """
 

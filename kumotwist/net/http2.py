@@ -5,6 +5,8 @@ socket end. Requests beyond the peer's stream limit wait their turn here, what
 the peer's windows do not let out waits too, and a GOAWAY lets those end that
 the peer still answers.
 
+Over 400 lines: streams, windows and GOAWAY are one state of one connection.
+
 Public: `Http2Connection`, `Http2Settings` (`net.http2connect.connect` makes
 them). What can go wrong is a StreamFailed for each request that it hits; it
 says whether the peer may have acted on the request.

@@ -5,6 +5,8 @@ then the sockets, so that a port that cannot be had ends the start before the
 spool is touched; then spool, logs and queue, and the ways in last. At the
 stop: the ways in first, then what is on the wire, then logs and spool.
 
+Over 400 lines, most of them one function: in which order the parts are made is the point, and it is read from the top.
+
 Public: `Worker`. `start` raises ConfigError and PolicyError.
 """
 

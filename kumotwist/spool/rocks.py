@@ -8,6 +8,8 @@ and `save_meta_later` ride with the next commit, or cause one soon.
 Reading happens on the reactor thread: rocksdict holds the interpreter lock
 while it reads, so a thread would gain nothing and cost two switches.
 
+Over 400 lines: writing, the commit under way and what failed are one state.
+
 Public: `RocksStore`. What can go wrong: a commit that fails. From then on
 nothing is written any more, every waiter is refused (`SpoolFull` when the
 disk is full, else `SpoolUnhealthy`), and the log says so; what was

@@ -4,6 +4,8 @@ Octets go to the core (`proto.smtp.server`), its decisions come back one at a
 time and `Conversation` answers them, at once or by a coroutine while the core
 waits. Replies to pipelined commands leave in one write.
 
+Over 400 lines: reading, writing and the deadlines of one connection share its state.
+
 Public: `SmtpProtocol`. What can go wrong: nothing gets out of here. A peer
 that stalls meets the deadline that the factory's sweep looks at; one that
 does not read its replies is no longer read from.

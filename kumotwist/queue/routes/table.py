@@ -8,6 +8,8 @@ A class learns by itself as soon as it has evidence enough; until then it is
 judged by what all classes together have shown. So does the breaker: one for
 each route and class, and one for the route as a whole.
 
+Over 400 lines: shares, breakers and what workers tell each other are views of the same classes.
+
 Public: `RouteTable`, `Choice`, `Change`, `Shown`, `Signal`, `Known`. Nothing can go wrong: when
 no route is left the resting weights decide, since trying is better than waiting.
 """
