@@ -85,7 +85,8 @@ class _Conversation(Protocol):
             if not end:
                 return
             self.buffer = rest
-            self.take_command(line.decode())
+            # A TLS client that was promised TLS by a script goes on in binary.
+            self.take_command(line.decode("utf-8", "backslashreplace"))
 
     def take_command(self, line: str) -> None:
         self.server.commands.append((self.number, line))
