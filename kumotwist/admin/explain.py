@@ -14,8 +14,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from kumotwist.admin import asked
 from kumotwist.admin.explanation import Told
-from kumotwist.core.address import EnvelopeAddress, parse_address
+from kumotwist.core.address import EnvelopeAddress
 from kumotwist.net.operation import BODY_REFUSALS, Operation, json_answer, text_answer
 from kumotwist.net.router import HttpError, HttpRequest, Reply, Route, json_reply
 
@@ -55,10 +56,11 @@ def routes(tell: Tell) -> tuple[Route, ...]:
     async def explain(request: HttpRequest) -> Reply:
         try:
             question = _DECODER.decode(request.body)
-            recipients = tuple([parse_address(one) for one in question.recipients])
-            if not recipients or not all(one.email for one in recipients):
-                raise ValueError("recipients: at least one is needed, and none may be empty")
-            sender = parse_address(question.sender)
+            recipients = tuple([asked.recipient(one) for one in question.recipients])
+            if not recipients:
+                raise ValueError("recipients: at least one is needed")
+            sender = asked.sender(question.sender)
+            question.meta = asked.metadata(recipients, question.meta)
         except (msgspec.DecodeError, ValueError) as error:
             raise HttpError(422, f"Error: {error}") from None
         return json_reply(await tell(sender, recipients, question))

@@ -32,9 +32,8 @@ from kumotwist.core.sms import IncomingSms
 from kumotwist.intake.admission import NULL_QUEUE
 from kumotwist.net.clock import Clock
 from kumotwist.proto.mime import builder
+from kumotwist.proto.phone import DOMAIN
 
-#: The domain that stands for telephones in envelopes.
-DOMAIN: Final = "sms"
 _EVENT: Final = "sms_received"
 #: What cannot stand in a local part as it is: a sender may be a name.
 _NOT_ATEXT: Final = re.compile(r"[^A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+")

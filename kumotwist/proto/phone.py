@@ -3,8 +3,8 @@
 Whoever takes a number in (HTTP, a policy, a channel's options) brings it into
 this one form, so that one person is one recipient everywhere.
 
-Public: `e164`, `number_of`, `calling_code`, `region`, `carrier`, `is_region`. What can go wrong: ValueError, saying why
-it is no number that could be dialled.
+Public: `DOMAIN`, `e164`, `number_of`, `calling_code`, `region`, `carrier`, `is_region`. What can go wrong: ValueError,
+saying why it is no number that could be dialled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Final
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
 
+#: What stands behind the @ of a number in an envelope.
+DOMAIN: Final = "sms"
 #: Characters of a number as written. Ours: E.164 s6.2.1 has 15 digits; the rest is for separators.
 MAX_WRITTEN: Final = 64
 #: The library looks for a number anywhere in a text; we want nothing else in it.

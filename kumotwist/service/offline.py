@@ -26,7 +26,6 @@ from twisted.python.failure import Failure
 
 from kumotwist.admin import explanation
 from kumotwist.config.routes import RouteTableConfig
-from kumotwist.core.address import parse_address
 from kumotwist.core.errors import ConfigError, KumotwistError, PolicyError, Rejection
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
@@ -47,6 +46,7 @@ from kumotwist.secrets.store import KeyStore
 from kumotwist.service import diagnostics, lifecycle
 from kumotwist.service.options import DEFAULT_POLICY, DEFAULT_STATE_DIR, Options, Settings
 from kumotwist.spool.memory import MemoryStore
+from kumotwist.trial import question as questions
 from kumotwist.trial import replay as replays
 from kumotwist.trial import simulate as simulates
 from kumotwist.trial.explain import as_text
@@ -56,12 +56,13 @@ from kumotwist.trial.tables import table_of
 log = Logger()
 
 _LOG_FILTER: Final = "warn,lua=info"
+#: Where what a handler fails with is in the answer, once.
+_QUIET_FILTER: Final = f"{_LOG_FILTER},kumotwist.lua.bridge=off"
 
 
 def validate(arguments: Sequence[str]) -> int:
     """Check a policy; warnings and errors go to stderr, one a line."""
-    # What a handler fails with is in the report, once.
-    return _run(arguments, _validated, f"{_LOG_FILTER},kumotwist.lua.bridge=off")
+    return _run(arguments, _validated, _QUIET_FILTER)
 
 
 def script(arguments: Sequence[str]) -> int:
@@ -71,7 +72,7 @@ def script(arguments: Sequence[str]) -> int:
 
 def explain(arguments: Sequence[str]) -> int:
     """Tell what a policy would do with a message; nothing is sent."""
-    asked = _question(arguments)
+    asked = questions.question(arguments, DEFAULT_POLICY)
     return _on(asked.policy, lambda offline: _explained(offline, asked))
 
 
@@ -91,7 +92,7 @@ def simulate(asked: argparse.Namespace) -> int:
 
 def _on(policy: str, work: Callable[[_Offline], Awaitable[int]]) -> int:
     """Do `work` with a policy that is loaded as it needs it."""
-    observer: Any = diagnostics.observer(None, _LOG_FILTER)
+    observer: Any = diagnostics.observer(None, _QUIET_FILTER)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
     settings = Settings(policy=os.path.abspath(policy), state_dir=DEFAULT_STATE_DIR, workers=0)
     return _in_reactor(settings, work)
@@ -189,10 +190,10 @@ async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:
     policy = await offline.load()
     message = Message(
         services.ids(),
-        parse_address(asked.sender),
-        tuple(parse_address(one) for one in asked.to),
-        dict(asked.meta),
-        asked.message.read_bytes(),
+        asked.sender,
+        tuple(asked.to),
+        asked.meta,
+        asked.content,
     )
     channels = offline.channels(policy)
     try:
@@ -226,26 +227,6 @@ async def _tabled(offline: _Offline, asked: argparse.Namespace, found: list[Rout
     policy = await offline.load()
     found.append(await table_of(policy, asked.table, asked.queue))
     return 0
-
-
-def _question(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line of `explain`. Exits with 2 when it is wrong."""
-    parser = argparse.ArgumentParser(prog="kumotwist explain", description="What a policy would do with a message.")
-    parser.add_argument("message", type=Path, help="the message, an RFC 5322 text")
-    parser.add_argument("--policy", default=DEFAULT_POLICY)
-    parser.add_argument("--from", dest="sender", default="", help="the envelope's sender")
-    parser.add_argument("--to", action="append", required=True, help="a recipient; may be repeated")
-    parser.add_argument("--meta", type=_named, action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--http", action="store_true", help="it comes in by HTTP; otherwise by SMTP")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    return parser.parse_args(arguments)
-
-
-def _named(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value
 
 
 def _run(arguments: Sequence[str], work: Callable[[_Offline], Awaitable[int]], log_filter: str) -> int:

@@ -20,7 +20,7 @@ from kumotwist.config.egress import UNSPECIFIED
 from kumotwist.config.queue import Protocol
 from kumotwist.core import queuename
 from kumotwist.core.address import parse_address
-from kumotwist.core.ids import from_hex
+from kumotwist.core.ids import SpoolId, from_hex
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.lua.policy import Policy
@@ -113,7 +113,9 @@ def _text(message: Message, name: str) -> str:
 def _message(ending: Ending) -> Message:
     """The message as far as the log kept it: what its queue's name says stands in for metadata that was not kept."""
     recipients = tuple(parse_address(one) for one in ending.recipients)
-    message = Message(from_hex(ending.id), parse_address(ending.sender), recipients, dict(ending.meta), _head(ending))
+    if not recipients:
+        raise ValueError("it has no recipient")
+    message = Message(_id(ending.id), parse_address(ending.sender), recipients, dict(ending.meta), _head(ending))
     name = queuename.parse(ending.queue)
     for key in ("tenant", "campaign", "routing_domain"):
         if getattr(name, key) is not None:
@@ -125,6 +127,13 @@ def _message(ending: Ending) -> Message:
     if not is_known:
         message.meta["queue"] = ending.queue
     return message
+
+
+def _id(text: str) -> SpoolId:
+    try:
+        return from_hex(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no message's id") from None
 
 
 def _head(ending: Ending) -> bytes:

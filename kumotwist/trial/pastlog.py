@@ -5,7 +5,7 @@ one that is in progress or torn is read as far as it goes. The record that ends
 a message has all that there is to know about it, so nothing is kept for later.
 
 Public: `PastLog`, `Ending`, `Place`, `ENDS`. What can go wrong: OSError for a
-directory that cannot be read; a line or segment that cannot be is counted.
+directory that cannot be read; a line that cannot be is counted, a segment named.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class PastLog:
     records: Counter[str] = field(factory=Counter)
     segments_read: int = 0
     damaged_lines: int = 0
-    damaged_segments: int = 0
+    #: What could not be read to its end, and why.
+    damaged: dict[Path, str] = field(factory=dict)
     has_meta: bool = False
     has_headers: bool = False
 
@@ -114,8 +115,12 @@ class PastLog:
                     ending = self._ending(line)
                     if ending is not None:
                         yield ending
-            except (OSError, zstandard.ZstdError):
-                self.damaged_segments += 1
+            except EOFError as error:
+                self.damaged[path] = str(error)
+            except OSError as error:
+                self.damaged[path] = error.strerror or type(error).__name__
+            except zstandard.ZstdError:
+                self.damaged[path] = "damaged, or no Zstandard"
             self.segments_read += 1
 
     def _ending(self, line: bytes) -> Ending | None:
@@ -151,3 +156,5 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from filter(None, lines)
             if len(rest) > _MAX_LINE:
                 rest = b""
+    if rest:
+        raise EOFError("ends within a record: cut short, or still being written")

@@ -1,7 +1,7 @@
 """`kumotwist replay`: a log of the past against a new policy, and what would go elsewhere.
 
 Public: `question`, `replay`, `as_text`. Exit status 0 when every message that could be judged has a way, 1 when
-the policy fails, for some messages at least, 2 for a wrong command line.
+the policy fails, for some messages at least, 2 for a wrong command line and a log in which nothing has ended.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from kumotwist.net.blocking import BlockingThreads
+from kumotwist.trial.commandline import CommandLine
 from kumotwist.trial.comparison import Comparison, Move, Noted, Report
 from kumotwist.trial.judge import Judge
 from kumotwist.trial.pastlog import ENDS, Ending, PastLog
@@ -28,13 +29,15 @@ _BATCH: Final = 500
 _REMEMBERED: Final = 100_000
 #: Seconds between two lines of progress.
 _PROGRESS: Final = 5.0
+#: Segments that a note names.
+_NAMED: Final = 3
 #: Lines of each list that people read.
 _SHOWN: Final = 20
 
 
 def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespace:
     """The command line. Exits with 2 when it is wrong."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="kumotwist replay", description="What of a log would go elsewhere under a policy; nothing is sent."
     )
     parser.add_argument("--policy", default=default_policy, help="the new policy")
@@ -50,9 +53,9 @@ def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespac
     try:
         asked.past = PastLog.of(*asked.log)
     except OSError as error:
-        parser.error(f"--log: {error}")
+        parser.error(f"--log {error.filename}: {error.strerror}")
     if not asked.past.segments:
-        parser.error("--log: no segments there")
+        parser.error(f"--log: {' and '.join(map(str, asked.log))}: no segments of local logs there")
     return asked
 
 
@@ -60,6 +63,9 @@ async def replay(asked: argparse.Namespace, judge: Judge, threads: BlockingThrea
     """Read, ask, compare and print; the exit status."""
     report = await compare(asked.past, judge, threads, asked.limit)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n" if asked.json else as_text(report))
+    if not report.messages:
+        sys.stderr.write("kumotwist replay: no message has ended in this log: there is nothing to compare\n")
+        return 2
     return 1 if report.failed else 0
 
 
@@ -129,8 +135,10 @@ def _notes(past: PastLog, judge: Judge, *, is_cut: bool) -> Iterator[str]:
         yield f"at least {waiting:,} messages that came in have no end in this log"
     if past.damaged_lines:
         yield f"{past.damaged_lines:,} lines are no records: cut, or written by a template"
-    if past.damaged_segments:
-        yield f"{past.damaged_segments:,} segments could not be read to their end"
+    if past.damaged:
+        shown = list(past.damaged.items())[:_NAMED]
+        more = f" and {len(past.damaged) - _NAMED:,} more" if len(past.damaged) > _NAMED else ""
+        yield f"could not be read to their end: {', '.join(f'{path} ({why})' for path, why in shown)}{more}"
     if is_cut:
         yield "not all of the log was read (--limit)"
 
@@ -171,7 +179,6 @@ def _more(lines: Sequence[object]) -> Iterator[str]:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)

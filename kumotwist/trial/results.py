@@ -1,6 +1,6 @@
 """What simulations came to: every chooser under the same scenario, once or for several seeds, as a table.
 
-Public: `Result`, `play`, `as_table`, `as_json`.
+Public: `Result`, `play`, `not_played`, `as_table`, `as_json`.
 """
 
 from __future__ import annotations
@@ -63,8 +63,24 @@ def play(name: str, scenario: Scenario, seeds: Iterable[int]) -> Result:
     return Result(name, scenario, runs)
 
 
-def as_table(results: Sequence[Result]) -> str:
-    """The results as a Markdown table; one of what the next route took when a table has `on_failure = 'next_route'`."""
+def not_played(table: RouteTableConfig) -> str:
+    """What of a table a simulation leaves out, in a sentence."""
+    left_out = ["retries"]
+    capped = [route.name for route in table.routes if route.budgets]
+    if capped:
+        left_out.append(f"the budgets of {', '.join(capped)}")
+    if table.fallback:
+        left_out.append(f"the fallback to {', '.join(stage.route_table for stage in table.fallback)}")
+    *most, last = left_out
+    words = f"{', '.join(most)} and {last}" if most else last
+    return f"Not played, of table '{table.name}': {words}. The figures are those of first attempts by this table alone."
+
+
+def as_table(results: Sequence[Result], remark: str = "") -> str:
+    """The results as a Markdown table, with a remark below.
+
+    When a table has `on_failure = 'next_route'` there is a column of what the next route took.
+    """
     has_next = any(result.scenario.table.on_failure == "next_route" for result in results)
     heads = ["scenario", "who chooses", "messages that trouble cost", "90 % had left after", "90 % were back after"]
     if has_next:
@@ -83,7 +99,7 @@ def as_table(results: Sequence[Result]) -> str:
                     ]
                 )
             )
-    return "\n".join((*rows, ""))
+    return "\n".join((*rows, *(("", remark) if remark else ()), ""))
 
 
 def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -94,6 +110,7 @@ def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
             "title": result.scenario.title,
             "table": result.scenario.table.name,
             "routes": [route.name for route in result.scenario.table.routes],
+            "not_played": not_played(result.scenario.table),
             "runs": {who: _plain(result, who) for who in result.runs},
         }
         for result in results

@@ -29,10 +29,11 @@ def _trouble(start: float = 600.0, until: float = 1800.0, **what: Any) -> Troubl
 
 
 def _scenario(title: str, *trouble: Trouble, **what: Any) -> Scenario:
-    return Scenario(title=title, table=EXAMPLE, trouble=trouble, **what).on(EXAMPLE)
+    """Troubles keep the names of roles until the scenario is put on a table."""
+    return Scenario(title=title, table=EXAMPLE, trouble=trouble, **what)
 
 
-#: What the documentation's table is made of.
+#: What the documentation's table is made of; `Scenario.on` a table first.
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     "dies": _scenario("the largest route dies", _trouble(route="largest", success=0.0)),
     "dies-small": _scenario("the smallest route dies", _trouble(route="smallest", success=0.0)),

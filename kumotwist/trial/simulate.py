@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
+from errno import EACCES, ENOTDIR
 from pathlib import Path
 from typing import Final
 
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.errors import ConfigError
+from kumotwist.trial.commandline import CommandLine
 from kumotwist.trial.picture import as_png, as_svg, has_font
-from kumotwist.trial.results import Result, as_json, as_table, play
+from kumotwist.trial.results import Result, as_json, as_table, not_played, play
 from kumotwist.trial.scenario import Scenario
 from kumotwist.trial.scenariofile import read
 from kumotwist.trial.shipped import SCENARIOS
@@ -28,7 +31,7 @@ _BLOCK: Final = re.compile(r"(<!-- simulation -->\n).*?(<!-- /simulation -->)", 
 
 def question(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line. Exits with 2 when it is wrong."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="kumotwist simulate",
         description="What outages would do to a route table: learned shares, GOV.UK Notify's rule and fixed weights on "
         "the same messages. Nothing is sent.",
@@ -65,22 +68,30 @@ def run(asked: argparse.Namespace, table: RouteTableConfig | None = None) -> int
         scenarios = {name: read(name, table) for name in names}
         page = _page(asked.into) if asked.into is not None else ""
         if asked.plot is not None:
-            asked.plot.mkdir(parents=True, exist_ok=True)
+            _check_place(asked.plot)
             if not has_font():
                 sys.stderr.write("note: no font is installed: the PNG pictures have no words, the SVG ones do\n")
         results = [_played(name, one, asked) for name, one in scenarios.items()]
+        shown = as_table(results, not_played(table) if table is not None else "")
         if asked.into is not None:
-            asked.into.write_text(_BLOCK.sub(lambda match: f"{match[1]}{as_table(results)}{match[2]}", page))
+            asked.into.write_text(_BLOCK.sub(lambda match: f"{match[1]}{shown}{match[2]}", page))
     except ConfigError as error:
         sys.stderr.write(f"kumotwist simulate: {error}\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"kumotwist simulate: {error.filename}: {error.strerror}\n")
         return 2
-    if table is not None:
-        _say_what_is_missing(table)
-    sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n" if asked.json else as_table(results))
+    sys.stdout.write(json.dumps(as_json(results), indent=1) + "\n" if asked.json else shown)
     return 0
+
+
+def _check_place(directory: Path) -> None:
+    """Whether pictures can be put there is known before minutes of work. Raises OSError."""
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(ENOTDIR, "is no directory", str(directory))
+    directory.mkdir(parents=True, exist_ok=True)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(EACCES, "cannot be written to", str(directory))
 
 
 def _played(name: str, scenario: Scenario, asked: argparse.Namespace) -> Result:
@@ -102,8 +113,3 @@ def _page(path: Path) -> str:
     if _BLOCK.search(text) is None:
         raise ConfigError(f"{path}: has no lines <!-- simulation --> and <!-- /simulation -->")
     return text
-
-
-def _say_what_is_missing(table: RouteTableConfig) -> None:
-    if any(route.budgets for route in table.routes):
-        sys.stderr.write(f"note: the budgets of table '{table.name}' are not played\n")

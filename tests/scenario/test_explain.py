@@ -105,6 +105,7 @@ def test_a_rejection_ends_the_story(tmp_path: Path) -> None:
         (["--to=u@dest.test", "--meta=route=x"], "meta.route is 'x'"),
         (["--to=u@dest.test", "--meta=x"], "NAME=VALUE"),
         ([], "--to"),
+        (["--to=u"], "neither a mailbox"),
     ],
 )
 def test_mistakes_are_told(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -112,6 +113,7 @@ def test_mistakes_are_told(tmp_path: Path, arguments: list[str], words: str) -> 
     done = explain(tmp_path, *arguments)
     assert done.returncode in (1, 2)
     assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def ask(daemon: Daemon, question: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +141,7 @@ def test_a_running_daemon_tells_what_it_has_learned(tmp_path: Path) -> None:
         assert by_name["local"]["samples"] >= 3
         with pytest.raises(urllib.error.HTTPError, match="422"):
             ask(daemon, {"recipients": ["not an address\r\n"]})
+        assert ask(daemon, {"recipients": ["+4915112345678"]})["message"]["recipients"] == ["+4915112345678@sms"]
         assert len(daemon.records("Reception")) == 4
 
 

@@ -76,11 +76,16 @@ def test_yesterdays_log_against_a_new_policy(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_fails(tmp_path: Path) -> None:
-    """Exit status 1, with file and line; 2 for a log that is not there."""
+    """Exit status 1, with file and line and nothing else; 2 for a log that is not there or says nothing."""
     (tmp_path / "20261124-101010.000000").write_bytes(b"")
     policy = tmp_path / "new.lua"
     policy.write_text("local kumo = require 'kumo'\nkumo.nonsense()\n")
     done = replay(policy, tmp_path)
     assert done.returncode == 1
     assert "new.lua:2" in done.stderr
+    assert done.stderr.count("\n") == 1
+    policy.write_text("local kumo = require 'kumo'\n")
+    done = replay(policy, tmp_path)
+    assert done.returncode == 2
+    assert "no message has ended in this log" in done.stderr
     assert replay(policy, tmp_path / "none").returncode == 2

@@ -14,7 +14,8 @@ kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:0' } 
 kumo.on('get_queue_config', function() return kumo.make_queue_config { route_table = 'bulk' } end)
 kumo.on('get_route_table', function(name)
   if name ~= 'bulk' then error('there is no such table') end
-  return kumo.make_route_table { name = name, on_failure = 'next_route', routes = {
+  local fallback = { { route_table = 'push' }, { route_table = 'text' } }
+  return kumo.make_route_table { name = name, on_failure = 'next_route', fallback = fallback, routes = {
     { name = 'api', weight = 30, protocol = { sendgrid = { api_key = { env = 'IS_NOT_SET' } } } },
     { name = 'own', weight = 70, budgets = { { rate = '1,000/h' } } },
     { name = 'spare', weight = 0, egress_pool = 'spare' },
@@ -51,7 +52,17 @@ def test_the_table_comes_from_the_policy(tmp_path: Path) -> None:
     learned = result["runs"]["learned"]
     assert learned["lost"] < result["runs"]["fixed weights"]["lost"]
     assert learned["saved"] > 0
-    assert done.stderr == "note: the budgets of table 'bulk' are not played\n"
+    assert "'bulk': retries, the budgets of own and the fallback to push, text." in result["not_played"]
+    assert done.stderr == ""
+
+
+def test_a_shipped_scenario_on_it_and_what_is_not_played(tmp_path: Path) -> None:
+    """The largest route is that of the policy; a line below the table says what of it the figures leave out."""
+    done = simulate(tmp_path, "largest", "--scenario=dies-small")
+    assert done.returncode == 0, done.stderr
+    table, _, remark = done.stdout.partition("\n\n")
+    assert "the smallest route dies" in table
+    assert remark.startswith("Not played, of table 'bulk': retries, the budgets of own and the fallback to push, text.")
 
 
 def test_a_route_that_the_table_has_not(tmp_path: Path) -> None:

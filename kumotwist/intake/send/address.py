@@ -22,9 +22,9 @@ from attrs import frozen
 from kumotwist.core.address import EnvelopeAddress, parse_address
 from kumotwist.core.json import JsonObject
 from kumotwist.intake.send.request import Address, WebPush
+from kumotwist.proto.phone import DOMAIN as SMS
 from kumotwist.proto.phone import e164
 
-SMS: Final = "sms"
 PUSH: Final = "push"
 WEB_PUSH: Final = "webpush"
 CHAT: Final = "chat"

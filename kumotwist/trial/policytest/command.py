@@ -7,13 +7,13 @@ report cannot be written.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from kumotwist.trial.commandline import CommandLine
 from kumotwist.trial.policytest.report import as_junit, as_lcov, as_object, summary, told
 from kumotwist.trial.policytest.result import Outcome, Result
 from kumotwist.trial.policytest.running import PATIENCE, PATTERNS, files_of, run
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if result.has_passed else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandLine:
+    parser = CommandLine(
         prog="kumotwist policy-test",
         description="Run the Lua tests of a policy. Exit status: 0 all passed; 1 a case failed or too few lines ran; "
         "2 a wrong command line, nothing to run, or a report that cannot be written.",

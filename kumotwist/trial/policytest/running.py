@@ -52,7 +52,7 @@ def files_of(place: Path) -> list[Path]:
     """The test files below a directory, or the one file that it is, in the order of their names."""
     if place.is_file():
         return [place]
-    return sorted({one for pattern in PATTERNS for one in place.rglob(pattern)})
+    return sorted({one for pattern in PATTERNS for one in place.rglob(pattern) if one.is_file()})
 
 
 def run(
@@ -211,8 +211,8 @@ def _logged(lines: list[str]) -> Iterator[None]:
     def observe(event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
         is_of_policy = event.get("log_namespace") == "lua"
-        # What the test's own function raised is told as the failure.
-        is_news = (is_of_policy or level >= LogLevel.warn) and event.get("event") != "callback"
+        # What a file or the function of a test raised is told as the failure.
+        is_news = (is_of_policy or level >= LogLevel.warn) and event.get("event") not in ("callback", "main")
         if is_news and len(lines) < _MAX_LOG:
             lines.append(eventAsText(event, includeTimestamp=False, includeSystem=False))
 

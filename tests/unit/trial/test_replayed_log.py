@@ -243,7 +243,7 @@ async def test_what_cannot_be_judged_is_counted(world):
     }
     text = as_text(report)
     assert "1 lines are no records" in text
-    assert "1 segments could not be read" in text
+    assert f"could not be read to their end: {torn} (damaged, or no Zstandard)" in text
     assert "at least 3 messages that came in have no end" in text
 
 
@@ -271,8 +271,10 @@ def test_a_wrong_command_line(arguments, tmp_path, capsys):
     """Exit status 2 and a word on it."""
     with pytest.raises(SystemExit) as caught:
         question([one.format(empty=tmp_path) for one in arguments], "init.lua")
+    told = capsys.readouterr().err
     assert caught.value.code == 2
-    assert "--l" in capsys.readouterr().err
+    assert "--l" in told
+    assert told.count("\n") == 1
 
 
 def test_a_log_of_another_version_or_cut_short_is_read_as_far_as_it_goes(tmp_path):
@@ -292,3 +294,6 @@ def test_a_log_of_another_version_or_cut_short_is_read_as_far_as_it_goes(tmp_pat
     past = PastLog.of(tmp_path)
     assert 1 < len(list(past.endings())) < 5001
     assert (past.segments_read, past.damaged_lines, past.records["other"]) == (3, 2, 1)
+    assert {path.name: why.partition(":")[0] for path, why in past.damaged.items()} == {
+        "20261125-010204.000000": "ends within a record"
+    }

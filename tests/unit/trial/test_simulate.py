@@ -5,8 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from kumotwist.config.routes import RouteEntry, RouteTableConfig
 from kumotwist.core.errors import ConfigError
 from kumotwist.trial.scenariofile import read
+from kumotwist.trial.shipped import SCENARIOS
 from kumotwist.trial.simulate import question, run
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -149,7 +151,7 @@ def test_a_file_that_is_no_text(tmp_path):
     ("arguments", "words"),
     [
         (["--scenario", "dyes"], "did you mean 'dies'"),
-        (["--scenario", "{short}", "--plot", "{short}"], "short.toml: File exists"),
+        (["--scenario", "{short}", "--plot", "{short}"], "short.toml: is no directory"),
         (["--scenario", "{short}", "--plot", "{short}/below"], "Not a directory"),
         (["--scenario", "{short}", "--into", "{short}"], "has no lines <!-- simulation -->"),
         (["--scenario", "{short}", "--into", "/nowhere/page.md"], "/nowhere/page.md: No such file"),
@@ -161,6 +163,16 @@ def test_what_cannot_be_read_or_written(short, capsys, arguments, words):
     told = capsys.readouterr()
     assert words in told.err
     assert (told.err.count("\n"), told.out) == (1, "")
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_shipped_scenario_fits_any_table(name):
+    """Whatever its routes are called; the roles are those of that table."""
+    table = RouteTableConfig(name="t", routes=(RouteEntry(name="x", weight=1.0), RouteEntry(name="y", weight=2.0)))
+    scenario = read(name, table)
+    assert {one.route for one in scenario.trouble} <= {"x", "y", None}
+    one_route = RouteTableConfig(name="t", routes=(RouteEntry(name="x", weight=1.0),))
+    assert {one.route for one in read(name, one_route).trouble} <= {"x", None}
 
 
 @pytest.mark.parametrize("arguments", [["--seeds=0"], ["--seeds=101"], ["--table=bulk"], ["--seed=x"]])

@@ -7,7 +7,7 @@ from kumotwist.config.option import Duration
 from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.trial.choosers import Fixed, Learned, Stepwise
 from kumotwist.trial.scenario import Scenario, Trouble
-from kumotwist.trial.shipped import SCENARIOS
+from kumotwist.trial.shipped import EXAMPLE, SCENARIOS
 from kumotwist.trial.simulation import simulate
 
 SEEDS = (1, 2, 3)
@@ -22,20 +22,13 @@ def table(*weights, **options):
     return RouteTableConfig(name="t", routes=routes, **options)
 
 
-def shortened(name, factor=6.0, rate=25.0):
-    """A shipped scenario in a sixth of the time."""
+def shortened(name, config=EXAMPLE, factor=6.0, rate=25.0):
+    """A shipped scenario in a sixth of the time, on a table."""
     scenario = SCENARIOS[name]
     trouble = tuple(
         evolve(one, from_=Duration(one.from_ / factor), until=Duration(one.until / factor)) for one in scenario.trouble
     )
-    return evolve(scenario, duration=scenario.duration / factor, trouble=trouble, rate=rate)
-
-
-def on(scenario, config):
-    """The scenario with its roles on another table."""
-    roles = {"local": "largest", "sparkpost": "smallest"}
-    trouble = tuple(evolve(one, route=roles.get(one.route)) for one in scenario.trouble)
-    return evolve(scenario, trouble=trouble).on(config)
+    return evolve(scenario, duration=scenario.duration / factor, trouble=trouble, rate=rate).on(config)
 
 
 def lost(scenario, make, seed=1):
@@ -63,7 +56,7 @@ def test_trouble_costs_fewer_messages_than_with_any_other_chooser(name):
 @pytest.mark.parametrize(("rate", "factor"), [(1.0, 6.0), (100.0, 30.0)])
 def test_sudden_death_costs_a_handful(weights, rate, factor):
     """Whatever the table and the volume: four messages and the trials, a fifth of what it costs the others."""
-    scenario = on(shortened("dies", factor, rate), table(*weights))
+    scenario = shortened("dies", table(*weights), factor, rate)
     ours = lost(scenario, Learned)
     assert ours <= 12
     assert ours * 5 <= lost(scenario, Stepwise)
@@ -74,7 +67,7 @@ def test_sudden_death_costs_a_handful(weights, rate, factor):
 @pytest.mark.parametrize("name", ["tempfails", "bounces", "loses-receipts"])
 def test_other_tables_lose_no_more_than_with_fixed_weights(name, weights):
     """One a second is little evidence; where a route has 1 % of that, too little."""
-    scenario = on(shortened(name, factor=2.0, rate=1.0), table(*weights))
+    scenario = shortened(name, table(*weights), factor=2.0, rate=1.0)
     ours, fixed = (sum(lost(scenario, make, seed) for seed in SEEDS) for make in (Learned, Fixed))
     assert ours < fixed or (1 in weights and ours == fixed)
 
@@ -82,7 +75,7 @@ def test_other_tables_lose_no_more_than_with_fixed_weights(name, weights):
 @pytest.mark.parametrize("weights", TABLES.values(), ids=TABLES)
 def test_equally_bad_routes_are_no_worse_than_with_fixed_weights(weights):
     """Every chooser meets the same chances, so the figures are the same, not only alike."""
-    scenario = on(shortened("all-bad"), table(*weights))
+    scenario = shortened("all-bad", table(*weights))
     assert lost(scenario, Learned) == lost(scenario, Fixed)
 
 
@@ -110,7 +103,7 @@ def test_a_class_in_trouble_moves_alone():
 def test_a_table_that_has_one_class_moves_as_one():
     """`class = 'all'`: what goes to one domain moves everything."""
     config = table(70, 20, 10, class_="all")
-    scenario = on(shortened("one-class-dies"), config)
+    scenario = shortened("one-class-dies", config)
     run = simulate(scenario, Learned(config))
     assert run.history["gmail.com"] == run.history["outlook.com"]
 

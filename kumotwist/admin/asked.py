@@ -1,0 +1,40 @@
+"""What is asked about a message that does not exist: addresses as people write them.
+
+Public: `recipient`, `sender`, `metadata`. What can go wrong: ValueError that says what would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kumotwist.core.address import EnvelopeAddress, parse_address
+from kumotwist.proto.phone import DOMAIN, e164
+
+
+def recipient(text: str) -> EnvelopeAddress:
+    """A mailbox, or a phone number, which has the place that the send API gives it. Raises ValueError."""
+    if not text or text == "<>":
+        raise ValueError("a recipient may not be empty")
+    if text.startswith("+") and "@" not in text:
+        return EnvelopeAddress(e164(text), DOMAIN)
+    return _mailbox(text, "nor a phone number with + and its country code")
+
+
+def sender(text: str) -> EnvelopeAddress:
+    """A mailbox, or the empty sender of bounces. Raises ValueError."""
+    return _mailbox(text, "nor empty as the sender of a bounce")
+
+
+def metadata(recipients: Sequence[EnvelopeAddress], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """`meta`, and for a single phone number `to`, as the send API sets it."""
+    number = recipients[0] if len(recipients) == 1 and recipients[0].domain == DOMAIN else None
+    return {**({"to": {"phone": number.user}} if number is not None else {}), **meta}
+
+
+def _mailbox(text: str, nor: str) -> EnvelopeAddress:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        why = "" if str(error).startswith("not a mailbox") else f": {error}"
+        raise ValueError(f"{text!r} is neither a mailbox, such as ann@example.org, {nor}{why}") from None

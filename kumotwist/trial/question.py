@@ -1,0 +1,97 @@
+"""What `kumotwist explain` is asked: the command line, and the message that it names.
+
+The message is what SMTP would bring: lines end with CRLF, whatever they do in
+the file. Nothing else of it is changed.
+
+Public: `question`. What can go wrong: SystemExit with status 2, and one line that says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from kumotwist.admin import asked as read
+from kumotwist.core.address import EnvelopeAddress
+from kumotwist.trial.commandline import CommandLine
+
+#: Octets of a message that is read. Ours: more than any listener takes unless it is told to (20 MiB).
+_MAX_MESSAGE: Final = 128 * 1024 * 1024
+#: RFC 5322 s2.2: a name of printable characters, and a colon.
+_HEADER: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
+
+
+def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespace:
+    """The command line, with `content` for the message as octets. Exits with 2 when it is wrong."""
+    parser = CommandLine(
+        prog="kumotwist explain", description="What a policy would do with a message; nothing is sent."
+    )
+    add = parser.add_argument
+    add("message", metavar="FILE", help="the message, an RFC 5322 text; - reads standard input")
+    add("--policy", default=default_policy, help="%(default)s unless said")
+    add(
+        "--from",
+        dest="sender",
+        type=_reading(read.sender),
+        default="",
+        help="the envelope's sender; none: a bounce's, <>",
+    )
+    add(
+        "--to",
+        type=_reading(read.recipient),
+        action="append",
+        required=True,
+        help="a mailbox or a phone number; may be repeated",
+    )
+    add("--meta", type=_named, action="append", default=[], metavar="NAME=VALUE", help="metadata that is there before")
+    add("--http", action="store_true", help="it comes in by HTTP; otherwise by SMTP")
+    add("--json", action="store_true", help="for programs; docs/explain.md says what is in it")
+    asked = parser.parse_args(arguments)
+    asked.meta = read.metadata(asked.to, dict(asked.meta))
+    try:
+        asked.content = _content(asked.message)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        parser.exit(2, f"kumotwist explain: {asked.message}: {why}\n")
+    return asked
+
+
+def _content(name: str) -> bytes:
+    """The message. Raises OSError, ValueError."""
+    if name == "-":
+        data = sys.stdin.buffer.read(_MAX_MESSAGE + 1)
+    else:
+        with Path(name).open("rb") as file:
+            data = file.read(_MAX_MESSAGE + 1)
+    if not data:
+        raise ValueError("is empty; a message has header lines, such as Subject: hi")
+    if len(data) > _MAX_MESSAGE:
+        raise ValueError(f"has more than {_MAX_MESSAGE:,} octets")
+    if data.startswith(b"From "):
+        raise ValueError("begins as a mailbox file does, with 'From '; save the message without that line")
+    if _HEADER.match(data) is None:
+        sys.stderr.write(f"note: {name} does not begin with a header line: policy sees a message without headers\n")
+    return data if b"\r\n" in data else data.replace(b"\n", b"\r\n")
+
+
+def _reading(read_it: Callable[[str], EnvelopeAddress]) -> Callable[[str], EnvelopeAddress]:
+    """The same, with errors as argparse shows them."""
+
+    def read_or_refuse(text: str) -> EnvelopeAddress:
+        try:
+            return read_it(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read_or_refuse
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
