@@ -41,6 +41,7 @@ docs: $(VENV)/installed
 	$(BIN)/python -m kumotwist.config.describe docs/reference/options.md
 	$(BIN)/python -m kumotwist.egress.describe docs/channels
 	$(BIN)/python -m kumotwist.lua.describe docs/reference
+	$(BIN)/python -m kumotwist.admin.schema docs/reference/explain.schema.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,6 +1,7 @@
 """What a policy would do with a message, step by step: the handlers that run, and the way that follows.
 
-Public: `explain`, `run_handler`, `Told`, `Handler`, `EVENTS`. What can go wrong is told; see `queue.explain`.
+Public: `explain`, `run_handler`, `Told`, `Handler`, `MessageShown`, `EVENTS`. What can go wrong is told, see
+`queue.explain`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from kumotwist.core.interfaces import Channel
 from kumotwist.core.message import Message
 from kumotwist.lua.policy import Policy
 from kumotwist.proto.mime.headers import all_headers
-from kumotwist.queue.explain import Explanation, explain_way
+from kumotwist.queue.explain import explain_way
 from kumotwist.queue.present import NOTHING, Present
+from kumotwist.queue.shown import Explanation
 
 #: The event that sees a whole message, by the way it came in.
 EVENTS: Final = {"smtp": "smtp_server_message_received", "http": "http_message_generated"}
@@ -35,11 +37,20 @@ class Handler(msgspec.Struct):
     problem: str = ""
 
 
+class MessageShown(msgspec.Struct):
+    """The message as the handlers left it; `octets` are those of headers and body."""
+
+    sender: str
+    recipients: list[str]
+    meta: dict[str, Any]
+    octets: int
+
+
 class Told(msgspec.Struct):
-    """Everything there is to tell."""
+    """Everything there is to tell; `way` is null when the message would not be taken in."""
 
     handlers: list[Handler]
-    message: dict[str, Any]
+    message: MessageShown
     way: Explanation | None = None
 
 
@@ -53,12 +64,8 @@ async def explain(
 ) -> Told:
     """Run the handlers that would see `message`, then follow its way; it is changed by that, and nothing else is."""
     handler = await run_handler(message, policy, intake)
-    shown = {
-        "sender": message.sender.email,
-        "recipients": [one.email for one in message.recipients],
-        "meta": message.meta,
-        "octets": message.size,
-    }
+    recipients = [one.email for one in message.recipients]
+    shown = MessageShown(message.sender.email, recipients, message.meta, message.size)
     told = Told([handler] if handler is not None else [], shown)
     if handler is None or (not handler.rejected and not handler.problem):
         told.way = await explain_way(message, policy, channel_for, present, now)

@@ -149,10 +149,13 @@ class _Check:
         """Checks every way that a table has, and those of the stages of its fallback."""
         table = await self._ways(policy, name, table_name)
         for stage in table.fallback if table is not None else ():
-            await self._ways(policy, name, stage.route_table)
+            await self._ways(policy, name, stage.route_table, f", a stage of the fallback of '{table_name}'")
 
-    async def _ways(self, policy: Policy, name: QueueName, table_name: str) -> RouteTableConfig | None:
-        table = await self.attempt(lambda: policy.route_table(table_name), f"route table '{table_name}'")
+    async def _ways(
+        self, policy: Policy, name: QueueName, table_name: str, whence: str = ""
+    ) -> RouteTableConfig | None:
+        what = f"route table '{table_name}'{whence}"
+        table = await self.attempt(lambda: policy.route_table(table_name), what)
         for route in table.routes if table is not None else ():
             self._constructor(policy, "get_route_table", route.protocol, f"route '{route.name}' of '{table_name}'")
             if route.egress_pool is not None:

@@ -1,12 +1,14 @@
 """What would happen next to a message, by the kind of failure: the part of an explanation that looks ahead.
 
-Public: `consequences`, `stage_shown`. Nothing can go wrong.
+Public: `Consequence`, `consequences`, `without_a_way`, `takes_over_when`. Nothing can go wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final, Literal
+
+import msgspec
 
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import FallbackStage, RouteEntry
@@ -18,45 +20,102 @@ from kumotwist.queue.routes.table import RouteTable
 #: Retries whose delays are shown.
 _RETRIES: Final = 6
 _OVER: Final = {
-    "hold": "waits, uncharged, until there is room",
-    "reject": "bounced with 550",
+    "hold": "it waits, uncharged, until there is room",
+    "reject": "it is bounced with 550",
     "next_route": "at once over a route that has room; without one it waits",
 }
 
+Case = Literal[
+    "refused_for_good",
+    "refused_for_now",
+    "no_connection",
+    "account_or_rate",
+    "no_reply",
+    "budget_used_up",
+    "not_handed_over",
+    "no_receipt",
+    "failed_receipt",
+    "no_way",
+]
+
+
+class Consequence(msgspec.Struct):
+    """A kind of failure, for programs (`case`) and in words, and what it leads to."""
+
+    case: Case
+    what: str
+    then: str
+
 
 def consequences(
-    config: QueueConfig, table: RouteTable | None, class_: str, position: int, now: float
-) -> Iterator[tuple[str, str]]:
-    """Kinds of failure, and what each leads to, for a message that goes by the route at `position` of `table`."""
-    delays = ", ".join(format_duration(float(backoff(config, attempts))) for attempts in range(_RETRIES))
-    stage = table.config.fallback[0] if table is not None and table.config.fallback else None
-    later = f"again after {delays}, …; {_end_of_retries(config, stage)}"
+    config: QueueConfig,
+    table: RouteTable | None,
+    class_: str,
+    position: int,
+    now: float,
+    options: Any,
+    stage: FallbackStage | None,
+) -> Iterator[Consequence]:
+    """What each kind of failure leads to, for a message that goes by the route at `position` of `table`.
+
+    `options` are those of its channel, and `stage` is the next one of a fallback.
+    """
+    later, onward = _later(config, stage), _onward(stage)
+    lost = f"{onward} at once" if stage is not None else "it is bounced"
     elsewhere = _elsewhere(table, class_, position, now) if table is not None else ""
-    yield "recipient refused for good", f"by route table {stage.route_table} at once" if stage else "bounced"
-    yield "recipient refused for now", later
-    yield "no connection, server at fault", f"{elsewhere}{later}"
-    rest = format_duration(SOURCE_REST)
-    yield "account at fault or rate used up", f"{elsewhere}all of the ready queue waits {rest} or as told, uncharged"
-    goes_on = table is not None and elsewhere and table.config.next_when_unknown
-    unknown = f"{elsewhere}as the channel's on_unknown says" if goes_on else "as the channel's on_unknown says"
-    yield "no reply to what was sent", f"{unknown}, for SMTP: again"
+    yield Consequence("refused_for_good", "the recipient is refused for good", lost)
+    yield Consequence("refused_for_now", "the recipient is refused for now", later)
+    yield Consequence("no_connection", "there is no connection, or the server is at fault", f"{elsewhere}{later}")
+    rest = format_duration(getattr(options, "rest", None) or SOURCE_REST)
+    waits = f"all messages of its ready queue wait {rest}, or as long as the peer says; it counts as no try"
+    yield Consequence("account_or_rate", "the account is at fault, or its rate is used up", f"{elsewhere}{waits}")
+    yield Consequence(
+        "no_reply", "no reply comes to what was sent", _unanswered(options, table, elsewhere, later, lost)
+    )
     if table is not None:
         yield from _of_budgets(table.config.routes[position], stage)
     if stage is not None:
         yield from _of_stage(stage)
 
 
-def stage_shown(stage: FallbackStage) -> str:
-    """A stage in words."""
-    beside = ", alongside what comes before" if stage.alongside else ""
-    return f"{stage.route_table}, unless {stage.until_state} within {format_duration(stage.wait)}{beside}"
+def without_a_way(config: QueueConfig, stage: FallbackStage | None) -> Consequence:
+    """What becomes of a message for as long as a question about its way has no answer."""
+    return Consequence("no_way", "this stays as it is", f"the message waits: {_later(config, stage)}")
 
 
-def _end_of_retries(config: QueueConfig, stage: FallbackStage | None) -> str:
-    """What comes after the last retry: the deadline of the stage, or old age, whichever is first."""
-    if stage is not None and (config.max_age <= stage.wait or not stage.alongside):
-        return f"by route table {stage.route_table} at {format_duration(min(config.max_age, stage.wait))}"
-    return f"expired at {format_duration(config.max_age)}"
+def takes_over_when(stage: FallbackStage) -> str:
+    """When a stage's turn has come, in words."""
+    wait = format_duration(stage.wait)
+    if stage.until_state == "handed_over":
+        missing = f"it has not been handed over within {wait}"
+    else:
+        missing = f"no receipt says {stage.until_state} within {wait}"
+    beside = "; what comes before goes on trying beside it" if stage.alongside else ""
+    return f"{missing}, or at once when what comes before ends badly{beside}"
+
+
+def _onward(stage: FallbackStage | None) -> str:
+    return f"it goes on by route table {stage.route_table}" if stage is not None else ""
+
+
+def _later(config: QueueConfig, stage: FallbackStage | None) -> str:
+    """The tries that there is time for, and what comes after the last of them."""
+    ends_by_stage = stage is not None and (config.max_age <= stage.wait or not stage.alongside)
+    end = min(config.max_age, stage.wait) if ends_by_stage and stage is not None else config.max_age
+    delays: list[str] = []
+    passed = 0.0
+    while len(delays) <= _RETRIES:
+        delay = float(backoff(config, len(delays)))
+        passed += max(delay, 1.0)
+        if passed > end:
+            break
+        delays.append(format_duration(delay))
+    shown = f"{', '.join(delays[:_RETRIES])}{', …' if len(delays) > _RETRIES else ''}"
+    tries = f"again after {shown}" if delays else "there is no time for another try"
+    after = format_duration(end)
+    return (
+        f"{tries}; {_onward(stage)} after {after}" if ends_by_stage else f"{tries}; it expires when it is {after} old"
+    )
 
 
 def _elsewhere(table: RouteTable, class_: str, position: int, now: float) -> str:
@@ -66,17 +125,29 @@ def _elsewhere(table: RouteTable, class_: str, position: int, now: float) -> str
     return f"at once over {' or '.join(others)}; if that fails, " if others else "no other route is in order; "
 
 
-def _of_budgets(entry: RouteEntry, stage: FallbackStage | None) -> Iterator[tuple[str, str]]:
+def _unanswered(options: Any, table: RouteTable | None, elsewhere: str, later: str, lost: str) -> str:
+    """It may have arrived: the channel's own choice, after other routes if the table wants that."""
+    choice = getattr(options, "on_unknown", "Retry")
+    if choice == "AssumeDelivered":
+        return "it counts as handed over (on_unknown)"
+    if choice == "Bounce":
+        return f"{lost} (on_unknown)"
+    first = elsewhere if table is not None and table.config.next_when_unknown else ""
+    return f"{first}{later}; it may arrive twice"
+
+
+def _of_budgets(entry: RouteEntry, stage: FallbackStage | None) -> Iterator[Consequence]:
     for over in dict.fromkeys(budget.over for budget in entry.budgets):
         # A refusal is not the end while a stage lies ahead, whoever refuses.
-        then = f"by route table {stage.route_table} at once" if stage is not None and over == "reject" else _OVER[over]
-        yield f"a budget of {entry.name} ({over}) is used up", then
+        then = f"{_onward(stage)} at once" if stage is not None and over == "reject" else _OVER[over]
+        yield Consequence("budget_used_up", f"a budget of {entry.name} ({over}) is used up", then)
 
 
-def _of_stage(stage: FallbackStage) -> Iterator[tuple[str, str]]:
-    wait, to = format_duration(stage.wait), f"by route table {stage.route_table}"
+def _of_stage(stage: FallbackStage) -> Iterator[Consequence]:
+    wait, onward = format_duration(stage.wait), _onward(stage)
     stays = " as well" if stage.alongside else ", and no longer this way"
-    yield f"not handed over within {wait}", f"{to}{stays}"
+    yield Consequence("not_handed_over", f"it is not handed over within {wait}", f"{onward}{stays}")
     if stage.until_state != "handed_over":
-        yield f"handed over, and no receipt says {stage.until_state} within {wait}", to
-        yield "a receipt says that it failed", f"{to} at once"
+        unheard = f"it is handed over, and no receipt says {stage.until_state} within {wait}"
+        yield Consequence("no_receipt", unheard, onward)
+        yield Consequence("failed_receipt", "a receipt says that it failed", f"{onward} at once")

@@ -6,9 +6,10 @@ Public: `as_text`. `kumotwist explain` prints it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from kumotwist.admin.explanation import Told
-from kumotwist.queue.explain import Explanation, LatelyShown
+from kumotwist.queue.shown import Explanation, LatelyShown, Leg, RouteShown
 
 
 def as_text(told: Told) -> str:
@@ -17,51 +18,88 @@ def as_text(told: Told) -> str:
 
 
 def _handlers(told: Told) -> Iterator[str]:
-    yield f"message      from {told.message['sender']} to {', '.join(told.message['recipients'])}"
+    message = told.message
+    yield f"message      from {message.sender or '<>'} to {', '.join(message.recipients)}, {message.octets:,} octets"
     for handler in told.handlers:
         yield f"handler      {handler.event} ({handler.source})"
         yield from (f"               {change}" for change in handler.changes)
         if handler.rejected:
-            yield f"               rejected: {handler.rejected}"
+            yield f"               rejects it: {handler.rejected}"
         if handler.problem:
-            yield f"               failed: {handler.problem}"
+            yield f"               fails: {handler.problem}"
 
 
 def _way(way: Explanation) -> Iterator[str]:
     yield f"queue        {way.queue}"
-    yield from (f"               {name} = {value}" for name, value in way.queue_config.items())
-    yield from (f"               held up: {hold}" for hold in way.holds)
-    if way.route_table:
-        yield f"route table  {way.route_table}, class {way.route_class or 'all'} (by {way.class_by})"
-        if way.class_problem:
-            yield f"               failed: {way.class_problem}"
-    for route in way.routes:
-        mark = "->" if route.is_chosen else "  "
-        evidence = f"health {route.health:.1%} of {route.samples:.0f}" if route.samples else "no evidence"
-        yield (
-            f"          {mark} {route.name}: rests at {route.resting:.1%}, has {route.share:.1%}, {evidence}, "
-            f"breaker {route.breaker}"
-        )
-        yield from (f"               of late: {text}" for text in _lately(route.lately))
-        yield from (f"               budget {budget}" for budget in route.budgets)
-    if way.draw:
-        yield f"             the next one goes there: {way.draw}"
-    yield from (f"fallback     {stage}" for stage in way.fallback)
-    if way.channel:
-        yield f"channel      {way.channel}"
-        yield from (f"               {name} = {value}" for name, value in way.options.items())
-    yield from (f"secret       {name}: {where}" for name, where in way.secrets.items())
-    if way.pool:
-        yield f"pool         {way.pool}"
-    for source in way.sources:
+    yield from (f"               {name} = {_value(value)}" for name, value in way.queue_config.items())
+    yield from (f"               held up now: {hold}" for hold in way.holds)
+    yield from _leg(way)
+    for number, stage in enumerate(way.fallback, 1):
+        yield f"then {number:<8}route table {stage.route_table}, when {stage.when}"
+        yield from _leg(stage)
+    yield from (f"warning      {warning}" for warning in way.warnings)
+
+
+def _leg(leg: Leg) -> Iterator[str]:
+    if leg.routes:
+        class_ = f"{leg.route_class or 'all'} (by {leg.class_by})"
+        yield f"route table  {leg.route_table}, where the message is of class {class_}"
+    if leg.class_problem:
+        yield f"               class fails: {leg.class_problem}"
+    for route in leg.routes:
+        yield from _route(route)
+    if leg.draw:
+        chosen = next(route.name for route in leg.routes if route.is_chosen)
+        yield f"               the next message goes by {chosen}: {leg.draw}"
+    if leg.channel:
+        yield f"channel      {leg.channel}"
+        yield from (f"               {name} = {_value(value)}" for name, value in leg.options.items())
+    yield from (f"secret       {name}: {where}" for name, where in leg.secrets.items())
+    if leg.pool:
+        yield f"pool         {leg.pool}"
+    for source in leg.sources:
         yield f"source       {source.source} (weight {source.weight}), ready queue {source.ready_queue}"
         yield from (f"               {name}: {limit}" for name, limit in source.limits.items())
-        yield from (f"               held up: {hold}" for hold in source.holds)
+        yield from (f"               held up now: {hold}" for hold in source.holds)
         if source.problem:
-            yield f"               failed: {source.problem}"
-    yield from (f"if           {what}: {then}" for what, then in way.on_failure.items())
-    if way.problem:
-        yield f"problem      {way.problem}"
+            yield f"               fails: {source.problem}"
+    if leg.problem:
+        yield f"problem      {leg.problem}"
+    for one in leg.on_failure:
+        yield f"if           {one.what}"
+        yield f"               {one.then}"
+
+
+def _value(value: Any) -> str:
+    """An option's value; those of tables by name."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name} = {_value(one)}" for name, one in value.items())
+    return str(value)
+
+
+def _route(route: RouteShown) -> Iterator[str]:
+    mark = "->" if route.is_chosen else "  "
+    shown = f"{route.name}: {route.resting:.1%} by weight, {route.share:.1%} now, {_evidence(route)}"
+    yield f"          {mark}   {shown}{_breaker(route)}"
+    yield from (f"                 of late: {text}" for text in _lately(route.lately))
+    yield from (f"                 budget {budget}" for budget in route.budgets)
+
+
+def _evidence(route: RouteShown) -> str:
+    return f"{route.health:.1%} of {route.samples:.0f} went well" if route.samples else "nothing learned yet"
+
+
+def _breaker(route: RouteShown) -> str:
+    if route.breaker == "closed":
+        return ""
+    if route.breaker == "trial":
+        return "; its breaker is open, a trial message is on its way"
+    soon = f"in {route.trial_in:.0f} s" if route.trial_in else "is the next message"
+    return f"; its breaker is open, the next trial {soon}"
 
 
 def _lately(lately: LatelyShown | None) -> Iterator[str]:

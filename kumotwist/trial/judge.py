@@ -24,8 +24,9 @@ from kumotwist.core.ids import SpoolId, from_hex
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.lua.policy import Policy
-from kumotwist.queue.explain import Explanation, explain_way
+from kumotwist.queue.explain import explain_way
 from kumotwist.queue.present import NOTHING
+from kumotwist.queue.shown import Explanation
 from kumotwist.trial.pastlog import Ending, Place
 
 #: Answers that are remembered. Ours: a queue each, as many as a sender to the world has in a day or so.

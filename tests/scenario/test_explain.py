@@ -10,9 +10,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from support.daemon import Daemon, Sink, mail
 
+SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "explain.schema.json"
 POLICY = """
 local kumo = require 'kumo'
 
@@ -70,8 +72,9 @@ def test_a_policy_is_explained_for_people(tmp_path: Path) -> None:
         "header X-Tenant removed, was acme",
         "queue        acme@dest.test",
         "max_age = 1day",
-        "route table  bulk, class all",
-        "-> local: rests at 80.0%",
+        "route table  bulk, where the message is of class all (by all)",
+        "->   local: 80.0% by weight, 80.0% now, nothing learned yet",
+        "the next message goes by local: it is furthest behind its share",
         "budget 1000/h by tenant, then hold",
         "ready queue unspecified->mx_list:127.0.0.1:9@smtp_client",
         "max_message_rate: 100/s",
@@ -137,6 +140,7 @@ def test_a_running_daemon_tells_what_it_has_learned(tmp_path: Path) -> None:
         question = {"sender": "a@src.test", "recipients": ["u@dest.test"], "content": MESSAGE}
         first, second = ask(daemon, question), ask(daemon, question)
         assert first == second
+        assert list(jsonschema_rs.Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(first)) == []
         by_name = {route["name"]: route for route in first["way"]["routes"]}
         assert by_name["local"]["samples"] >= 3
         with pytest.raises(urllib.error.HTTPError, match="422"):

@@ -44,6 +44,8 @@ class QueueHooks(Hooks):
         program = self.program
         results = await program.run_required("get_route_table", name)
         value = results[0] if results else None
+        if value is None:
+            raise PolicyError(f"{program.source_of('get_route_table')}: get_route_table knows no table '{name}'")
         table = returned(RouteTableConfig, value, "get_route_table", program, route_table)
         if table.name != name:
             # What is learned is kept by name.

@@ -88,6 +88,24 @@ def test_errors(bench: Bench, source: str, error: str) -> None:
     assert any(re.search(error, text, re.DOTALL) for text in report.errors), report.errors
 
 
+def test_stages_of_a_fallback_are_tables_that_policy_knows(bench: Bench) -> None:
+    """One that it does not know, or that is wrong, is told with the table that names it; the rest is checked, too."""
+    source = """
+      kumo.on('get_queue_config', function() return { route_table = 'mail' } end)
+      kumo.on('get_route_table', function(name)
+        local routes = { { name = 'a', weight = name == 'text' and -1 or 1 } }
+        local fallback = name == 'mail' and { { route_table = 'push' }, { route_table = 'text' } } or {}
+        if name ~= 'push' then return { name = name, routes = routes, fallback = fallback } end
+      end)
+    """
+    push, text = _validate(bench, source).errors
+    assert re.fullmatch(
+        r"route table 'push', a stage of the fallback of 'mail': .*:3: get_route_table knows no table 'push'", push
+    )
+    assert text.startswith("route table 'text', a stage of the fallback of 'mail': ")
+    assert "must be 0 or more" in text
+
+
 def test_a_mistake_in_one_event_hides_none_in_another(bench: Bench) -> None:
     """Both are in one report."""
     source = """

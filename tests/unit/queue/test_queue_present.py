@@ -10,7 +10,11 @@ from kumotwist.config.routes import BudgetConfig, FallbackStage, RouteEntry, Rou
 from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.response import Response
 from kumotwist.core.units import Throttle
+from kumotwist.egress.api.options import CallOptions
+from kumotwist.queue.consequences import consequences
 from kumotwist.queue.explain import explain_way
+from kumotwist.queue.routes.breaker import FIRST_PAUSE
+from kumotwist.queue.routes.table import Signal
 
 WAY = CustomLuaProtocol(constructor="way")
 
@@ -69,11 +73,11 @@ def test_the_draw_is_the_one_that_is_made():
     for _ in range(5):
         way = explained(one)
         marked = next(route.name for route in way.routes if route.is_chosen)
-        assert way.draw.startswith("it is owed most: a ")
+        assert way.draw.startswith("it is furthest behind its share; messages owed: a ")
         assert max(way.routes, key=lambda route: route.owed).name == marked
         one.insert()
         assert one.recorder.of("Delivery")[-1].way.route == marked
-    assert explained(one, route="b").draw == "pinned by meta.route"
+    assert explained(one, route="b").draw == "it is pinned by meta.route"
     one.stop()
 
 
@@ -123,6 +127,11 @@ def test_a_source_that_rests():
     one.stop()
 
 
+def then(leg):
+    """What is said of each kind of failure."""
+    return {one.case: one.then for one in leg.on_failure}
+
+
 def test_what_each_failure_leads_to():
     """The routes that are in order by name, the budget's own way, and the first stage of a fallback."""
     cap = BudgetConfig(rate=Throttle.parse("5/h"), over="reject")
@@ -130,27 +139,125 @@ def test_what_each_failure_leads_to():
     both = table(60, 40, class_="all", on_failure="next_route", next_when_unknown=True, fallback=(stage,))
     both = evolve(both, routes=tuple(evolve(route, budgets=(cap,)) for route in both.routes))
     way = explained(house(both))
-    assert way.fallback == ["text, unless delivered within 2m, alongside what comes before"]
-    told = way.on_failure
-    assert told["recipient refused for good"] == "by route table text at once"
-    assert told["no connection, server at fault"].startswith("at once over b; if that fails, again after 20m")
-    assert told["no reply to what was sent"].startswith("at once over b; if that fails, as the channel's on_unknown")
-    assert told["a budget of a (reject) is used up"] == "by route table text at once"
-    assert told["not handed over within 2m"] == "by route table text as well"
-    assert told["handed over, and no receipt says delivered within 2m"] == "by route table text"
+    told = then(way)
+    onward = "it goes on by route table text"
+    assert told["refused_for_good"] == f"{onward} at once"
+    assert told["no_connection"].startswith("at once over b; if that fails, again after 20m")
+    assert told["no_reply"].startswith("at once over b; if that fails, again after 20m")
+    assert told["no_reply"].endswith("; it may arrive twice")
+    assert told["budget_used_up"] == f"{onward} at once"
+    assert told["not_handed_over"] == f"{onward} as well"
+    assert told["no_receipt"] == onward
+    words = {one.case: one.what for one in way.on_failure}
+    assert words["no_receipt"] == "it is handed over, and no receipt says delivered within 2m"
 
 
-def test_retries_end_where_the_next_stage_begins():
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [
+        ({"wait": 120.0}, "there is no time for another try; it goes on by route table text after 2m"),
+        ({"wait": 3700.0}, "again after 20m, 40m; it goes on by route table text after 1h 1m 40s"),
+        ({"wait": 120.0, "alongside": True}, ", 10h 40m, …; it expires when it is 7days old"),
+    ],
+)
+def test_retries_end_where_the_next_stage_begins(options, end):
     """What cannot be handed over goes on by the next stage at its deadline; beside one it is tried until it expires."""
-    for alongside, end in ((False, "; by route table text at 2m"), (True, "; expired at 7days")):
-        stage = FallbackStage(route_table="text", wait=120.0, alongside=alongside)
-        told = explained(house(table(60, 40, class_="all", fallback=(stage,)))).on_failure
-        assert told["recipient refused for now"].endswith(end)
+    one = table(60, 40, class_="all", fallback=(FallbackStage(route_table="text", **options),))
+    assert then(explained(house(one)))["refused_for_now"].endswith(end)
 
 
 def test_without_a_table_a_refusal_is_the_end():
     """Nothing is said of other routes or stages."""
-    told = explained(house()).on_failure
-    assert told["recipient refused for good"] == "bounced"
-    assert told["no connection, server at fault"].startswith("again after 20m")
-    assert "handed over" not in "".join(told)
+    told = then(explained(house()))
+    assert told["refused_for_good"] == "it is bounced"
+    assert told["no_connection"].startswith("again after 20m")
+    assert not {"not_handed_over", "no_receipt", "no_way"} & told.keys()
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [("AssumeDelivered", "it counts as handed over"), ("Bounce", "it is bounced"), ("Retry", "again")],
+)
+def test_what_was_sent_without_a_reply_is_the_channels_choice(choice, said):
+    """By its `on_unknown`, in words."""
+    told = consequences(QueueConfig(), None, "", 0, 0.0, CallOptions(on_unknown=choice), None)
+    assert next(one.then for one in told if one.case == "no_reply").startswith(said)
+
+
+def chain(*stages, **options):
+    """A house whose table `bulk` falls back to `push` and `text`, of which only the second exists."""
+    one = house(table(60, 40, class_="all", fallback=stages, **options))
+    one.policy.tables["text"] = evolve(table(30, 70, class_="all", on_failure="next_route"), name="text")
+    return one
+
+
+def test_each_stage_is_shown_as_the_first_table_is():
+    """Its routes with their shares, which of them is next, where it leaves, and what then."""
+    last = FallbackStage(route_table="text", wait=60.0, until_state="handed_over", alongside=True)
+    one = chain(last)
+    way = explained(one)
+    (stage,) = way.fallback
+    assert stage.when == (
+        "it has not been handed over within 1m, or at once when what comes before ends badly; "
+        "what comes before goes on trying beside it"
+    )
+    assert (stage.route_table, stage.wait, stage.until_state, stage.alongside) == ("text", 60.0, "handed_over", True)
+    assert [(route.name, route.resting, route.is_chosen) for route in stage.routes] == [
+        ("a", 0.3, False),
+        ("b", 0.7, True),
+    ]
+    assert stage.sources[0].ready_queue == way.sources[0].ready_queue
+    told = then(stage)
+    assert told["refused_for_good"] == "it is bounced"
+    assert told["no_connection"].startswith("at once over a; if that fails, again after 20m")
+    assert told["no_connection"].endswith("it expires when it is 7days old")
+    assert not {"not_handed_over", "no_receipt"} & told.keys()
+    assert way.warnings == []
+
+
+def test_a_pin_is_one_to_a_route_of_the_first_table():
+    """The stages choose for themselves, whatever their routes are called."""
+    way = explained(chain(FallbackStage(route_table="text")), route="a")
+    assert way.pinned
+    assert not way.fallback[0].pinned
+    assert way.fallback[0].draw.startswith("it is furthest behind its share")
+
+
+def test_a_stage_that_is_not_there_is_a_warning():
+    """The way is what it is; what comes to that stage waits, and goes on at its end."""
+    one = chain(FallbackStage(route_table="push"), FallbackStage(route_table="text", wait=60.0))
+    way = explained(one)
+    assert [warning.partition(", which")[0] for warning in way.warnings] == ["fallback names route table push"]
+    missing, there = way.fallback
+    assert missing.problem
+    assert then(missing) == {
+        "no_way": "the message waits: there is no time for another try; it goes on by route table text after 1m"
+    }
+    assert (there.problem, len(there.routes)) == ("", 2)
+
+
+def test_what_is_split_is_said():
+    """Each recipient has a course of its own; one of them is shown."""
+    one = chain(FallbackStage(route_table="text"))
+    message = one.message("ann@to.example", "bob@to.example")
+    channel, seconds = one.channel, one.clock.seconds()
+    way = now(explain_way(message, one.policy, lambda _: channel, one.manager.present(), seconds))
+    assert way.warnings == [
+        "it is split into 2 messages, one for each recipient; this is the way of the one to ann@to.example"
+    ]
+
+
+def test_a_route_that_is_out_says_when_it_is_tried():
+    """The operator need not guess when the breaker lets the next message through."""
+    one = house(table(60, 40, class_="all", on_failure="next_route"))
+    at_work = now(one.manager.present().table("bulk"))
+    for _ in range(4):
+        at_work.report("", 1, Signal.HANDED_OVER, one.clock.seconds())
+        at_work.report("", 0, Signal.FAILED, one.clock.seconds())
+    out, well = explained(one).routes
+    assert (out.breaker, out.share, out.trial_in) == ("open", 0.0, FIRST_PAUSE)
+    assert (well.breaker, well.share, well.trial_in) == ("closed", 1.0, None)
+    assert explained(one).draw == "it is furthest behind its share; messages owed: a 0.00, b 2.00"
+    one.clock.advance(FIRST_PAUSE + 1)
+    assert explained(one).routes[0].trial_in == 0.0
+    one.stop()
