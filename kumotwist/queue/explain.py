@@ -26,7 +26,7 @@ from kumotwist.core.queuename import QueueName
 from kumotwist.queue.consequences import consequences, takes_over_when, without_a_way
 from kumotwist.queue.optiontext import changed, limits_of, secrets_of
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
-from kumotwist.queue.routes.breaker import State
+from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.budget import describe, left_of
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
@@ -47,7 +47,7 @@ async def explain_way(
     """The way of `message` as its metadata is now.
 
     `present` is what is at work. `now` is in Unix seconds. Without `to_the_site` the way
-    ends with the sources: no name is resolved, no path asked for, and no stage looked at.
+    ends with the sources: no name is resolved, no path asked for, and stages are named only.
     """
     found = Explanation()
     try:
@@ -83,7 +83,7 @@ class _Way:
         table_name = table_name_of(self.message, self.config)
         found.route_table = table_name or ""
         table = await self._leg(found, table_name, 0, None)
-        if table is None or not table.config.fallback or not self.to_the_site:
+        if table is None or not table.config.fallback:
             return
         stages = table.config.fallback
         for at, stage in enumerate(stages, 1):
@@ -91,8 +91,10 @@ class _Way:
             shown = Stage(when=when, wait=stage.wait, until_state=stage.until_state, alongside=stage.alongside)
             shown.route_table = stage.route_table
             found.fallback.append(shown)
-            await self._leg(shown, stage.route_table, at, stages)
-        found.warnings = list(_warnings(found, self.message))
+            if self.to_the_site:
+                await self._leg(shown, stage.route_table, at, stages)
+        if self.to_the_site:
+            found.warnings = list(_warnings(found, self.message))
 
     async def _leg(
         self, leg: Leg, table_name: str | None, at: int, stages: Sequence[FallbackStage] | None
@@ -165,7 +167,7 @@ class _Way:
     def _route(self, table: RouteTable, class_: str, position: int) -> RouteShown:
         """One route, whether it is chosen or not."""
         route, shown = table.config.routes[position], table.shown(class_, position, self.now)
-        until = max(table.breaker(one, position).open_until for one in (ALL, class_))
+        breaker, trial_in = _breaker([table.breaker(one, position) for one in (ALL, class_)], self.now)
         return RouteShown(
             route.name,
             route.protocol.channel,
@@ -173,8 +175,8 @@ class _Way:
             round(shown.share, 4),
             round(shown.health, 4),
             round(shown.samples, 1),
-            shown.breaker.value,
-            round(max(until - self.now, 0.0), 1) if shown.breaker is State.OPEN else None,
+            breaker.value,
+            trial_in,
             lately=_lately(table.tallies.lately(class_, position, self.now)),
         )
 
@@ -210,6 +212,16 @@ class _Way:
             return SourceShown(source.name, weight, ready, problem=str(error))
         holds = await holds_of_ready(self.present.ready(ready, protocol), self.present.limits, self.now)
         return SourceShown(source.name, weight, ready, dict(limits_of(path)), holds)
+
+
+def _breaker(breakers: Sequence[Breaker], now: float) -> tuple[State, float | None]:
+    """Breakers that a message has to pass, as one; with an open one, the seconds until they let a trial through."""
+    if any(one.state is State.TRIAL and not one.allows(now) for one in breakers):
+        return State.TRIAL, None
+    if all(one.state is State.CLOSED for one in breakers):
+        return State.CLOSED, None
+    shut = [one.open_until - now for one in breakers if not one.allows(now)]
+    return State.OPEN, round(max(shut, default=0.0), 1)
 
 
 def _at(stages: Sequence[FallbackStage] | None, at: int) -> FallbackStage | None:

@@ -13,12 +13,13 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python import usage
@@ -55,6 +56,8 @@ from kumotwist.trial.tables import table_of
 
 log = Logger()
 
+#: Seconds that an explanation may take. Ours: three handlers that wait as long as `validate` lets each of them.
+_PATIENCE: Final = 60.0
 _LOG_FILTER: Final = "warn,lua=info"
 #: Where what a handler fails with is in the answer, once.
 _QUIET_FILTER: Final = f"{_LOG_FILTER},kumotwist.lua.bridge=off"
@@ -73,7 +76,7 @@ def script(arguments: Sequence[str]) -> int:
 def explain(arguments: Sequence[str]) -> int:
     """Tell what a policy would do with a message; nothing is sent."""
     asked = questions.question(arguments, DEFAULT_POLICY)
-    return _on(asked.policy, lambda offline: _explained(offline, asked))
+    return _on(asked.policy, lambda offline: _in_time(offline, _explained(offline, asked)))
 
 
 def replay(arguments: Sequence[str]) -> int:
@@ -183,6 +186,14 @@ async def _scripted(offline: _Offline) -> int:
     await policy.pre_init()
     await policy.run_event("main", list(offline.settings.script_args))
     return 0
+
+
+async def _in_time(offline: _Offline, work: Coroutine[Any, Any, int]) -> int:
+    """The status of `work`. Raises ConfigError when it does not end."""
+    try:
+        return await Deferred.fromCoroutine(work).addTimeout(_PATIENCE, offline.reactor)
+    except defer.TimeoutError:
+        raise ConfigError(f"no answer within {_PATIENCE:g} s: a handler, DNS or a secret takes too long") from None
 
 
 async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:

@@ -98,8 +98,8 @@ def _breaker(route: RouteShown) -> str:
         return ""
     if route.breaker == "trial":
         return "; its breaker is open, a trial message is on its way"
-    soon = f"in {route.trial_in:.0f} s" if route.trial_in else "is the next message"
-    return f"; its breaker is open, the next trial {soon}"
+    soon = f"the next trial is in {route.trial_in:.0f} s" if route.trial_in else "a trial message is due"
+    return f"; its breaker is open, {soon}"
 
 
 def _lately(lately: LatelyShown | None) -> Iterator[str]:

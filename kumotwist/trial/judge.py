@@ -53,7 +53,7 @@ class Judge:
     channel_for: Callable[[Protocol], Channel]
     now: Callable[[], float]
     handlers: Policy | None = None
-    _known: OrderedDict[tuple[str, str, str], Verdict] = field(factory=OrderedDict, init=False)
+    _known: OrderedDict[tuple[str, str, str, str], Verdict] = field(factory=OrderedDict, init=False)
 
     async def ask(self, ending: Ending) -> Verdict:
         """Where it would go. Raises ValueError when the record does not make a message."""
@@ -67,15 +67,20 @@ class Judge:
             queue = message.queue_name()
         except ValueError as error:
             return Verdict("", problem=str(error))
-        key = (queue, _text(message, "route_table"), _text(message, "route"))
-        verdict = self._known.pop(key, None) or await self._follow(message, queue)
+        key = (queue, _text(message, "route_table"), _text(message, "route"), ending.route_table)
+        verdict = self._known.pop(key, None) or await self._follow(message, queue, ending.route_table)
         self._known[key] = verdict
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return verdict
 
-    async def _follow(self, message: Message, queue: str) -> Verdict:
+    async def _follow(self, message: Message, queue: str, went_by: str) -> Verdict:
         way = await self._explain(message)
+        if any(stage.route_table == went_by for stage in way.fallback):
+            # What comes before did not succeed at the time; it is taken not to now.
+            message.meta["route_table"] = went_by
+            message.meta.pop("route", None)
+            way = await self._explain(message)
         if way.problem:
             return Verdict(queue, problem=way.problem)
         if not way.routes:

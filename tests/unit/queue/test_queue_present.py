@@ -260,4 +260,7 @@ def test_a_route_that_is_out_says_when_it_is_tried():
     assert explained(one).draw == "it is furthest behind its share; messages owed: a 0.00, b 2.00"
     one.clock.advance(FIRST_PAUSE + 1)
     assert explained(one).routes[0].trial_in == 0.0
+    assert at_work.choose("", one.clock.seconds()).is_trial
+    out = explained(one).routes[0]
+    assert (out.breaker, out.share, out.trial_in) == ("trial", 0.0, None)
     one.stop()

@@ -6,11 +6,12 @@ import json
 import pytest
 import pytest_twisted
 import zstandard
+from attrs import evolve
 from support.fakes_queue import FakeChannel, FakePolicy
 
 from kumotwist.config.egress import PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
-from kumotwist.config.routes import RouteEntry, RouteTableConfig
+from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import IdGenerator
 from kumotwist.records.segments import SegmentOptions, SegmentWriter
@@ -169,6 +170,23 @@ async def test_a_table_around_what_there_was_moves_nothing(world):
         ("a from s1", "a by bulk/x from s1"): 30.0,
         ("a from s2", "a by bulk/x from s2"): 10.0,
     }
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_ended_on_a_stage_of_a_fallback_is_compared_with_that_stage(world):
+    """Under the policy of the time nothing moves; without that stage it would go by what is left."""
+    world.by_table(a=1)
+    stage = FallbackStage(route_table="text")
+    world.policy.tables["bulk"] = evolve(world.policy.tables["bulk"], fallback=(stage,))
+    sms = RouteEntry(name="s", weight=1, protocol=CustomLuaProtocol(constructor="s"))
+    world.policy.tables["text"] = RouteTableConfig(name="text", routes=(sms,))
+    world.write(
+        *[by_route("a") for _ in range(6)],
+        *[delivery("s", route_table="text", route="s", meta={"route": "a"}) for _ in range(4)],
+    )
+    assert moved(await world.report()) == {}
+    world.by_table(a=1)
+    assert moved(await world.report()) == {("s by text/s from unspecified", "a by bulk/a from unspecified"): 4.0}
 
 
 @pytest_twisted.ensureDeferred
