@@ -57,10 +57,14 @@ _AT_START: Final = frozenset({"main", "pre_init", "init"})
 Outcome: TypeAlias = "int | tuple[Any, ...]"
 Entry: TypeAlias = Callable[..., Outcome]
 
-#: Where KumoMTA's own packages put their Lua files.
+#: Our own `policy-extras` modules.
+EXTRAS: Final = Path(__file__).parent / "extras"
+#: Where KumoMTA's own packages put their Lua files. Ours come before those in `share`, which stand on functions that
+#: only KumoMTA has, and behind what the operator has put beside the policy.
 KUMOMTA_PATHS: Final = (
     "/opt/kumomta/etc/policy/?.lua",
     "/opt/kumomta/etc/policy/?/init.lua",
+    f"{EXTRAS}/?.lua",
     "/opt/kumomta/share/?.lua",
     "/opt/kumomta/share/?/init.lua",
 )

@@ -54,5 +54,7 @@ def test_twistd_lists_kumo(installed: Path, tmp_path) -> None:
 def test_the_console_script_checks_a_policy(installed: Path, tmp_path) -> None:
     """`kumotwist validate` works from the wheel: the Lua that we ship is in it."""
     policy = tmp_path / "init.lua"
-    policy.write_text("local kumo = require 'kumo'\nkumo.on('init', function() end)\n")
+    policy.write_text(
+        "local kumo = require 'kumo'\nrequire 'policy-extras.policy_utils'\nkumo.on('init', function() end)\n"
+    )
     run([str(installed / "kumotwist"), "validate", "--policy", str(policy)], tmp_path)

@@ -13,9 +13,10 @@ from typing import Final
 from attrs import define, field
 
 from kumotwist.lua.coverage import Lines, lines_of
+from kumotwist.lua.engine import EXTRAS
 
-#: Where modules live that are not the user's: KumoMTA's helpers and those of the system's packages.
-_OF_OTHERS: Final = ("/opt/kumomta/share/", "/usr/share/lua/", "/usr/local/share/lua/")
+#: Where modules live that are not the user's: our helpers, KumoMTA's, and those of the system's packages.
+_OF_OTHERS: Final = (f"{EXTRAS}/", "/opt/kumomta/share/", "/usr/share/lua/", "/usr/local/share/lua/")
 
 
 @define
