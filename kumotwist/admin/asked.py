@@ -36,5 +36,6 @@ def _mailbox(text: str, nor: str) -> EnvelopeAddress:
     try:
         return parse_address(text)
     except ValueError as error:
-        why = "" if str(error).startswith("not a mailbox") else f": {error}"
+        is_named = not isinstance(error, UnicodeError) and not str(error).startswith("not a mailbox")
+        why = f": {error}" if is_named else ""
         raise ValueError(f"{text!r} is neither a mailbox, such as ann@example.org, {nor}{why}") from None

@@ -8,6 +8,7 @@ the policy fails, 2 for a wrong command line (twistd's own is 1).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -31,9 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _COMMANDS.get(words[0]) if words else None
     if command is None:
         out = sys.stdout if words and words[0] in ("-h", "--help", "help") else sys.stderr
+        if words and out is sys.stderr:
+            print(f"kumotwist: there is no command {words[0]!r}\n", file=out)
         print(USAGE, file=out, end="")
         return 0 if out is sys.stdout else 2
-    return command(words[1:])
+    try:
+        status = command(words[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` has; what is left to be written at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -219,7 +219,8 @@ async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:
     finally:
         await channels.close()
     sys.stdout.write(msgspec.json.encode(told).decode() + "\n" if asked.json else as_text(told))
-    return 1 if told.way is not None and told.way.problem else 0
+    has_failed = any(handler.problem for handler in told.handlers)
+    return 1 if has_failed or (told.way is not None and told.way.problem) else 0
 
 
 async def _replayed(offline: _Offline, asked: argparse.Namespace) -> int:
@@ -267,6 +268,7 @@ def _in_reactor(settings: Settings, work: Callable[[_Offline], Awaitable[int]]) 
 
     running: Any = reactor
     status = [1]
+    broken: list[BrokenPipeError] = []
 
     async def run() -> None:
         offline = _Offline(settings, running)
@@ -276,6 +278,8 @@ def _in_reactor(settings: Settings, work: Callable[[_Offline], Awaitable[int]]) 
             _say(f"error: rejected with {rejection}")
         except KumotwistError as error:
             _say(f"error: {error}")
+        except BrokenPipeError as error:
+            broken.append(error)
         finally:
             await offline.close()
 
@@ -287,6 +291,8 @@ def _in_reactor(settings: Settings, work: Callable[[_Offline], Awaitable[int]]) 
     running.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addBoth(ended))
     lifecycle.end_on_signals()
     running.run(installSignalHandlers=False)
+    if broken:
+        raise broken[0]
     return status[0]
 
 

@@ -6,15 +6,19 @@ Public: `as_text`. `kumotwist explain` prints it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from kumotwist.admin.explanation import Told
 from kumotwist.queue.shown import Explanation, LatelyShown, Leg, RouteShown
+from kumotwist.trial.plaintext import for_people
+
+#: Characters of a change that are shown. Ours: a header may have thousands; --json has all.
+_MAX_CHANGE: Final = 300
 
 
 def as_text(told: Told) -> str:
     """For people."""
-    return "\n".join((*_handlers(told), *(_way(told.way) if told.way is not None else ()), ""))
+    return for_people((*_handlers(told), *(_way(told.way) if told.way is not None else ())))
 
 
 def _handlers(told: Told) -> Iterator[str]:
@@ -22,11 +26,15 @@ def _handlers(told: Told) -> Iterator[str]:
     yield f"message      from {message.sender or '<>'} to {', '.join(message.recipients)}, {message.octets:,} octets"
     for handler in told.handlers:
         yield f"handler      {handler.event} ({handler.source})"
-        yield from (f"               {change}" for change in handler.changes)
+        yield from (f"               {_cut(change)}" for change in handler.changes)
         if handler.rejected:
             yield f"               rejects it: {handler.rejected}"
         if handler.problem:
             yield f"               fails: {handler.problem}"
+
+
+def _cut(change: str) -> str:
+    return change if len(change) <= _MAX_CHANGE else f"{change[:_MAX_CHANGE]}… ({len(change):,} characters)"
 
 
 def _way(way: Explanation) -> Iterator[str]:

@@ -94,4 +94,6 @@ def _named(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not all printable text")
     return name, value

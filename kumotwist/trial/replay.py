@@ -22,6 +22,7 @@ from kumotwist.trial.commandline import CommandLine
 from kumotwist.trial.comparison import Comparison, Move, Noted, Report
 from kumotwist.trial.judge import Judge
 from kumotwist.trial.pastlog import ENDS, Ending, PastLog
+from kumotwist.trial.plaintext import for_people
 
 #: Records read at a time.
 _BATCH: Final = 500
@@ -93,7 +94,7 @@ async def compare(past: PastLog, judge: Judge, threads: BlockingThreads, limit: 
 
 def as_text(report: Report) -> str:
     """For people."""
-    return "\n".join((*_lines(report), ""))
+    return for_people(_lines(report))
 
 
 async def _add(comparison: Comparison, ending: Ending, judge: Judge) -> None:

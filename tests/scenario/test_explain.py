@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.error
@@ -117,6 +118,38 @@ def test_mistakes_are_told(tmp_path: Path, arguments: list[str], words: str) -> 
     assert done.returncode in (1, 2)
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_handler_that_fails_is_told_once(tmp_path: Path) -> None:
+    """With file and line, an exit status for scripts, and nothing on standard error."""
+    policy, file = tmp_path / "own.lua", tmp_path / "message.eml"
+    policy.write_text("require('kumo').on('smtp_server_message_received', function(msg)\n  error 'what now'\nend)\n")
+    file.write_text(MESSAGE)
+    command = [
+        sys.executable,
+        "-m",
+        "kumotwist.service.main",
+        "explain",
+        f"--policy={policy}",
+        str(file),
+        "--to=u@b.test",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.search(r"fails: \S*own\.lua:2: what now", done.stdout)
+    assert "queue " not in done.stdout
+
+
+def test_who_has_read_enough_may_leave(tmp_path: Path) -> None:
+    """As in `kumotwist explain … | head -1`: no traceback."""
+    for command in ("explain --policy=policy.lua message.eml --to=u@dest.test", "simulate --scenario=all-bad"):
+        (tmp_path / "policy.lua").write_text(POLICY)
+        (tmp_path / "message.eml").write_text(MESSAGE)
+        line = f"{sys.executable} -m kumotwist.service.main {command} | true; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (1, "")
 
 
 def ask(daemon: Daemon, question: dict[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,10 @@ class _CaseRun:
             libraries=(self.library, EncodeLibrary(), RegexLibrary(), serde, SerdeAliases(serde), StringLibrary()),
             stats={},
         )
+        try:
+            self._file.open("rb").close()
+        except OSError as error:
+            raise Failed(f"cannot read the test file: {error.strerror}") from None
         await Program(settings).run_main(Path(self._shown))
         if self.library.policy is None:
             raise Failed("the file names no policy; kumo.test.policy 'policy.lua' does")

@@ -57,6 +57,8 @@ def test_a_file_that_is_no_message(tmp_path, capsys, content, said):
         (["--to=ann@example.org", "--from=ann"], "'ann' is neither a mailbox, such as ann@example.org, nor empty"),
         (["--to=ann@example.org", "--from=" + "a" * 300 + "@example.org"], "local part is longer"),
         (["--to=ann@example.org", "--meta=x"], "'x' is not NAME=VALUE"),
+        (["--to=ann@example.org", "--meta=x=\udcff"], "'x=\\udcff' is not all printable text"),
+        (["--to=\udcff@example.org"], "'\\udcff@example.org' is neither a mailbox"),
         (["--to=ann@example.org", "--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
