@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kumotwist.config.dkim import DkimSignerConfig
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceConfig
 from kumotwist.config.library import HttpClientConfig, MemoizeConfig
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig, TraceHeaders
@@ -48,6 +49,8 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.configure_log_hook": LogHookConfig,
     "kumo.configure_receipts": ReceiptsConfig,
     "kumo.aaa.configure_acct_log": AcctLogConfig,
+    "kumo.dkim.rsa_sha256_signer": DkimSignerConfig,
+    "kumo.dkim.ed25519_signer": DkimSignerConfig,
     "kumo.dns.configure_resolver": ResolverConfig,
     "kumo.http.build_client": HttpClientConfig,
     "kumo.memoize": MemoizeConfig,

@@ -34,7 +34,6 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "digest": """
         crc32 hmac_sha1 hmac_sha224 hmac_sha384 hmac_sha512 sha224 sha384 sha3_256 sha3_384 sha3_512 sha512
         sha512_256""",
-    "dkim": "ed25519_signer rsa_sha256_signer set_signing_threads",
     "dmarc": "check_msg",
     "dns": """
         configure_test_mta_sts configure_unbound_resolver load_resolv_conf
@@ -63,8 +62,8 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "xfer": "cancel_xfer get_xfer_target xfer xfer_in_requeue",
 }
 MESSAGE_METHODS: Final = """
-    add_authentication_results append_text_html append_text_plain arc_seal arc_verify check_fix_conformance dkim_sign
-    dkim_verify parse_mime""".split()  # noqa: SIM905  # names, as above
+    add_authentication_results append_text_html append_text_plain arc_seal arc_verify check_fix_conformance dkim_verify
+    parse_mime""".split()  # noqa: SIM905  # names, as above
 
 
 def refusal(name: str) -> Function:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import re
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from pytest_twisted import async_yield_fixture, ensureDeferred
 from support.lua import Bench, now
 from support.webpeer import turn
@@ -176,6 +182,15 @@ def test_sources_and_pools(extras: Extras) -> None:
         ("queue", "[queue.default]\nmax_aeg = '1d'\n", "queue.'default': .*'max_aeg'"),
         ("queue", "[tenant.a.b]\nmax_age = '1d'\n", "unknown section 'b' in tenant.'a'"),
         ("queue", "tenant_haeder = 'x'\n", "unknown entry 'tenant_haeder'"),
+        ("dkim_sign", "[base]\nselektor = 's'\n", "base: unknown entry 'selektor'"),
+        ("dkim_sign", "[domain.'a.test']\nselector = 's'\n", "domain 'a.test': there must be 'headers'"),
+        ("dkim_sign", "[base]\nadditional_signatures = ['x']\n", "signature 'x': there must be such a section"),
+        (
+            "dkim_sign",
+            "[domain.'a.test']\nselector = 's'\nheaders = ['From']\nalgo = 'md5'\n",
+            "domain 'a.test': algo 'md5' is none of ed25519, sha256",
+        ),
+        ("dkim_sign", "[domain.'a.test']\npolicy = 'Sometimes'\n", "policy 'Sometimes' is none of Always"),
         ("shaping", "['a.test']\nconection_limit = 1\n", "'a.test': .*'conection_limit'"),
         ("shaping", "[provider.p]\nconnection_limit = 1\n", "provider 'p': there must be a list 'match'"),
     ],
@@ -456,6 +471,114 @@ async def test_shaping_may_be_changed_further(extras: Extras) -> None:
     """)
     path = await path_of(policy, "a.test", "s", "a.test")
     assert (path.connection_limit.limit, path.idle_timeout) == (2, 60)
+
+
+# -- dkim_sign --------------------------------------------------------------------------------------
+
+DKIM = """
+[base]
+selector = "s1"
+headers = ["From", "To", "Subject"]
+additional_signatures = ["Provider", "Fallback"]
+[domain."example.com"]
+filename = "KEY"
+policy = "SignAlways"
+[domain."other.test"]
+algo = "ed25519"
+selector = "s2"
+over_sign = true
+filename = "EDKEY"
+[signature.Provider]
+domain = "provider.test"
+filename = "KEY"
+[signature.Fallback]
+domain = "fallback.test"
+policy = "OnlyIfMissingDomainBlock"
+filename = "KEY"
+"""
+
+
+def pem(key: Any) -> str:
+    return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+def signatures(message: Message) -> list[str]:
+    """Algorithm, domain and selector of each signature, from above."""
+    found = re.findall(rb"a=([a-z0-9-]+);\s+c=\S+;\s+d=(\S+);\s+s=(\S+);", message.body or b"")
+    return [b" ".join(one).decode() for one in found]
+
+
+@ensureDeferred
+async def test_dkim(extras: Extras) -> None:
+    """The domain in From decides, additional signatures come on top, and one of them may be for all others."""
+    rsa_key = extras.file("rsa.pem", pem(rsa.generate_private_key(65537, 1024)))
+    ed_key = extras.file("ed.pem", pem(ed25519.Ed25519PrivateKey.generate()))
+    data = extras.file("dkim.toml", DKIM.replace("EDKEY", ed_key).replace("KEY", rsa_key))
+    policy = await extras.load(f"""
+        local sign = (require 'policy-extras.dkim_sign'):setup {{ '{data}' }}
+        kumo.on('smtp_server_message_received', function(msg) sign(msg) end)
+    """)
+
+    async def of(sender: str) -> list[str]:
+        message = extras.bench.message(f"From: {sender}\r\nSubject: x\r\n\r\nHi\r\n".encode())
+        await policy.smtp_server_message_received(message, ConnectionMeta())
+        return signatures(message)
+
+    assert await of("a@Example.com") == ["rsa-sha256 provider.test s1", "rsa-sha256 example.com s1"]
+    assert await of("a@other.test") == ["rsa-sha256 provider.test s1", "ed25519-sha256 other.test s2"]
+    assert await of("a@nobody.test") == ["rsa-sha256 fallback.test s1", "rsa-sha256 provider.test s1"]
+    nobody = extras.bench.message(b"Subject: x\r\n\r\nHi\r\n")
+    with pytest.raises(Rejection, match=r"552 5\.6\.0 there is no From header"):
+        await policy.smtp_server_message_received(nobody, ConnectionMeta())
+
+
+@ensureDeferred
+async def test_signing_by_hand(extras: Extras) -> None:
+    """`kumo.dkim` and `message:dkim_sign` with every option: another implementation finds the signature good."""
+    key = rsa.generate_private_key(65537, 1024)
+    policy = await extras.load(f"""
+        kumo.on('smtp_server_message_received', function(msg)
+          local signer = kumo.dkim.rsa_sha256_signer {{
+            domain = msg:from_header().domain, selector = 'default', headers = {{ 'From', 'To', 'Subject' }},
+            key = {{ key_data = [[{pem(key)}]] }}, over_sign = true, expiration = 3600, body_length = true,
+            reporting = true, agent_user_identifier = '@mail.example.com', atps = 'esp.test', atpsh = 'sha256',
+            header_canonicalization = 'Simple', body_canonicalization = 'Relaxed', ttl = 60,
+          }}
+          msg:dkim_sign(signer)
+        end)
+    """)
+    message = extras.bench.message()
+    extras.bench.clock.advance(time.time())
+    await policy.smtp_server_message_received(message, ConnectionMeta())
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    record = b"v=DKIM1; k=rsa; p=" + base64.b64encode(public)
+    assert dkim.verify(message.body, dnsfunc=lambda name, timeout=5: record)
+    head = (message.body or b"").partition(b"\r\n\r\n")[0]
+    for tag in (b"i=@mail.example.com", b"r=y", b"atps=esp.test", b"atpsh=sha256", b"c=simple/relaxed", b"l=4"):
+        assert tag + b";" in head
+
+
+GOOD = "domain = 'a.test', selector = 's', headers = { 'From' }, key = { key_data = 'no key' }"
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (GOOD, "option 'key' is no private key in PEM"),
+        (GOOD.replace("'From'", "'To'"), "'headers' .*must name From"),
+        (GOOD.replace("a.test", "a.test; x"), "'domain' .*must be a domain name"),
+        (GOOD + ", agent_user_identifier = 'a@b.test'", "'agent_user_identifier' .*in the domain a.test or below"),
+        (GOOD + ", expiration = 0", "'expiration' .*must be at least 1"),
+        (GOOD + ", over_sing = true", "did you mean 'over_sign'"),
+    ],
+)
+@ensureDeferred
+async def test_signers_that_cannot_be(extras: Extras, params: str, message: str) -> None:
+    """The error names the option, and shows nothing of a key."""
+    policy = await extras.load(f"kumo.on('go', function() return kumo.dkim.rsa_sha256_signer {{ {params} }} end)")
+    with pytest.raises(PolicyError, match=message) as caught:
+        await policy.run_event("go")
+    assert "no key" not in str(caught.value)
 
 
 # -- policy_utils -----------------------------------------------------------------------------------

@@ -29,9 +29,9 @@ def run(directory: Path, source: str) -> object:
     ("source", "name"),
     [
         ("kumo.configure_bounce_classifier { files = {} }", "kumo.configure_bounce_classifier"),
-        ("return kumo.dkim.rsa_sha256_signer {}", "kumo.dkim.rsa_sha256_signer"),
+        ("return kumo.spf.check_msg {}", "kumo.spf.check_msg"),
         ("kumo.api.inject.inject_v1 {}", "kumo.api.inject.inject_v1"),
-        ("m:dkim_sign({})", "message:dkim_sign"),
+        ("m:arc_seal({})", "message:arc_seal"),
         ("return kumo.make_egress_source { name = 'x', ha_proxy_server = '10.0.0.1:1' }", "option 'ha_proxy_server'"),
     ],
 )

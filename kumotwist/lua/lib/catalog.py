@@ -16,6 +16,7 @@ from kumotwist.lua.binding import Library
 from kumotwist.lua.lib.aaa import AaaLibrary
 from kumotwist.lua.lib.cidr import CidrLibrary
 from kumotwist.lua.lib.digest import DigestLibrary
+from kumotwist.lua.lib.dkim import DkimLibrary
 from kumotwist.lua.lib.dns import DnsLibrary, resolver_maker
 from kumotwist.lua.lib.domain_map import DomainMapLibrary
 from kumotwist.lua.lib.encode import EncodeLibrary
@@ -89,6 +90,7 @@ def standard_libraries(services: Services) -> Sequence[Library]:
         AaaLibrary(services.keys, services.declare_acct_log),
         CidrLibrary(),
         DigestLibrary(services.keys),
+        DkimLibrary(services.keys, services.reactor),
         DnsLibrary(services.resolver, resolver_maker(services.reactor, services.reactor)),
         DomainMapLibrary(),
         EncodeLibrary(),
