@@ -24,6 +24,7 @@ from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
 from kumotwist.core.way import Way
 from kumotwist.net.clock import Clock
+from kumotwist.queue.routes.table import Change
 from kumotwist.queue.scheduled import ScheduledQueue
 
 
@@ -115,6 +116,22 @@ class Ledger:
             attempts=message.attempts,
             size=message.size,
             fallback={"table": table, "from": from_, "to": to, "reason": reason, "evidence": evidence},
+        )
+        await self.recorder.record(record)
+
+    async def note_change(self, table: str, change: Change) -> None:
+        """A RouteChange record: a share of the route table of that name has moved, or a breaker has changed."""
+        record = Record(
+            type=RecordType.ROUTE_CHANGE,
+            event_time=self.clock.seconds(),
+            response=Response(250, change.in_words()),
+            way=Way(table, change.route, change.name),
+            route_change={
+                "what": change.what,
+                "before": change.before,
+                "after": change.after,
+                "evidence": change.evidence,
+            },
         )
         await self.recorder.record(record)
 

@@ -19,15 +19,12 @@ from typing import Final
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from kumotwist.config.queue import Protocol, QueueConfig
-from kumotwist.core import queuename
-from kumotwist.core.errors import KumotwistError, PolicyError
+from kumotwist.config.queue import Protocol
+from kumotwist.core.errors import KumotwistError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, ReceiptWatch, Recorder
-from kumotwist.core.message import Message, Parked
+from kumotwist.core.message import Message
 from kumotwist.core.receipt import ReceiptEvent
-from kumotwist.core.records import Record, RecordType
-from kumotwist.core.response import Response, internal
 from kumotwist.core.stats import Histogram, Sample
 from kumotwist.core.suspect import Suspect
 from kumotwist.core.way import Way
@@ -39,18 +36,18 @@ from kumotwist.queue.classes import Classes, MailHosts
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
 from kumotwist.queue.hand import Means
-from kumotwist.queue.ledger import Ledger, Leg
+from kumotwist.queue.ledger import Ledger
 from kumotwist.queue.overdue import HeardOf, Overdue
 from kumotwist.queue.present import Present
 from kumotwist.queue.promote import Promoter
 from kumotwist.queue.ready import Bodies, Item, ReadyQueue
+from kumotwist.queue.recovery import Recovery
 from kumotwist.queue.requeue import Requeuer
-from kumotwist.queue.retry import expiry_of_wait
 from kumotwist.queue.route import ReadyQueues, Route
 from kumotwist.queue.routes.table import Change, RouteTable
 from kumotwist.queue.routestate import RouteState
 from kumotwist.queue.routing import Routing
-from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
+from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues, name_of
 from kumotwist.queue.settle import Settler
 from kumotwist.queue.sources import Pools
 from kumotwist.queue.stages import Stages
@@ -100,7 +97,6 @@ class Manager:
         of which messages a receipt has come; without it nobody waits for one. `watch` knows what receipts said, for
         those on a fallback; without it they never say anything.
         """
-        self._suspects = suspects or {}
         self._store = store
         self._policy = policy
         self._limits = limits
@@ -114,7 +110,6 @@ class Manager:
         pools = Pools(policy, clock, tasks)
         self._queues = ScheduledQueues(policy, pools, clock, tasks, self._protocol_changed)
         self._waiting = Waiting(store, clock, tasks, self._promote)
-        self._recorder = recorder
         classes = Classes(clock, mail_hosts) if mail_hosts is not None else Classes(clock)
         overdue = Overdue(heard_of, tasks) if heard_of is not None else None
         self._routing = Routing(policy, clock, tasks, self._route_changed, classes, route_state, overdue)
@@ -152,6 +147,9 @@ class Manager:
             self._routing,
             self._stages,
         )
+        self._recovery = Recovery(
+            store, policy, self._queues, self._requeuer, self._waiting, self._ledger, clock, suspects or {}
+        )
         self._next_tick: DelayedCall | None = None
         self._is_stopping = False
 
@@ -160,24 +158,12 @@ class Manager:
     def start(self) -> None:
         """Begin to watch the time, and take up what the spool held at the start, in the background."""
         self._next_tick = self._clock.callLater(_TICK, self._tick)
-        self._tasks.spawn("enumeration of the spool", self.recover())
-
-    async def recover(self) -> None:
-        """Queue everything that was in the spool at the start; ends when all of it is."""
-        count = 0
-        async for messages in self._store.enumerate():
-            for message in messages:
-                if self._is_stopping:
-                    return
-                await self._recover_one(message)
-            count += len(messages)
-            await sleep(self._clock, 0)
-        if count:
-            log.info("{count} messages taken up from the spool", count=count)
+        self._tasks.spawn("enumeration of the spool", self._recovery.run())
 
     async def stop(self, within: float = STOP_WITHIN) -> None:
         """Take up nothing any more, finish what is on the wire within so many seconds, save the rest."""
         self._is_stopping = True
+        self._recovery.stop()
         if self._next_tick is not None and self._next_tick.active():
             self._next_tick.cancel()
         self._waiting.stop()
@@ -203,7 +189,7 @@ class Manager:
         Raises PolicyError, and has then not taken it.
         """
         now = self._clock.seconds()
-        queue = self._queues.find(_name_of(message), now) or await self._queues.resolve(_name_of(message))
+        queue = self._queues.find(name_of(message), now) or await self._queues.resolve(name_of(message))
         if self._is_stopping:
             if not message.is_spooled:
                 await self._store.save((message,))
@@ -257,14 +243,14 @@ class Manager:
     async def _promote(self, queue: ScheduledQueue, message: Message) -> None:
         """Take up a message that was parked and is due."""
         try:
-            name = _name_of(message)
+            name = name_of(message)
             now = self._clock.seconds()
             queue = self._queues.find(name, now) or await self._queues.resolve(name)
         except CancelledError:
             raise
         except Exception as error:
             log.error("{queue} cannot be made; its message waits: {error}", queue=queue.name.text, error=error)
-            self._wait_for_policy(queue, message)
+            self._waiting.put_off(queue, message, FAILURE_TTL)
             return
         if message.course is not None and not await self._take_up(queue, message):
             return
@@ -274,7 +260,7 @@ class Manager:
             raise
         except Exception as error:
             log.error("throttle_insert_ready_queue failed for {queue}: {error}", queue=name, error=error)
-            self._wait_for_policy(queue, message)
+            self._waiting.put_off(queue, message, FAILURE_TTL)
             return
         if is_admitted and not self._promoter.place(queue, message, now):
             await self._promoter.search(queue, message, why.DUE_TIME_WAS_REACHED)
@@ -289,7 +275,7 @@ class Manager:
             if not isinstance(error, KumotwistError):
                 log.failure("the fallback of {id} failed", id=message.id.hex())
             log.error("{id} waits, for its fallback failed: {error}", id=message.id.hex(), error=error)
-            self._wait_for_policy(queue, message)
+            self._waiting.put_off(queue, message, FAILURE_TTL)
             return False
 
     def _park(self, queue: ScheduledQueue, message: Message) -> None:
@@ -297,81 +283,11 @@ class Manager:
         self._routing.arrive(message)
         self._waiting.park(queue, message)
 
-    def _wait_for_policy(self, queue: ScheduledQueue, message: Message) -> None:
-        """A policy that fails is not the message's fault: it is neither charged nor told of, and tried again."""
-        message.release_body()
-        self._waiting.keep(queue, Parked(message.id, self._clock.seconds() + FAILURE_TTL, message.attempts))
-
-    async def _recover_one(self, message: Message) -> None:
-        suspect = self._suspects.get(message.id)
-        if suspect is not None and suspect.is_given_up:
-            await self._give_up(message, suspect)
-            return
-        try:
-            await self._policy.spool_message_enumerated(message)
-        except CancelledError:
-            raise
-        except Exception as error:
-            log.error("spool_message_enumerated for {id} failed: {error}", id=message.id.hex(), error=error)
-        now = self._clock.seconds()
-        try:
-            queue = await self._queues.resolve(_name_of(message))
-        except CancelledError:
-            raise
-        except Exception as error:
-            log.error("the queue of {id} cannot be made; it waits: {error}", id=message.id.hex(), error=error)
-            limbo = ScheduledQueue(queuename.parse(""), QueueConfig(), now, self._policy.epoch)
-            self._wait_for_policy(limbo, message)
-            return
-        message.due = max(message.due, now)
-        # What is on a fallback is looked at at once: there may have been receipts.
-        expired = expiry_of_wait(queue.config, message) if message.course is None else None
-        if expired is not None:
-            await self._ledger.end(
-                RecordType.EXPIRATION, queue, message, expired, Leg("localhost", queue.pool_name, None)
-            )
-            return
-        is_waiting_only = message.course is not None and message.course.is_handed_over
-        if suspect is not None and suspect.is_fresh and not is_waiting_only:
-            await self._requeuer.hold(queue, message, (why.ENUMERATED, why.PROCESS_ENDED), suspect.delay)
-        elif message.is_meta_dirty:
-            await self._requeuer.wait(queue, message, (why.ENUMERATED,))
-        else:
-            self._waiting.park(queue, message)
-        if message.course is not None:
-            self._waiting.look_at(message.id)
-
-    async def _give_up(self, message: Message, suspect: Suspect) -> None:
-        """End a message that takes its process down; policy is not asked again, and a copy is kept."""
-        try:
-            name = queuename.parse(_name_of(message))
-        except PolicyError:
-            name = queuename.parse("")
-        queue = ScheduledQueue(name, QueueConfig(), self._clock.seconds(), self._policy.epoch)
-        place = self._store.set_aside(message, suspect.account)
-        kept = f"; a copy is in {place}" if place is not None else ""
-        response = internal(554, f"5.3.0 {suspect.account}{kept}")
-        await self._ledger.end(RecordType.BOUNCE, queue, message, response, Leg("", None, None))
-
     def _route_changed(self, table: RouteTable, change: Change) -> None:
-        """A share that moved or a breaker that changed: a record with its evidence."""
-        text = f"{change.what} of {change.route} from {change.before} to {change.after}: {change.evidence}"
-        record = Record(
-            type=RecordType.ROUTE_CHANGE,
-            event_time=self._clock.seconds(),
-            response=Response(250, text),
-            way=Way(table.config.name, change.route, change.name),
-            route_change={
-                "what": change.what,
-                "before": change.before,
-                "after": change.after,
-                "evidence": change.evidence,
-            },
-        )
-        log.info(
-            "route table {table}, class {name}: {text}", table=table.config.name, name=change.name or "all", text=text
-        )
-        self._tasks.spawn("record of a route's change", self._recorder.record(record))
+        """A share that moved or a breaker that changed is told in the log and in a record."""
+        table_name, text = table.config.name, change.in_words()
+        log.info("route table {table}, class {name}: {text}", table=table_name, name=change.name or "all", text=text)
+        self._tasks.spawn("record of a route's change", self._ledger.note_change(table_name, change))
 
     # -- changes of policy ------------------------------------------------------------------------
 
@@ -393,10 +309,3 @@ class Manager:
     async def _hold(self, items: list[Item], reason: str) -> None:
         for message, queue in items:
             await self._requeuer.hold(queue, message, (reason,), 0.0)
-
-
-def _name_of(message: Message) -> str:
-    try:
-        return message.queue_name()
-    except ValueError as error:
-        raise PolicyError(str(error)) from error

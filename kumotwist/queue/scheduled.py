@@ -6,7 +6,7 @@ its last message took. Its configuration is asked for again when it is used and
 has become old or the policy was loaded anew; until the answer is there, and
 when there is none, the old one holds.
 
-Public: `ScheduledQueue`, `ScheduledQueues`. What can go wrong: `PolicyError`
+Public: `ScheduledQueue`, `ScheduledQueues`, `name_of`. What can go wrong: `PolicyError`
 from `get_queue_config`, `get_egress_pool` or `get_egress_source`, kept for a
 minute and raised to everybody who wants that queue.
 """
@@ -23,7 +23,9 @@ from kumotwist.config.egress import UNSPECIFIED
 from kumotwist.config.option import Duration
 from kumotwist.config.queue import NullProtocol, QueueConfig
 from kumotwist.core import queuename
+from kumotwist.core.errors import PolicyError
 from kumotwist.core.interfaces import QueuePolicy
+from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
 from kumotwist.net.clock import Clock
 from kumotwist.net.flight import SingleFlight
@@ -45,6 +47,14 @@ _MAX_FAILURES: Final = 16384
 _MAX_ROUTES: Final = 32
 #: Queues looked at per second for reaping. Ours: about a millisecond's work.
 _REAP_SLICE: Final = 2000
+
+
+def name_of(message: Message) -> str:
+    """The name of the scheduled queue that `message` belongs to. Raises PolicyError when its meta names none."""
+    try:
+        return message.queue_name()
+    except ValueError as error:
+        raise PolicyError(str(error)) from error
 
 
 class ScheduledQueue:

@@ -24,7 +24,7 @@ from kumotwist.core.course import MAX_TEXT, Course, Failure
 from kumotwist.core.errors import KumotwistError, PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import MessageStore, ReceiptWatch
-from kumotwist.core.message import Message, Parked
+from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Verdict
 from kumotwist.core.receipt import Heard
 from kumotwist.core.records import RecordType
@@ -110,7 +110,7 @@ class Stages:
             raise
         except KumotwistError as error:
             log.error("what receipts say of {id} cannot be read: {error}", id=message.id.hex(), error=error)
-            self._wait(queue, message, now + _ASK_AGAIN)
+            self.waiting.put_off(queue, message, _ASK_AGAIN)
             return False
         present = fallback.renewed(config, course, now)
         if present is None or not config.fallback:
@@ -276,7 +276,7 @@ class Stages:
             table=course.table,
             error=error,
         )
-        self._wait(queue, message, self.clock.seconds() + FAILURE_TTL)
+        self.waiting.put_off(queue, message, FAILURE_TTL)
         return False
 
     def _off_the_chain(self, message: Message, course: Course) -> bool:
@@ -289,11 +289,6 @@ class Stages:
         message.set_course(None)
         self.watch.forget(message.id)
         return True
-
-    def _wait(self, queue: ScheduledQueue, message: Message, due: float) -> None:
-        """Uncharged and untold."""
-        message.release_body()
-        self.waiting.keep(queue, Parked(message.id, due, message.attempts))
 
     async def _save_and_park(self, queue: ScheduledQueue, message: Message) -> None:
         try:

@@ -82,6 +82,14 @@ class Waiting:
             self._take_in_turn(parked, queue)
         return parked is not None
 
+    def put_off(self, queue: ScheduledQueue, message: Message, seconds: float) -> None:
+        """Have `message` taken up again after so many seconds, uncharged and told to nobody.
+
+        For what is not its fault, as a policy or a ledger that fails.
+        """
+        message.release_body()
+        self.keep(queue, Parked(message.id, self._clock.seconds() + seconds, message.attempts))
+
     def keep(self, queue: ScheduledQueue, parked: Parked) -> None:
         """The same for what is parked already."""
         queue.waiting += 1

@@ -80,6 +80,10 @@ class Change:
     after: str
     evidence: str
 
+    def in_words(self) -> str:
+        """One line, for logs and records."""
+        return f"{self.what} of {self.route} from {self.before} to {self.after}: {self.evidence}"
+
 
 @frozen
 class Shown:
