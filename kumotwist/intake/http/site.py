@@ -23,7 +23,8 @@ from kumotwist.core.errors import Overload, SpoolFull, SpoolUnhealthy, StateUnav
 from kumotwist.core.interfaces import Auditor, HttpPolicy
 from kumotwist.intake.http.acl import Authorizer
 from kumotwist.intake.http.auth import TRUSTED_GROUP, Authenticator
-from kumotwist.intake.inject.injection import Injection, InjectResult, Origin
+from kumotwist.intake.http.origin import Origin
+from kumotwist.intake.inject.injection import Injection, InjectResult
 from kumotwist.intake.inject.request import InjectRequest, RequestProblem, decode
 from kumotwist.net.clock import Clock
 from kumotwist.net.httpserver import HttpSite

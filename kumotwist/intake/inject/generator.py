@@ -29,7 +29,8 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.response import Response, internal
-from kumotwist.intake.inject.injection import GENERATOR_QUEUE, Injection, InjectResult, Origin
+from kumotwist.intake.http.origin import Origin
+from kumotwist.intake.inject.injection import GENERATOR_QUEUE, Injection, InjectResult
 from kumotwist.intake.inject.request import RequestProblem, decode
 
 #: KumoMTA's retry interval of the queue, and its name for this way of delivery.

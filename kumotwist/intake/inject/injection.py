@@ -5,8 +5,8 @@ For each recipient a message is composed, shown to policy
 durable in one commit, are recorded and queued. What is wrong with one
 recipient counts that recipient failed; the others go on.
 
-Public: `Injection`, `Origin`, `InjectResult`, `GENERATOR_QUEUE`, `turn`. What can go
-wrong: `RequestProblem` for a request that is wrong as a whole; `Overload`,
+Public: `Injection`, `InjectResult`, `GENERATOR_QUEUE`. What can go wrong:
+`RequestProblem` for a request that is wrong as a whole; `Overload`,
 `SpoolUnhealthy` and `SpoolFull` when nothing of it could be taken.
 """
 
@@ -15,41 +15,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 from msgspec import Struct, structs
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import CancelledError
 
 from kumotwist.config.listener import TraceHeaders
 from kumotwist.core.address import NULL_SENDER, EnvelopeAddress, parse_address
-from kumotwist.core.connection import AuthInfo
 from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Gatekeeper, HttpPolicy
-from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Peer
 from kumotwist.intake.admission import NULL_QUEUE, Admission
-from kumotwist.intake.http.auth import summary
+from kumotwist.intake.http.batch import MAX_BATCH_OCTETS, SLICE, Made, told
+from kumotwist.intake.http.origin import Origin
 from kumotwist.intake.inject.compose import Composer
 from kumotwist.intake.inject.request import InjectRequest, Recipient, RequestProblem, as_variables, encode
 from kumotwist.intake.inject.template import TemplateProblem, Templates
-from kumotwist.net.clock import Clock
+from kumotwist.net.clock import Clock, sleep
 from kumotwist.proto.mime.encode import date_time
 from kumotwist.proto.mime.trace import supplemental
 
-log: Final = Logger()
-
 #: KumoMTA's queue of requests whose messages are generated later.
 GENERATOR_QUEUE: Final = "generator.kumomta.internal"
-#: One commit covers so many messages or octets of one request. Ours: a request for more is taken in several, since
-#: all of its messages are in memory until then.
+#: One commit covers so many messages of one request. Ours: a request for more, or for more than `MAX_BATCH_OCTETS`,
+#: is taken in several.
 MAX_BATCH: Final = 1000
-MAX_BATCH_OCTETS: Final = 32 * 1024 * 1024
-#: Recipients that are made without letting others have the reactor. Ours: some milliseconds.
-SLICE: Final = 50
-#: Characters of an error about one recipient.
-MAX_ERROR: Final = 500
 
 _RECIPIENT_FAULTS: Final = (ValueError, TemplateProblem, RequestProblem, Rejection, PolicyError, ResolveError)
 
@@ -67,51 +57,12 @@ class InjectResult(Struct):
         """Count `email` failed."""
         self.fail_count += 1
         self.failed_recipients.append(email)
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        self.errors.append(f"{email}: {lines[0][:MAX_ERROR]}")
+        self.errors.append(f"{email}: {told(error)}")
 
     def succeed(self, position: int, message: Message) -> None:
         """Count the recipient at `position` of the request accepted."""
         self.success_count += 1
         self.ids[position] = message.id.hex()
-
-
-@frozen
-class Origin:
-    """Whence a request came; `via` is our address, without port, or None when no connection was used.
-
-    `hostname` is what the listener calls itself; None: as the machine does.
-    """
-
-    auth: AuthInfo
-    via: str | None = None
-    hostname: str | None = None
-
-    @property
-    def peer_address(self) -> str:
-        """The client's address; our own for a request of the house itself."""
-        return self.auth.peer_address or "127.0.0.1"
-
-    def meta(self, hostname: str) -> JsonObject:
-        """What the meta of its messages starts with."""
-        meta: JsonObject = {
-            "http_auth": summary(self.auth),
-            "reception_protocol": "HTTP",
-            "received_from": self.peer_address,
-            "hostname": self.hostname or hostname,
-        }
-        if self.via is not None:
-            meta["received_via"] = self.via
-        return meta
-
-
-@frozen
-class _Made:
-    """A message on its way to the disk: its place in the request and its queue."""
-
-    position: int
-    message: Message
-    queue: str
 
 
 @define(eq=False)
@@ -160,7 +111,7 @@ class Injection:
         message = Message(self.ids(), sender, (NULL_SENDER,), meta, body)
         message.due = self.clock.seconds()
         try:
-            await self.admission.accept((message,), _peer(origin), None)
+            await self.admission.accept((message,), origin.peer, None)
         except (PolicyError, ResolveError) as error:
             raise RequestProblem(500, f"Error: {error}") from None
         return InjectResult()
@@ -190,11 +141,11 @@ class _Run:
 
     async def run(self) -> InjectResult:
         """All recipients, batch by batch."""
-        batch: list[_Made] = []
+        batch: list[Made] = []
         octets = 0
         for position, recipient in enumerate(self.request.recipients):
             if position % SLICE == SLICE - 1:
-                await turn(self.house.clock)
+                await sleep(self.house.clock, 0)
             made = await self._make(position, recipient)
             if made is None:
                 continue
@@ -207,7 +158,7 @@ class _Run:
             await self._take(batch)
         return self.result
 
-    async def _make(self, position: int, recipient: Recipient) -> _Made | None:
+    async def _make(self, position: int, recipient: Recipient) -> Made | None:
         """The message for one recipient, or None when there is nothing to save for it."""
         message: Message | None = None
         try:
@@ -226,7 +177,7 @@ class _Run:
         if self.trace.supplemental_header:
             header = supplemental(self.trace, [one.email for one in message.recipients], message.meta)
             message.set_body(header + (message.body or b""))
-        return _Made(position, message, queue)
+        return Made(position, message, queue)
 
     def _message(self, recipient: Recipient) -> Message:
         try:
@@ -253,7 +204,7 @@ class _Run:
             f"  {date_time(int(now))}\r\n"
         ).encode()
 
-    async def _take(self, batch: Sequence[_Made]) -> None:
+    async def _take(self, batch: Sequence[Made]) -> None:
         """Make a batch durable and queue it."""
         messages = [made.message for made in batch]
         queues = [made.queue for made in batch]
@@ -266,7 +217,7 @@ class _Run:
             self._refuse(batch, error)
             return
         try:
-            entered = await self.house.admission.enter(messages, queues, _peer(self.origin), None)
+            entered = await self.house.admission.enter(messages, queues, self.origin.peer, None)
         except CancelledError:
             raise
         except Exception as error:
@@ -274,24 +225,13 @@ class _Run:
             return
         self._count(batch, {message.id for message in entered})
 
-    def _count(self, batch: Sequence[_Made], entered: set[bytes]) -> None:
+    def _count(self, batch: Sequence[Made], entered: set[bytes]) -> None:
         for made in batch:
             if made.message.id in entered:
                 self.result.succeed(made.position, made.message)
             else:
                 self.result.fail(self.request.recipients[made.position].email, Overload("cannot be queued"))
 
-    def _refuse(self, batch: Sequence[_Made], error: BaseException) -> None:
+    def _refuse(self, batch: Sequence[Made], error: BaseException) -> None:
         for made in batch:
             self.result.fail(self.request.recipients[made.position].email, error)
-
-
-def _peer(origin: Origin) -> Peer:
-    return Peer("", origin.peer_address, "")
-
-
-async def turn(clock: Clock) -> None:
-    """Let others have the reactor."""
-    turn: Deferred[None] = Deferred()
-    clock.callLater(0, turn.callback, None)
-    await turn

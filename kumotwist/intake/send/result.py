@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.ids import SpoolId
-from kumotwist.intake.inject.injection import MAX_ERROR
+from kumotwist.intake.http.batch import told
 from kumotwist.intake.send.request import Address
 
 #: Told of a recipient that had no message in the spool when the daemon came back.
@@ -60,9 +60,8 @@ class Told:
 
     def fail(self, position: int, error: BaseException) -> None:
         """It has none, for what the first line of `error` says."""
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         self._recipients[position].id = None
-        self._recipients[position].error = lines[0][:MAX_ERROR]
+        self._recipients[position].error = told(error)
 
     def result(self) -> SendResult:
         """The answer as things are."""

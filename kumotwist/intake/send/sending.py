@@ -1,14 +1,13 @@
 """The send API without HTTP: one neutral message becomes a message for each recipient.
 
-Each recipient's message is placed in the envelope (`send_address`), built
-(`send_compose`) and shown to policy (`http_message_generated`, as with an
+Each recipient's message is placed in the envelope (`send.address`), built
+(`send.compose`) and shown to policy (`http_message_generated`, as with an
 injection); then all of them become durable in one commit, are recorded and
 queued. What is wrong with one recipient fails that recipient; the others go on.
 
-Public: `Sending`, `Prepared`. What can go wrong:
-`RequestProblem` for a request that is wrong as a whole; `Overload`,
-`SpoolUnhealthy`, `SpoolFull` and `StateUnavailable` when nothing of it was
-taken.
+Public: `Sending`, `Prepared`. What can go wrong: `RequestProblem` for a
+request that is wrong as a whole; `Overload`, `SpoolUnhealthy`, `SpoolFull` and
+`StateUnavailable` when nothing of it was taken.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from contextlib import suppress
 from typing import Final
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -29,17 +28,17 @@ from kumotwist.core.ids import IdGenerator, SpoolId
 from kumotwist.core.interfaces import Gatekeeper, HttpPolicy
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Peer
 from kumotwist.core.schedule import Schedule
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.inject.injection import MAX_BATCH_OCTETS, SLICE, Origin, turn
+from kumotwist.intake.http.batch import MAX_BATCH_OCTETS, SLICE, Made
+from kumotwist.intake.http.origin import Origin
 from kumotwist.intake.inject.request import RequestProblem, as_variables, field_problem
 from kumotwist.intake.send.address import Placed, place
 from kumotwist.intake.send.compose import SendComposer
 from kumotwist.intake.send.idempotency import Reservation
 from kumotwist.intake.send.request import Address, SendRequest, schedule_of
 from kumotwist.intake.send.result import INTERRUPTED, SendResult, Told
-from kumotwist.net.clock import Clock
+from kumotwist.net.clock import Clock, sleep
 from kumotwist.proto.mime.trace import supplemental
 
 log: Final = Logger()
@@ -47,15 +46,6 @@ log: Final = Logger()
 _RECIPIENT_FAULTS: Final = (ValueError, Rejection, PolicyError, ResolveError)
 #: Mail carries the header by which reports that come back are matched; the options are the listeners' defaults.
 _TRACE: Final = TraceHeaders()
-
-
-@frozen
-class _Made:
-    """A message on its way to the disk, its place in the request and its queue."""
-
-    position: int
-    message: Message
-    queue: str
 
 
 @define(eq=False)
@@ -111,7 +101,7 @@ class Prepared:
         StateUnavailable.
         """
         self.reservation = reservation
-        batch: list[_Made] = []
+        batch: list[Made] = []
         try:
             await self._fill(batch)
             if batch:
@@ -135,12 +125,12 @@ class Prepared:
                 self._told.name(position, place(address, self.region).envelope)
         return self._told.result()
 
-    async def _fill(self, batch: list[_Made]) -> None:
+    async def _fill(self, batch: list[Made]) -> None:
         """A message for each recipient that can have one."""
         octets = 0
         for position, address in enumerate(self.request.addresses):
             if position % SLICE == SLICE - 1:
-                await turn(self.house.clock)
+                await sleep(self.house.clock, 0)
             made = await self._make(position, address)
             if made is None:
                 continue
@@ -149,7 +139,7 @@ class Prepared:
             if octets > MAX_BATCH_OCTETS:
                 raise RequestProblem(413, f"Error: its messages have more than {MAX_BATCH_OCTETS} octets together")
 
-    async def _make(self, position: int, address: Address) -> _Made | None:
+    async def _make(self, position: int, address: Address) -> Made | None:
         """The message for one recipient, or None when it failed."""
         message: Message | None = None
         try:
@@ -166,7 +156,7 @@ class Prepared:
         if address.email is not None:
             header = supplemental(_TRACE, [one.email for one in message.recipients], message.meta)
             message.set_body(header + (message.body or b""))
-        return _Made(position, message, queue)
+        return Made(position, message, queue)
 
     def _message(self, position: int, placed: Placed, name: str | None) -> Message:
         now = self.house.clock.seconds()
@@ -198,7 +188,7 @@ class Prepared:
             meta["extra"] = as_variables(request.metadata)
         return meta
 
-    async def _take(self, batch: list[_Made]) -> None:
+    async def _take(self, batch: list[Made]) -> None:
         """Make all durable, remember the answer, then queue them."""
         messages = [made.message for made in batch]
         queues = [made.queue for made in batch]
@@ -213,7 +203,7 @@ class Prepared:
         if self.reservation is not None:
             await self._remember(self.reservation, messages)
         try:
-            entered = await self.house.admission.enter(messages, queues, Peer("", self.origin.peer_address, ""), None)
+            entered = await self.house.admission.enter(messages, queues, self.origin.peer, None)
         except CancelledError:
             raise
         except Exception as error:
@@ -232,7 +222,7 @@ class Prepared:
             self.house.admission.forget(messages)
             raise
 
-    async def _take_back(self, refused: Sequence[_Made], error: BaseException) -> None:
+    async def _take_back(self, refused: Sequence[Made], error: BaseException) -> None:
         """What the queue refused after all, which the log has as bounced."""
         for made in refused:
             self._told.fail(made.position, error)

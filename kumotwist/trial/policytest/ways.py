@@ -11,9 +11,10 @@ from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import KeyLoader, Limits, MessageStore, Recorder
 from kumotwist.intake.admission import Admission
+from kumotwist.intake.http.origin import Origin
 from kumotwist.intake.inject import request as inject_request
 from kumotwist.intake.inject.generator import GeneratorChannel
-from kumotwist.intake.inject.injection import Injection, InjectResult, Origin
+from kumotwist.intake.inject.injection import Injection, InjectResult
 from kumotwist.intake.send import request as send_request
 from kumotwist.intake.send.result import SendResult
 from kumotwist.intake.send.sending import Sending
