@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from kumotwist.admin.explanation import Told
+from kumotwist.admin.explanation import MessageShown, Told
 from kumotwist.queue.shown import Explanation, LatelyShown, Leg, RouteShown
 from kumotwist.trial.plaintext import for_people
 
@@ -18,7 +18,7 @@ _MAX_CHANGE: Final = 300
 
 def as_text(told: Told) -> str:
     """For people."""
-    return for_people((*_handlers(told), *(_way(told.way) if told.way is not None else ())))
+    return for_people((*_handlers(told), *(_way(told.way, told.message) if told.way is not None else ())))
 
 
 def _handlers(told: Told) -> Iterator[str]:
@@ -37,10 +37,12 @@ def _cut(change: str) -> str:
     return change if len(change) <= _MAX_CHANGE else f"{change[:_MAX_CHANGE]}… ({len(change):,} characters)"
 
 
-def _way(way: Explanation) -> Iterator[str]:
+def _way(way: Explanation, message: MessageShown) -> Iterator[str]:
     yield f"queue        {way.queue}"
     yield from (f"               {name} = {_value(value)}" for name, value in way.queue_config.items())
     yield from (f"               held up now: {hold}" for hold in way.holds)
+    if way.route_table and "route_table" in message.meta:
+        yield f"               goes by table {way.route_table} all the same, since meta.route_table says so"
     yield from _leg(way)
     for number, stage in enumerate(way.fallback, 1):
         yield f"then {number:<8}route table {stage.route_table}, when {stage.when}"

@@ -95,6 +95,13 @@ def test_and_for_programs(tmp_path: Path) -> None:
     assert "s3cret" not in done.stdout
 
 
+def test_metadata_that_names_a_table_is_pointed_out(tmp_path: Path) -> None:
+    """The queue's own table stands just above it."""
+    done = explain(tmp_path, "--to=u@dest.test", "--meta=route_table=other")
+    assert "route_table = bulk\n" in done.stdout
+    assert "goes by table other all the same, since meta.route_table says so\nroute table  other" in done.stdout
+
+
 def test_a_rejection_ends_the_story(tmp_path: Path) -> None:
     """What policy refuses has no way."""
     done = explain(tmp_path, "--to=u@dest.test", "--json", message=MESSAGE.replace("hi", "spam"))
