@@ -209,6 +209,10 @@ class RouteTableConfig:
         if self.learn.floor * len(self.routes) >= 1.0:
             raise ValueError("option 'learn.floor' must be less than one divided by the number of routes")
 
+    def position(self, name: str) -> int | None:
+        """Where the route of that name stands; None when there is none."""
+        return next((position for position, route in enumerate(self.routes) if route.name == name), None)
+
     def _check_fallback(self) -> None:
         tables = [self.name, *(stage.route_table for stage in self.fallback)]
         if len(self.fallback) > MAX_STAGES:

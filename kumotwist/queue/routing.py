@@ -231,7 +231,7 @@ class Routing:
         self._learn_receipt(table, way, event, handed_over)
 
     def _learn_receipt(self, table: RouteTable, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
-        position = next((one for one, route in enumerate(table.config.routes) if route.name == way.route), None)
+        position = table.config.position(way.route)
         if position is None:
             return
         now = self.clock.seconds()
@@ -250,7 +250,7 @@ class Routing:
         table, now = self._tables.get(way.table), self.clock.seconds()
         if table is None:
             return
-        position = next((one for one, route in enumerate(table.config.routes) if route.name == way.route), None)
+        position = table.config.position(way.route)
         if position is not None and table.tallies.lately(ALL, position, now).receipts:
             table.report(way.name, position, Signal.LOST, now)
 
@@ -324,8 +324,8 @@ def _until(event: ReceiptEvent, handed_over: float | None, now: float) -> float 
 
 def position_of(config: RouteTableConfig, pinned: str) -> int:
     """The route that a message is pinned to, by position. Raises PolicyError when the table has not got it."""
-    for position, route in enumerate(config.routes):
-        if route.name == pinned:
-            return position
+    position = config.position(pinned)
+    if position is not None:
+        return position
     known = ", ".join(route.name for route in config.routes)
     raise PolicyError(f"meta.route is '{pinned}', which route table '{config.name}' has not; it has {known}")

@@ -159,22 +159,16 @@ class RouteTable:
 
         Messages with the same `key` have the same route as long as the shares are what they are.
         """
-        everybody, own = self._class(ALL), self._class(name)
-        open_ = self._open(everybody, own, now, tried)
-        shares = [0.0 if is_out else share for share, is_out in zip(self.shares(name, now), open_, strict=True)]
-        if not any(shares):
-            shares = self._last_resort(open_, tried)
-        total = sum(shares)
-        if total <= 0.0:
+        shares = self._shares_left(name, now, tried)
+        if shares is None:
             return None
-        shares = [share / total for share in shares]
         if key is None:
             position = self._balance.choose(name, shares)
         else:
             position = by_key(key, [route.name for route in self.config.routes], shares)
             self._balance.note(name, position, shares)
         is_trial = False
-        for breaker in (everybody.breakers[position], own.breakers[position]):
+        for breaker in (self._class(ALL).breakers[position], self._class(name).breakers[position]):
             is_trial = is_trial or breaker.state is not State.CLOSED
             breaker.take(now)
         return Choice(position, self.config.routes[position].name, is_trial)
@@ -229,19 +223,13 @@ class RouteTable:
 
     def open_shares(self, name: str, now: float) -> Sequence[float]:
         """The same without what breakers keep out; when that is all, a standby's or the resting shares."""
-        open_ = self._open(self._class(ALL), self._class(name), now, ())
-        shares = [0.0 if is_out else share for share, is_out in zip(self.shares(name, now), open_, strict=True)]
-        if not any(shares):
-            shares = self._last_resort(open_, ())
-        total = sum(shares)
-        return [share / total for share in shares]
+        return self._shares_left(name, now, ()) or self._weights  # they are left: nothing was tried
 
     def others(self, name: str, position: int, now: float) -> list[str]:
         """The routes besides the one at `position` that breakers let through, the one with the largest share first."""
-        tried = {self.config.routes[position].name}
-        open_ = self._open(self._class(ALL), self._class(name), now, tried)
+        is_out = self._out(name, now, {self.config.routes[position].name})
         shares = self.shares(name, now)
-        left = [at for at, is_out in enumerate(open_) if not is_out]
+        left = [at for at in range(len(shares)) if not is_out[at]]
         return [self.config.routes[at].name for at in sorted(left, key=lambda at: -shares[at])]
 
     def judged(self, name: str, now: float) -> Judged:
@@ -355,21 +343,28 @@ class RouteTable:
             found.append(Sample(counts.good, counts.total, is_enough))
         return found
 
-    def _open(self, everybody: _Class, own: _Class, now: float, tried: Collection[str]) -> list[bool]:
+    def _shares_left(self, name: str, now: float, tried: Collection[str]) -> list[float] | None:
+        """The shares, adding up to 1, of the routes that are not out; None when all were tried."""
+        out = self._out(name, now, tried)
+        shares = [0.0 if is_out else share for share, is_out in zip(self.shares(name, now), out, strict=True)]
+        if not any(shares):
+            shares = self._last_resort(out, tried)
+        total = sum(shares)
+        return [share / total for share in shares] if total > 0.0 else None
+
+    def _out(self, name: str, now: float, tried: Collection[str]) -> list[bool]:
         """For each route whether it is out: tried already, or shut by a breaker."""
+        everybody, own = self._class(ALL).breakers, self._class(name).breakers
         return [
-            route.name in tried
-            or not everybody.breakers[position].allows(now)
-            or not own.breakers[position].allows(now)
+            route.name in tried or not everybody[position].allows(now) or not own[position].allows(now)
             for position, route in enumerate(self.config.routes)
         ]
 
-    def _last_resort(self, open_: Sequence[bool], tried: Collection[str]) -> list[float]:
+    def _last_resort(self, out: Sequence[bool], tried: Collection[str]) -> list[float]:
         """Shares when no route with a weight is in order: a standby's if there is one, else by the resting weights."""
-        standby = [0.0 if is_out else 1.0 for is_out in open_]
-        if any(standby):
-            first = standby.index(1.0)
-            return [1.0 if position == first else 0.0 for position in range(len(standby))]
+        if not all(out):
+            first = out.index(False)
+            return [1.0 if position == first else 0.0 for position in range(len(out))]
         return [
             0.0 if route.name in tried else weight
             for route, weight in zip(self.config.routes, self._weights, strict=True)
