@@ -24,7 +24,8 @@ from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.queue.routes.evidence import Evidence
-from kumotwist.queue.routes.table import Known, RouteTable
+from kumotwist.queue.routes.standing import Known
+from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tally import Tally
 
 log: Final = Logger()

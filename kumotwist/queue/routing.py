@@ -34,8 +34,8 @@ from kumotwist.queue.classes import Classes
 from kumotwist.queue.overdue import Overdue
 from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routes.classes import sticky_key
-from kumotwist.queue.routes.signals import may_go_elsewhere, signal_of, signal_of_receipt
-from kumotwist.queue.routes.table import Change, RouteTable, Signal
+from kumotwist.queue.routes.signals import Signal, may_go_elsewhere, signal_of, signal_of_receipt
+from kumotwist.queue.routes.table import Change, RouteTable
 from kumotwist.queue.routes.tallies import ALL
 from kumotwist.queue.routes.tally import samples_of
 from kumotwist.queue.routestate import RouteState

@@ -14,7 +14,8 @@ from attrs import define, field
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.queue.routes.balance import Balance
 from kumotwist.queue.routes.breaker import State
-from kumotwist.queue.routes.table import RouteTable, Signal
+from kumotwist.queue.routes.signals import Signal
+from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
 
 

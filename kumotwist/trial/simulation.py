@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from attrs import define, field, frozen
 
-from kumotwist.queue.routes.table import Signal
+from kumotwist.queue.routes.signals import Signal
 from kumotwist.trial.choosers import Chooser
 from kumotwist.trial.scenario import Scenario, Trouble
 from kumotwist.trial.weather import Behaviour, Weather

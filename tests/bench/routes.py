@@ -12,7 +12,8 @@ import time
 
 from kumotwist.config.routes import RouteEntry, RouteTableConfig
 from kumotwist.core.outcome import Verdict
-from kumotwist.queue.routes.table import RouteTable, Signal
+from kumotwist.queue.routes.signals import Signal
+from kumotwist.queue.routes.table import RouteTable
 
 RUNS = 5
 

@@ -4,16 +4,16 @@ What is the recipient's fault says nothing about the route: an unknown user is
 unknown on every way. What the provider thinks of our account or our content
 does: another one may think otherwise.
 
-Public: `signal_of`, `signal_of_receipt`, `may_go_elsewhere`. Pure tables.
+Public: `Signal`, `OF_HANDOVER`, `signal_of`, `signal_of_receipt`, `may_go_elsewhere`. Pure tables.
 """
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
 from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.receipt import ReceiptClass, ReceiptState
-from kumotwist.queue.routes.table import Signal
 
 #: Scopes of a passing failure that is the way's own: a provider's 503 is about the message in hand, but another
 #: provider would have taken it. A single recipient's (full mailbox, greylisting) is not.
@@ -22,6 +22,25 @@ _OF_THE_WAY: Final = frozenset((Scope.MESSAGE, Scope.SESSION, Scope.SITE, Scope.
 _OF_THE_RECIPIENT: Final = frozenset((ReceiptClass.HARD, ReceiptClass.AUTOREPLY, ReceiptClass.SUPPRESSED))
 #: RFC 3463 s3.2: subject 1 is about the address.
 _ADDRESS: Final = 1
+
+
+class Signal(enum.Enum):
+    """What an outcome says about the route. What is the recipient's fault says nothing, and is not reported."""
+
+    #: It was handed over.
+    HANDED_OVER = "handed over"
+    #: It was, but later than the operator wants: the route is worse for it, though alive.
+    SLOW = "handed over late"
+    #: It was not, and the route is at fault: no connection, our account, 5xx, refusal of our content.
+    FAILED = "failed"
+    #: A receipt: it arrived.
+    ARRIVED = "arrived"
+    #: A receipt, or its absence: it did not, and the route is at fault.
+    LOST = "lost"
+
+
+#: What is said about getting a message out; the rest is about its arrival.
+OF_HANDOVER: Final = frozenset((Signal.HANDED_OVER, Signal.SLOW, Signal.FAILED))
 
 
 def signal_of(outcome: Outcome, seconds: float = 0.0, within: float | None = None) -> Signal | None:

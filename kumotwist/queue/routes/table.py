@@ -8,17 +8,14 @@ A class learns by itself as soon as it has evidence enough; until then it is
 judged by what all classes together have shown. So does the breaker: one for
 each route and class, and one for the route as a whole.
 
-Over 400 lines: shares, breakers and what workers tell each other are views of the same classes.
-
-Public: `RouteTable`, `Choice`, `Change`, `Shown`, `Signal`, `Known`. Nothing can go wrong: when
-no route is left the resting weights decide, since trying is better than waiting.
+Public: `RouteTable`, `Choice`, `Change`, `Shown`. Nothing can go wrong: when no
+route is left the resting weights decide, since trying is better than waiting.
 """
 
 from __future__ import annotations
 
-import enum
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from attrs import define, field, frozen
@@ -28,8 +25,9 @@ from kumotwist.queue.routes.balance import MAX_CLASSES, Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence, believed
 from kumotwist.queue.routes.judgement import Judged, Sample, judge
+from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
+from kumotwist.queue.routes.standing import Known, Standing
 from kumotwist.queue.routes.tallies import ALL, Tallies
-from kumotwist.queue.routes.tally import Tally
 
 #: Seconds between two judgements of all messages together, and of one class: there may be a thousand, and sudden
 #: death is the breaker's.
@@ -39,25 +37,6 @@ _REFRESH_CLASS: Final = 3.0
 _TOLD: Final = 0.01
 #: Classes that metrics and explanations show. Ours: a dashboard of more is a list.
 MAX_SHOWN: Final = 100
-
-
-class Signal(enum.Enum):
-    """What an outcome says about the route. What is the recipient's fault says nothing, and is not reported."""
-
-    #: It was handed over.
-    HANDED_OVER = "handed over"
-    #: It was, but later than the operator wants: the route is worse for it, though alive.
-    SLOW = "handed over late"
-    #: It was not, and the route is at fault: no connection, our account, 5xx, refusal of our content.
-    FAILED = "failed"
-    #: A receipt: it arrived.
-    ARRIVED = "arrived"
-    #: A receipt, or its absence: it did not, and the route is at fault.
-    LOST = "lost"
-
-
-#: What is said about getting a message out; the rest is about its arrival.
-_OF_HANDOVER: Final = frozenset((Signal.HANDED_OVER, Signal.SLOW, Signal.FAILED))
 
 
 @frozen
@@ -96,46 +75,6 @@ class Shown:
     breaker: State
 
 
-@frozen(eq=False)
-class Known:
-    """What one worker knows about one class, by route; `open_until` is 0 for a breaker that is closed.
-
-    `moved` is when the breaker opened or closed last.
-    """
-
-    handed: tuple[Evidence, ...]
-    arrived: tuple[Evidence, ...]
-    open_until: tuple[float, ...]
-    moved: tuple[float, ...]
-    #: By position, of those that have any.
-    tallies: Mapping[int, Tally] = field(factory=dict)
-
-
-@define(eq=False)
-class _Class:
-    """What is known about one class, by route."""
-
-    handed: list[Evidence]
-    arrived: list[Evidence]
-    breakers: list[Breaker]
-    judged: Judged | None = None
-    judge_at: float = 0.0
-    #: What other workers know, by worker.
-    others: dict[int, Known] = field(factory=dict)
-    is_news: bool = False
-    reports: int = 0
-
-    def seen(self, now: float) -> tuple[list[Evidence], list[Evidence]]:
-        """Hand-overs and arrivals by route, as all workers together have seen them."""
-        if not self.others:
-            return self.handed, self.arrived
-        known = self.others.values()
-        return (
-            [own.together([one.handed[at] for one in known], now) for at, own in enumerate(self.handed)],
-            [own.together([one.arrived[at] for one in known], now) for at, own in enumerate(self.arrived)],
-        )
-
-
 @define(eq=False)
 class RouteTable:
     """`changed` hears of what moves."""
@@ -143,7 +82,7 @@ class RouteTable:
     config: RouteTableConfig
     changed: Callable[[Change], object] = field(default=lambda _: None)
     _balance: Balance = field(init=False)
-    _classes: OrderedDict[str, _Class] = field(factory=OrderedDict, init=False)
+    _classes: OrderedDict[str, Standing] = field(factory=OrderedDict, init=False)
     _weights: tuple[float, ...] = field(init=False)
     #: All that the routes have done, beside the evidence that moves shares.
     tallies: Tallies = field(init=False)
@@ -204,12 +143,12 @@ class RouteTable:
         for one in {ALL, name}:
             known = self._class(one)
             known.is_news = True
-            if signal in _OF_HANDOVER:
+            if signal in OF_HANDOVER:
                 self._note_breaker(known, one, position, is_good or signal is Signal.SLOW, now, sent)
             if not is_first:
                 continue
             known.reports += 1
-            stream = known.handed if signal in _OF_HANDOVER else known.arrived
+            stream = known.handed if signal in OF_HANDOVER else known.arrived
             stream[position].add(is_good, now)
 
     def forgive(self, name: str, position: int, now: float) -> None:
@@ -257,25 +196,17 @@ class RouteTable:
     def remember(self, other: RouteTable) -> None:
         """Take over what `other`, the table as it was before, knows about routes of the same names."""
         before = {route.name: position for position, route in enumerate(other.config.routes)}
-        for name, known in other._classes.items():
-            own = self._class(name)
-            for position, route in enumerate(self.config.routes):
-                at = before.get(route.name)
-                if at is not None:
-                    own.breakers[position] = known.breakers[at]
-                    own.handed[position].copy(known.handed[at])
-                    own.arrived[position].copy(known.arrived[at])
         names = [route.name for route in self.config.routes]
-        self.tallies.remember(other.tallies, {before[name]: at for at, name in enumerate(names) if name in before})
+        positions = {at: before[name] for at, name in enumerate(names) if name in before}
+        for name, former in other._classes.items():
+            self._class(name).remember(former, positions)
+        self.tallies.remember(other.tallies, {former: at for at, former in positions.items()})
 
     def news(self) -> Iterator[tuple[str, Known]]:
         """What has been learned since this was asked last, by class, for other workers and the next start."""
         for name, known in self._classes.items():
             if self.tallies.news(name) or known.is_news:
-                known.is_news = False
-                until = tuple(one.open_until for one in known.breakers)
-                moved = tuple(one.moved for one in known.breakers)
-                yield name, Known(tuple(known.handed), tuple(known.arrived), until, moved, self.tallies.known(name))
+                yield name, known.known(self.tallies.known(name))
 
     def hear(self, worker: int, name: str, known: Known, now: float) -> None:
         """What another worker has learned."""
@@ -294,11 +225,7 @@ class RouteTable:
 
     def recall(self, name: str, known: Known, now: float) -> None:
         """What this worker had learned before it was started anew."""
-        own = self._class(name)
-        for position in range(len(self._weights)):
-            own.handed[position].copy(known.handed[position])
-            own.arrived[position].copy(known.arrived[position])
-            own.breakers[position].follow(known.open_until[position], known.moved[position], now)
+        self._class(name).recall(known, now)
         self.tallies.recall(name, known.tallies)
 
     def classes(self) -> list[str]:
@@ -316,7 +243,7 @@ class RouteTable:
         health = handed.rate * arrived.rate
         return Shown(self.open_shares(name, now)[position], health, handed.total, breaker.state)
 
-    def _judge(self, known: _Class, now: float) -> Judged:
+    def _judge(self, known: Standing, now: float) -> Judged:
         learn = self.config.learn
         if not learn.enabled:
             nothing = (0.0,) * len(self._weights)
@@ -325,7 +252,7 @@ class RouteTable:
         streams = self._streams(known, everybody, now)
         return judge(self._weights, streams, margin=learn.margin, floor=learn.floor)
 
-    def _streams(self, own: _Class, everybody: _Class, now: float) -> tuple[list[Sample], list[Sample]]:
+    def _streams(self, own: Standing, everybody: Standing, now: float) -> tuple[list[Sample], list[Sample]]:
         """Hand-overs and arrivals, as they are believed."""
         handed, arrived = own.seen(now)
         all_handed, all_arrived = everybody.seen(now) if own is not everybody else (handed, arrived)
@@ -370,7 +297,7 @@ class RouteTable:
             for route, weight in zip(self.config.routes, self._weights, strict=True)
         ]
 
-    def _note_breaker(self, known: _Class, name: str, position: int, is_good: bool, now: float, sent: float) -> None:
+    def _note_breaker(self, known: Standing, name: str, position: int, is_good: bool, now: float, sent: float) -> None:
         breaker = known.breakers[position]
         before, was_well = breaker.state, breaker.is_well
         breaker.note(is_good, now, sent)
@@ -417,15 +344,10 @@ class RouteTable:
             text += f" in time, 95 % within {late:.3g} s" if late is not None else " in time"
         return f"{text}, {arrived.rate:.1%} of {arrived.total:.0f} arrived" if arrived.total >= 1.0 else text
 
-    def _class(self, name: str) -> _Class:
+    def _class(self, name: str) -> Standing:
         known = self._classes.get(name)
         if known is None:
-            count, half_life = len(self._weights), self.config.learn.half_life
-            known = self._classes[name] = _Class(
-                [Evidence(half_life) for _ in range(count)],
-                [Evidence(half_life) for _ in range(count)],
-                [Breaker() for _ in range(count)],
-            )
+            known = self._classes[name] = Standing.fresh(len(self._weights), self.config.learn.half_life)
             if len(self._classes) > MAX_CLASSES:
                 oldest = next(one for one in self._classes if one != ALL)
                 del self._classes[oldest]

@@ -14,7 +14,7 @@ from kumotwist.egress.api.options import CallOptions
 from kumotwist.queue.consequences import consequences
 from kumotwist.queue.explain import explain_way
 from kumotwist.queue.routes.breaker import FIRST_PAUSE
-from kumotwist.queue.routes.table import Signal
+from kumotwist.queue.routes.signals import Signal
 
 WAY = CustomLuaProtocol(constructor="way")
 

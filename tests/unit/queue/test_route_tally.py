@@ -18,8 +18,8 @@ from kumotwist.core.receipt import ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.core.stats import Histogram
 from kumotwist.core.way import Way
 from kumotwist.queue import routestate
-from kumotwist.queue.routes.signals import signal_of, signal_of_receipt
-from kumotwist.queue.routes.table import Change, RouteTable, Signal
+from kumotwist.queue.routes.signals import Signal, signal_of, signal_of_receipt
+from kumotwist.queue.routes.table import Change, RouteTable
 from kumotwist.queue.routes.tally import Tally, samples_of
 
 NOW = 1_800_000_000.0

@@ -9,7 +9,8 @@ from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.config.structure import structure
 from kumotwist.core.errors import ConfigError
 from kumotwist.queue.routes.breaker import FIRST_PAUSE, State
-from kumotwist.queue.routes.table import RouteTable, Signal
+from kumotwist.queue.routes.signals import Signal
+from kumotwist.queue.routes.table import RouteTable
 
 NOW = 1_800_000_000.0
 

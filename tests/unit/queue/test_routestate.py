@@ -8,7 +8,8 @@ from twisted.internet import reactor
 from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.queue.routes.breaker import State
-from kumotwist.queue.routes.table import RouteTable, Signal
+from kumotwist.queue.routes.signals import Signal
+from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routestate import SCHEMA, RouteState
 
 
