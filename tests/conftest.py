@@ -4,7 +4,8 @@ A failure that the program logs, an error in a Deferred that nobody reads, a del
 that outlives its test fails that test. A test that provokes a failure asks for the fixture `failures` and says
 `failures.expect("part of its text")`.
 
-How long an example of hypothesis takes fails nothing: that says how busy the machine is.
+Nothing fails by chance: hypothesis draws the same examples each time unless it is told otherwise
+(tests/support/examples.py).
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from pytest_twisted import blockon
+from support import examples
 from support.leftovers import Garbage, LoggedFailures, Reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
+examples.register()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from importlib import import_module
 from contract.test_api_channels import PROVIDERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.fakes_egress import make_message
 
 from kumotwist.config.keysource import LiteralKey
@@ -74,7 +75,7 @@ world_of = cache(World)
 
 
 # The provider is drawn, not a parameter: pytest-twisted wraps the inner test of hypothesis once for each parameter.
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(name=st.sampled_from(PROVIDERS), data=st.data())
 def test_whatever_a_provider_says_has_a_meaning(name, data):
     """One outcome for each recipient, of printable text within bounds; or an honest "nobody knows"."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.lua import Bench, now
 
 from kumotwist.core.errors import PolicyError
@@ -49,7 +50,7 @@ def echo() -> Callable[..., list[object]]:
     return lambda *values: now(bridge.fire("echo", *values))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(values=st.lists(_VALUES, max_size=4))
 def test_values_come_back_as_they_went(echo: Callable[..., list[object]], values: list[object]) -> None:
     """Booleans, 64-bit integers, floats, text, binary strings, lists and tables: all survive both borders."""

@@ -9,6 +9,7 @@ from h2.events import DataReceived, PingReceived, RequestReceived, StreamEnded, 
 from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -187,7 +188,7 @@ def test_replies_may_come_in_any_order():
     assert [one.response.body for one in replies] == [b"1", b"3", b"5"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=30))
 def test_any_split_of_what_the_peer_says_is_the_same(sizes):
     """TCP cuts where it likes: frames, and a GOAWAY between them, are put together again."""
@@ -353,7 +354,7 @@ def test_garbage_ends_the_connection_and_says_so(garbage):
     assert not peer.client.is_usable
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=300))
 def test_no_octets_whatever_make_anything_but_a_failed_request(garbage):
     """Fuzz: each request ends once, by a reply or by StreamFailed; nothing else is raised."""

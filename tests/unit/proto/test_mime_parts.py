@@ -5,6 +5,7 @@ from email.message import EmailMessage
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from kumotwist.proto.mime import builder
 from kumotwist.proto.mime.losses import LossKind, NotRepresentable, in_words
@@ -403,7 +404,7 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(LINES, max_size=25), st.sampled_from([b"\r\n", b"\n"]))
 def test_any_heap_of_mime_gives_a_result_that_json_can_carry(lines: list[bytes], end: bytes) -> None:
     """However parts are heaped up: texts without NUL and surrogates, one-line headers, named files."""

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.receipts import Sns, call
 
 from kumotwist.core.ids import from_hex
@@ -628,7 +629,7 @@ EVENTS = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.sampled_from(sorted(SCHEMES)), EVENTS)
 def test_no_shape_of_json_is_trusted(channel, value):
     """Numbers where texts belong, lists where objects do: it is read, or it is Unreadable."""

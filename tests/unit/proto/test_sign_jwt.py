@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from kumotwist.core.errors import ConfigError
 from kumotwist.proto.sign import base64url
@@ -50,7 +51,7 @@ def test_a_key_without_an_id_does_not_make_one_up():
     assert pyjwt.get_unverified_header(JwtKey.load(pem(EC)).token({})) == {"typ": "JWT", "alg": "ES256"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.integers(0, 2**63))
 def test_halves_of_an_es256_signature_keep_their_leading_zeros(number):
     """RFC 7518 s3.4: 64 octets, whatever r and s are; one in 128 signatures starts with a zero."""

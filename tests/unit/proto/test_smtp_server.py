@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from kumotwist.core.errors import LocalProtocolError
 from kumotwist.proto.smtp.events import (
@@ -372,7 +373,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(WORDS | st.binary(max_size=6), max_size=25), st.lists(st.integers(1, 3000), max_size=25), st.booleans())
 def test_any_split_gives_the_same_session(words, cuts, tls):
     """How the network cuts the stream changes neither decisions nor replies."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from kumotwist.proto.translate import hypertext
 from kumotwist.proto.translate.document import Run, from_plain, to_plain
@@ -210,7 +211,7 @@ MARKUP = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.one_of(MARKUP, st.text(max_size=200)))
 def test_any_markup_gives_tidy_lines(markup: str) -> None:
     """Never two blank lines together, none at the ends, no line break or markup within a run."""

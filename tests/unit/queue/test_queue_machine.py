@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.examples import examples
 from support.fakes_queue import DEFERRED, DELIVERED, REFUSED, UNREACHABLE, FakeChannel, FakePolicy, House, started_clock
 from twisted.internet.defer import Deferred
 
@@ -188,5 +189,5 @@ def channels_may_break(failures):
     failures.forgive("RuntimeError: broken channel")
 
 
-QueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
+QueueMachine.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=40)
 TestQueueMachine = QueueMachine.TestCase
