@@ -25,7 +25,7 @@ PASSWORD = "s3cret"
 
 @pytest.fixture(scope="module")
 def centre():
-    with Smsc("rust", receipts=True) as smsc:
+    with Smsc("rust", receipts="held") as smsc:
         yield smsc
 
 
@@ -108,6 +108,8 @@ async def test_the_report_comes_to_our_url_with_our_id(kannel, centre):
     async with web_peer() as peer:
         peer.answer("/receipts/kannel/main", Connection="close")  # Kannel would keep it open beyond the test
         message, _ = await deliver(kannel, "report, please", status_url=f"{peer.url}/receipts/kannel/main")
+        await until(kannel.awaited)
+        centre.report()
         await until(lambda: peer.seen)
         (seen,) = peer.seen
     given = dict(parse_qsl(urlsplit(seen.uri).query, strict_parsing=True, keep_blank_values=True))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import re
 import socket
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,13 @@ class Kannel:
                 self._processes.append(subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log))
             eventually(lambda port=port: _listens(port), f"{box} to listen")
         return self
+
+    def awaited(self) -> int:
+        """How many messages it awaits a receipt for: it knows their ids by now. A receipt that comes before, it drops."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._admin}/status.txt", timeout=30) as answer:
+            found = re.search(r"DLR: (\d+) queued", answer.read().decode("utf-8", "replace"))
+        assert found
+        return int(found[1])
 
     def __exit__(self, *_: object) -> None:
         for process in reversed(self._processes):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+#: Generous: the machine may be busy with other tests.
+STOP_TIMEOUT = 60
 HERE = Path(__file__).parent
 MODULES = HERE / "npm" / "node_modules"
 NODE = shutil.which("node")
@@ -43,6 +45,10 @@ class Smsc:
         """What came in since the last time."""
         return self._ask(submitted=True)
 
+    def report(self):
+        """Send the receipts that `receipts="held"` holds back (Rust only)."""
+        self._ask(report=True)
+
     def sessions(self):
         """How many binds there are."""
         return self._ask()
@@ -67,5 +73,5 @@ class Smsc:
 
     def __exit__(self, *_):
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(STOP_TIMEOUT)
         self._process.stdout.close()

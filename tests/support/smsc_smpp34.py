@@ -2,7 +2,8 @@
 
     python tests/support/smsc_smpp34.py
 
-It takes every password and cannot cut connections.
+It takes every password and cannot cut connections. A receipt may overtake the answer to its message, as it may with
+any SMSC; for those that cannot have that (`receipts="held"`) receipts wait until {"report": true} lets them go.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Smsc:
         self.sessions: dict = {}
         self.count = 0
         self.tasks: set = set()
+        self.held: list = []
 
     async def serve(self, server: smpp34.Server) -> None:
         while True:
@@ -55,8 +57,14 @@ class Smsc:
         self.count += 1
         message_id = f"rust-{self.count}"
         event.accept(message_id)
-        if self.script.get("receipts"):
+        if self.script.get("receipts") == "held":
+            self.held.append((event, message_id))
+        elif self.script.get("receipts"):
             self.background(self.report(event, message_id))
+
+    def release(self) -> None:
+        while self.held:
+            self.background(self.report(*self.held.pop(0)))
 
     async def report(self, event: smpp34.SubmitSmEvent, message_id: str) -> None:
         tlvs = [
@@ -103,6 +111,8 @@ async def main() -> None:
             smsc.script = order["script"]
         if "submitted" in order:
             answer, smsc.submitted = smsc.submitted, []
+        if "report" in order:
+            smsc.release()
         if "deliver" in order:
             answer = await smsc.deliver(order["deliver"])
         print(json.dumps(answer), flush=True)
