@@ -40,9 +40,9 @@ def test_workers_share_a_budget(tmp_path: Path) -> None:
         }
         with Daemon(tmp_path, POLICY, workers=2, env=env) as daemon:
             with contextlib.ExitStack() as stack:
-                clients = [stack.enter_context(daemon.smtp()) for _ in range(10)]
+                clients = [stack.enter_context(client) for client in daemon.clients_of_each_worker()]
                 for number in range(20):
-                    clients[number % 10].sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+                    clients[number % 2].sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
             daemon.wait_for_records("Delivery", 5)
             held = daemon.wait_for_records("Delayed", 15)
         segments = list(daemon.log_dir.iterdir())

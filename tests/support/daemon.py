@@ -91,7 +91,12 @@ class Process:
         self._new: queue.Queue[str | None] = queue.Queue()
         pipes: dict[str, Any] = {stream: subprocess.PIPE}
         self.popen = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, text=True, env={**os.environ, **(env or {})}, **pipes
+            command,
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="backslashreplace",
+            env={**os.environ, **(env or {})},
+            **pipes,
         )
         self._reader = threading.Thread(target=self._read, args=(getattr(self.popen, stream),), daemon=True)
         self._reader.start()
@@ -204,7 +209,7 @@ class Daemon:
     def worker_pids(self) -> list[int]:
         """Process ids of the workers, in the order in which they were started."""
         text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return sorted(int(word) for word in text.split())
+        return [int(word) for word in text.split()]
 
     def port(self, scheme: str = "smtp", ordinal: int = 0) -> int:
         """The port of the `ordinal`th listener of that scheme."""
@@ -276,6 +281,21 @@ class Daemon:
             kinds = [record["type"] for record in self.records()]
             tally = {name: kinds.count(name) for name in set(kinds)}
             raise AssertionError(f"{error}; records: {tally}; log:\n{self.process and self.process.text()}") from None
+
+    def clients_of_each_worker(self) -> list[smtplib.SMTP]:
+        """One SMTP client of each worker. Which one takes a connection is else a matter of who is fast."""
+        clients = []
+        workers = self.worker_pids()
+        for mine in workers:
+            others = [pid for pid in workers if pid != mine]
+            try:
+                for pid in others:
+                    os.kill(pid, signal.SIGSTOP)
+                clients.append(self.smtp())
+            finally:
+                for pid in others:
+                    os.kill(pid, signal.SIGCONT)
+        return clients
 
     def smtp(self, ordinal: int = 0) -> smtplib.SMTP:
         """A client connected to the SMTP listener; to be used in a `with`."""

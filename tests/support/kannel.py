@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import re
+import shutil
 import socket
 import subprocess
 import urllib.request
@@ -76,7 +76,7 @@ class Kannel:
         return self
 
     def awaited(self) -> int:
-        """How many messages it awaits a receipt for: it knows their ids by now. A receipt that comes before, it drops."""
+        """How many messages it awaits a receipt for: it has heard their ids. A receipt before that it drops."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._admin}/status.txt", timeout=30) as answer:
             found = re.search(r"DLR: (\d+) queued", answer.read().decode("utf-8", "replace"))
         assert found

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 
 from attrs import define, field
 from twisted.internet import process, reactor
+from twisted.internet.base import DelayedCall
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Port
 from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
 
-#: A connection that is being closed needs a few turns on both sides; what is there after them stays.
+#: A connection that is being closed needs a few turns on both sides; a delayed call that is there after them stays.
 TURNS = 50
+#: So many it may take until a peer that is another process has its slice of a busy machine and closes its side, too.
+PEER_TURNS = 2000
 #: Tests between two looks at everything. Such a look takes about as long as a hundred small ones.
 ROUND = 100
 #: Seconds between turns: loopback answers in microseconds, the kernel's thread may need a slice of a busy machine.
@@ -71,11 +75,13 @@ class Reactor:
 
     async def leftovers(self) -> list[str]:
         """What is there still after a few turns. It is taken away, so that the next test begins clean."""
-        for _ in range(TURNS):
-            if not self._new():
+        for turn in range(PEER_TURNS):
+            left = self._new()
+            if not left:
                 return []
+            if turn >= TURNS and not any(map(_has_a_peer, left)):
+                break
             await deferLater(reactor, TURN)
-        left = self._new()
         told = [repr(one) for one in left]
         for take_away in left.values():
             take_away()
@@ -83,6 +89,11 @@ class Reactor:
 
     def _new(self) -> dict[object, Callable[[], object]]:
         return {one: take_away for one, take_away in _held().items() if one not in self.known}
+
+
+def _has_a_peer(one: object) -> bool:
+    """Whether it can still end by itself, by what another process does."""
+    return not isinstance(one, DelayedCall | Port)
 
 
 def _held() -> dict[object, Callable[[], object]]:

@@ -19,7 +19,8 @@ from attrs import define, field
 from support.ports import unused_port
 
 ROOT_TOKEN = "root-for-tests"
-START_TIMEOUT = 20
+#: Generous: the machine may be busy with other tests.
+START_TIMEOUT = 60
 
 
 def binary() -> Path:

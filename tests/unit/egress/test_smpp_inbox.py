@@ -5,7 +5,7 @@ import random
 import pytest
 import pytest_twisted
 from support.smpp_world import RECEIPT, until, world
-from twisted.internet import defer, reactor, task
+from twisted.internet import defer
 
 from kumotwist.core.errors import Overload, Rejection
 from kumotwist.core.outcome import Verdict
@@ -107,15 +107,16 @@ async def test_a_text_that_policy_is_busy_with_is_finished_before_the_goodbye():
     """A stop does not make the SMSC send it again."""
     async with world() as around:
         await around.deliver()
-        slow = defer.Deferred()
+        slow, begun = defer.Deferred(), defer.Deferred()
 
         async def receive(sms):
+            begun.callback(None)
             await slow
             around.texts.received.append(sms)
 
         around.texts.receive = receive
         around.smsc.deliver(b"STOP")
-        await task.deferLater(reactor, 0.02)
+        await begun
         closing = defer.Deferred.fromCoroutine(around.channels.close())
         slow.callback(None)
         await closing
