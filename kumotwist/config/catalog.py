@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kumotwist.config.bounces import BounceClassifierConfig
 from kumotwist.config.dkim import DkimSignerConfig
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceConfig
 from kumotwist.config.library import HttpClientConfig, MemoizeConfig
@@ -47,6 +48,7 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.make_egress_path": PathConfig,
     "kumo.configure_local_logs": LocalLogConfig,
     "kumo.configure_log_hook": LogHookConfig,
+    "kumo.configure_bounce_classifier": BounceClassifierConfig,
     "kumo.configure_receipts": ReceiptsConfig,
     "kumo.aaa.configure_acct_log": AcctLogConfig,
     "kumo.dkim.rsa_sha256_signer": DkimSignerConfig,

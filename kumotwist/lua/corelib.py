@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 from attrs import frozen
 from twisted.logger import Logger
 
+from kumotwist.config.bounces import BounceClassifierConfig, BounceRule, parse_rules
 from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
 from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpListenerConfig, TraceHeaders
 from kumotwist.config.queue import QueueConfig
@@ -32,8 +34,11 @@ from kumotwist.lua.address import address, addresses
 from kumotwist.lua.binding import Function, binary, facade_of, integer, mapping, octets, sequence, text
 from kumotwist.lua.convert import json_value
 from kumotwist.lua.declare import Declarations, TaskDeclaration
+from kumotwist.lua.engine import EXTRAS
+from kumotwist.lua.lib.regexsyntax import translate
 from kumotwist.net.clock import Clock
 from kumotwist.proto.mime.trace import supplemental
+from kumotwist.records.classify import Classifier
 
 #: What `kumo.log_*` writes to: the name by which a filter finds a policy's own lines.
 policy_log: Final = Logger(namespace="lua")
@@ -43,6 +48,9 @@ T = TypeVar("T")
 #: SMTP reply codes, RFC 5321 s4.2.1; KumoMTA takes 2xx and 3xx here as well, as permanent failures.
 _FIRST_CODE: Final = 200
 _LAST_CODE: Final = 599
+
+#: The rules that KumoMTA's packages bring.
+KUMOMTA_RULES: Final = "/opt/kumomta/share/bounce_classifier/iana.toml"
 
 #: KumoMTA's tuning functions that have nothing to tune here.
 NO_EFFECT: Final = (
@@ -127,6 +135,12 @@ class CoreLibrary:
     def configure_log_hook(self, params: object) -> None:
         """Make log records messages of their own, for webhooks and the like."""
         self._declared.configure_log_hook(self._declare(LogHookConfig, params, "kumo.configure_log_hook"))
+
+    def configure_bounce_classifier(self, params: object) -> None:
+        """Tell in log records what kind of failure each is, by rules from files."""
+        options = self._declare(BounceClassifierConfig, params, "kumo.configure_bounce_classifier")
+        rules = [rule for name in options.files for rule in _rules_in(name)]
+        self._declared.classify = Classifier(rules, options.cache_size, options.uncategorized_cache_size)
 
     def configure_receipts(self, params: object) -> None:
         """Set how long hand-overs and receipts are remembered."""
@@ -296,3 +310,12 @@ def _shown(value: object) -> str:
 
 def _line(args: tuple[object, ...]) -> str:
     return " ".join(_shown(one) for one in args)
+
+
+def _rules_in(name: str) -> list[BounceRule]:
+    """The rules of a file; of KumoMTA's own, ours where KumoMTA is not installed. Raises ConfigError, OSError."""
+    path = Path(name)
+    if name == KUMOMTA_RULES and not path.exists():
+        path = EXTRAS / "bounce_classifier" / path.name
+    rules = parse_rules(path.read_text(), name)
+    return [BounceRule(rule.label, translate(rule.pattern)) for rule in rules]

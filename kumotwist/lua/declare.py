@@ -15,6 +15,7 @@ from kumotwist.config.records import LocalLogConfig, LogHookConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.core.errors import ConfigError
 from kumotwist.egress.sms.smpp.options import SmppProtocol
+from kumotwist.records.classify import Classify, uncategorized
 
 
 @frozen
@@ -35,6 +36,7 @@ class Declarations:
     smpp_receivers: list[SmppProtocol] = field(factory=list)
     local_logs: list[LocalLogConfig] = field(factory=list)
     log_hooks: list[LogHookConfig] = field(factory=list)
+    classify: Classify = uncategorized
     tasks: list[TaskDeclaration] = field(factory=list)
     receipts: ReceiptsConfig = field(factory=ReceiptsConfig)
     config_monitor_globs: tuple[str, ...] | None = None

@@ -18,13 +18,13 @@ from kumotwist.lua.convert import HostClass
 #: By the table below `kumo` that they are in.
 FUNCTIONS: Final[Mapping[str, str]] = {
     "": """
-        compute_egress_path_config_constraints compute_queue_config_constraints configure_bounce_classifier
-        configure_log_disposition_hook configure_redis_throttles enable_memory_callstack_tracking
-        eval_config_monitor_globs format_egress_path_config_constraints format_egress_path_config_toml
-        format_queue_config_toml generate_rfc3464_message get_event_registrars get_memory_hard_limit
-        get_memory_low_thresh get_memory_soft_limit invoke_get_egress_path_config invoke_get_egress_pool
-        invoke_get_egress_source invoke_get_queue_config prometheus_metrics set_httpinject_recipient_rate_limit
-        suspend_delivery_when_spool_unhealthy toml_encode_pretty traceback uncached_glob""",
+        compute_egress_path_config_constraints compute_queue_config_constraints configure_log_disposition_hook
+        configure_redis_throttles enable_memory_callstack_tracking eval_config_monitor_globs
+        format_egress_path_config_constraints format_egress_path_config_toml format_queue_config_toml
+        generate_rfc3464_message get_event_registrars get_memory_hard_limit get_memory_low_thresh get_memory_soft_limit
+        invoke_get_egress_path_config invoke_get_egress_pool invoke_get_egress_source invoke_get_queue_config
+        prometheus_metrics set_httpinject_recipient_rate_limit suspend_delivery_when_spool_unhealthy toml_encode_pretty
+        traceback uncached_glob""",
     "aaa": """
         make_http_url_resource query_resource_access set_acl_cache_ttl set_check_cache_ttl set_fall_back_to_acl_map""",
     "amqp": "basic_publish build_client",

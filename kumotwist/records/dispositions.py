@@ -25,7 +25,7 @@ from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
-from kumotwist.records.classify import classify
+from kumotwist.records.classify import Classify, uncategorized
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -109,8 +109,8 @@ class JsonRecord(msgspec.Struct):
 _encoder: Final = msgspec.json.Encoder()
 
 
-def build(record: Record, nodeid: str) -> JsonRecord:
-    """The JSON form of `record`, without meta and headers."""
+def build(record: Record, nodeid: str, classify: Classify = uncategorized) -> JsonRecord:
+    """The JSON form of `record`, without meta and headers; `classify` tells what kind of failure it is."""
     message, peer = record.message, record.peer
     when = record.event_time
     spool_id = message.id if message is not None else record.message_id

@@ -27,6 +27,7 @@ from kumotwist.core.stats import Sample
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.threads import ReactorClock
 from kumotwist.records import dispositions
+from kumotwist.records.classify import Classify, uncategorized
 from kumotwist.records.fields import LoadBody
 from kumotwist.records.hooks import LOG_RECORD, LogHook
 from kumotwist.records.journal import LocalLog
@@ -49,6 +50,7 @@ class RecordLog:
     _tasks: Tasks
     _note_handover: Callable[[Record], None]
     _account: Callable[[Record], None]
+    _classify: Classify
     _totals: Totals = field(factory=Totals, init=False)
 
     @classmethod
@@ -65,10 +67,12 @@ class RecordLog:
         reactor: ReactorClock,
         note_handover: Callable[[Record], None] = _ignore,
         account: Callable[[Record], None] = _ignore,
+        classify: Classify = uncategorized,
     ) -> RecordLog:
         """Set up logs and hooks; `inject` and `load_body` are first called with the first record.
 
-        `note_handover` is called with each Delivery record, `account` with each record.
+        `note_handover` is called with each Delivery record, `account` with each record;
+        `classify` tells what kind of failure a record is about.
 
         Raises ConfigError: two hooks of one name, an unusable directory, a bad
         template or record type.
@@ -87,6 +91,7 @@ class RecordLog:
             tasks,
             note_handover,
             account,
+            classify,
         )
 
     async def record(self, record: Record) -> None:
@@ -100,7 +105,7 @@ class RecordLog:
         if not journals and not hooks:
             return
         try:
-            built = dispositions.build(record, self.nodeid)
+            built = dispositions.build(record, self.nodeid, self._classify)
             for journal in journals:
                 await journal.record(record, built)
             if hooks and built.reception_protocol != LOG_RECORD:

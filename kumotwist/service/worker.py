@@ -204,6 +204,7 @@ class Worker:
             reactor=reactor,
             note_handover=desk.handovers.note,
             account=book.count if book is not None else lambda _: None,
+            classify=declared.classify,
         )
         if book is not None:
             self._close_last("the accounting database", book.flush)

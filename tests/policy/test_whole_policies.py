@@ -122,7 +122,8 @@ def test_outbound_server(tmp_path: Path) -> None:
 
 def test_helpers(tmp_path: Path) -> None:
     """A policy that is little but its helpers: who may send, pools, tenants, shaping and a webhook from data files."""
-    with WebPeer() as peer, Sink(tmp_path) as sink:
+    rules = [{"at": "rcpt", "match": "gone@", "reply": "550 5.1.1 no such user"}]
+    with WebPeer() as peer, Sink(tmp_path, rules) as sink:
         helper_files(tmp_path, sink.port)
         with daemon_with("helpers", tmp_path, WEBHOOK=f"http://127.0.0.1:{peer.port}/log") as daemon:
             with daemon.smtp() as client:
@@ -131,13 +132,15 @@ def test_helpers(tmp_path: Path) -> None:
                 headers = "X-Tenant: acme\r\nX-Campaign: spring\r\n"
                 client.sendmail("a@partner.test", ["b@big.test"], mail("one", extra=headers))
                 client.sendmail("a@partner.test", ["c@small.test"], mail("two"))
+                client.sendmail("a@partner.test", ["gone@big.test"], mail("three"))
             sink.wait_for(2)
 
             def told() -> bool:
                 return sum(request.json()["type"] == "Delivery" for request in list(peer.taken)) == 2
 
             eventually(told, "both deliveries at the webhook")
-            daemon.wait_for_records("Delivery", 2 + 5)  # those to the webhook are in the log as well
+            (bounce,) = daemon.wait_for_records("Bounce", 1)
+            daemon.wait_for_records("Delivery", 2 + 7)  # those to the webhook are in the log as well
             records = [one for one in daemon.records("Delivery") if one["reception_protocol"] == "ESMTP"]
         events = [request.json() for request in peer.taken]
     one, two = sorted(records, key=lambda one: str(one["headers"]["Subject"]))
@@ -146,7 +149,8 @@ def test_helpers(tmp_path: Path) -> None:
     assert (two["queue"], two["egress_source"]) == ("everybody@small.test!hub.test", "ip-1")
     assert "provider_name" not in two
     assert not any("X-Tenant" in message["data"] for message in sink.messages())
-    assert Counter(event["type"] for event in events) == {"Reception": 2, "Delivery": 2, "Rejection": 1}
+    assert Counter(event["type"] for event in events) == {"Reception": 3, "Delivery": 2, "Rejection": 1, "Bounce": 1}
+    assert bounce["bounce_classification"] == "InvalidRecipient"
     assert {event["meta"].get("tenant") for event in events if event["type"] == "Delivery"} == {"acme", "everybody"}
 
 

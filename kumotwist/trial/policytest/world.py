@@ -165,7 +165,9 @@ class World:
             nodeid="test",
             reactor=clock,
             note_handover=self._desk.handovers.note,
+            classify=declared.classify,
         )
+        self._classify = declared.classify
         real = Channels(self._dns, keys, policy, clock, cast("Any", clock), HOSTNAME, HttpTransports(clock))
         self.channels = ScriptedChannels(self.answers, real, clock, self._way_of, self.unscripted)
         chance = random.Random(SEED)  # noqa: S311  # it spreads retries
@@ -197,7 +199,7 @@ class World:
 
     async def record(self, record: Record) -> None:
         """Keep what a log would have, with all metadata, and offer it to the policy's log hooks."""
-        built = dispositions.build(record, "test")
+        built = dispositions.build(record, "test", self._classify)
         shown: JsonObject = msgspec.json.decode(dispositions.encode(built))
         if record.message is not None:
             shown["meta"] = dict(record.message.meta)

@@ -32,6 +32,7 @@ kumo.on('init', function()
   end
   shaper.setup_publish()
   kumo.configure_local_logs { log_dir = STATE .. '/log', headers = { 'Subject' }, max_segment_duration = '1 second' }
+  kumo.configure_bounce_classifier { files = { '/opt/kumomta/share/bounce_classifier/iana.toml' } }
   kumo.dns.configure_test_resolver {
     '$ORIGIN big.test.\n@ 300 IN MX 10 mx1\nmx1 300 IN A 127.0.0.1\n',
     '$ORIGIN hub.test.\n@ 300 IN A 127.0.0.1\n',
