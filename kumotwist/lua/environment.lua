@@ -277,6 +277,8 @@ end
 package.searchers = { search_preload, search_lua, search_c, search_c_root }
 
 local LOADING = {}
+-- What KumoMTA builds in and we lack; a file of that name may stand in for it.
+local KUMOMTA_MODULES = { proxy = true, redis = true, sqlite = true, tsa = true }
 
 function G.require(name)
   if type(name) ~= "string" then
@@ -309,6 +311,9 @@ function G.require(name)
     elseif type(loader) == "string" then
       messages[#messages + 1] = "\n\t" .. gsub(loader, "\n\t?", "\n\t")
     end
+  end
+  if KUMOMTA_MODULES[name] then
+    error(format("module '%s' is known to KumoMTA but not supported by kumotwist; see docs/kumomta-users.md", name), 2)
   end
   error(format("module '%s' not found:%s", name, concat(messages)), 2)
 end

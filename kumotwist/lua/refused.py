@@ -70,7 +70,7 @@ def refusal(name: str) -> Function:
     """What stands in for the function called `name`."""
 
     def refuse(*_: object) -> None:
-        raise ConfigError(f"{name} is known to KumoMTA but not supported by kumotwist")
+        raise ConfigError(f"{name} is known to KumoMTA but not supported by kumotwist; see docs/kumomta-users.md")
 
     return refuse
 

@@ -37,8 +37,19 @@ def run(directory: Path, source: str) -> object:
 )
 def test_the_error_says_so(tmp_path: Path, source: str, name: str) -> None:
     """A name of KumoMTA's that we lack is told from a slip of the pen."""
-    with pytest.raises(PolicyError, match=rf"policy\.lua:[12]: .*{name}.* is known to KumoMTA but not supported"):
+    with pytest.raises(
+        PolicyError, match=rf"policy\.lua:[12]: .*{name}.* is known to KumoMTA but not supported by kumotwist"
+    ):
         run(tmp_path, source)
+
+
+@pytest.mark.parametrize("name", ["proxy", "redis", "sqlite", "tsa"])
+def test_modules_that_kumomta_builds_in(tmp_path: Path, name: str) -> None:
+    """One line says that they are not here and where to read on; a file of that name stands in for one."""
+    with pytest.raises(PolicyError, match=rf"policy\.lua:2: module '{name}' is known .*; see docs/kumomta-users\.md$"):
+        run(tmp_path, f"require '{name}'")
+    (tmp_path / f"{name}.lua").write_text("return { mine = true }")
+    assert run(tmp_path, f"return require('{name}').mine") is True
 
 
 def test_nothing_is_both_refused_and_there() -> None:
