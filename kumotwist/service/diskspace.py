@@ -96,7 +96,7 @@ class Disk:
 class DiskSpace:
     """What may be written to all of `disks`, which `sharers` processes like this one write to.
 
-    `make_room` is called when the room gets scarce, and may be called often.
+    `make_room` is called when the room gets scarce or a message has none, and may be called often.
     """
 
     disks: Sequence[Disk] = ()
@@ -119,7 +119,7 @@ class DiskSpace:
         # What is on its way to the disk is not seen there yet.
         self._room = room / self.sharers - self._being_written
         # In time: writing out what is owed takes as much room again until the log before it can go.
-        if any(owed and room < owed for room, owed, _ in looks):
+        if self.is_full or any(owed and room < owed for room, owed, _ in looks):
             self.make_room()
 
     def take(self, octets: int) -> None:
@@ -129,6 +129,8 @@ class DiskSpace:
             self.poll()
             if cost > self._room:
                 self._has_refused = True
+                # However much is left: deleted mail may hold what this message lacks.
+                self.make_room()
                 raise SpoolFull("the disk of the spool is too full")
         self._room -= cost
         self._being_written += cost

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import smtplib
 import threading
 import time
 
 from support.daemon import SMTP_LISTENER, Daemon, Sink, eventually, mail, relay_policy
 
+#: What two workers may send at once, before the rate shows: a second's worth, and what each was handed in advance.
+BURST = 60
+
 
 def test_a_rate_is_kept_over_all_workers(tmp_path) -> None:
-    """40 messages a second over two workers are 40, not 80: within 5 % over ten seconds.
+    """40 messages a second over two workers are 40, not 80: within 5 %.
 
-    Who must wait waits for whole seconds (semantics a.8), so one second's worth may still be to come when we look.
+    Never more, but for the burst at the beginning, and as many in the best five seconds: in others this machine may
+    have had no time for us. Who must wait waits for whole seconds (semantics a.8), so one second's worth may still be
+    to come when we look.
     """
     with Sink(tmp_path) as sink:
         policy = relay_policy(tmp_path, sink.port, SMTP_LISTENER).replace(
@@ -20,16 +26,23 @@ def test_a_rate_is_kept_over_all_workers(tmp_path) -> None:
         )
         with Daemon(tmp_path, policy, workers=2) as daemon:
             clients = [daemon.smtp() for _ in range(4)]
+            looks = [(time.monotonic(), 0)]
+
+            def has_seen(count: int) -> bool:
+                passed = len(sink.messages())
+                looks.append((time.monotonic(), passed))
+                return passed >= count
+
             for number in range(800):
                 clients[number % 4].sendmail("a@example.com", ["b@example.org"], mail(str(number)))
             for client in clients:
                 client.quit()
-            eventually(lambda: len(sink.messages()) > 60, "the first burst is over")
-            first, started = len(sink.messages()), time.monotonic()
-            eventually(lambda: time.monotonic() - started >= 10.0, "ten seconds have passed")
-            passed, seconds = len(sink.messages()) - first, time.monotonic() - started
+            eventually(lambda: has_seen(BURST + 10 * 40), "the burst and ten seconds' worth have passed", 60)
             daemon.kill()
-    assert 0.95 * 40 * (seconds - 1) <= passed <= 1.05 * 40 * seconds + 2
+    started = looks[0][0]
+    assert all(passed <= BURST + 1.05 * 40 * (now - started) for now, passed in looks)
+    spans = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.combinations(looks, 2)]
+    assert any(passed >= 0.95 * 40 * (seconds - 1) for seconds, passed in spans if seconds >= 5)
 
 
 def test_connections_are_counted_over_all_workers(tmp_path) -> None:

@@ -96,6 +96,22 @@ def test_room_is_made_before_it_is_needed() -> None:
     assert made == [True]
 
 
+def test_room_is_made_for_a_message_that_has_none() -> None:
+    """Mail that has left frees its disk also where the spool owes it little, and a large message lacks much."""
+    made: list[bool] = []
+    disk = CountedDisk(100 * KIB, 1)
+    space = DiskSpace([disk], make_room=lambda: made.append(True))
+    space.poll()
+    assert not made
+    with pytest.raises(SpoolFull):
+        space.take(60 * KIB)
+    assert made
+    made.clear()
+    disk.free = OVERHEAD
+    space.poll()
+    assert made
+
+
 def test_without_disks_there_is_room() -> None:
     """A daemon that knows of no disk refuses nothing."""
     space = DiskSpace()
