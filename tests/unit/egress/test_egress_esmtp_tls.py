@@ -116,7 +116,7 @@ async def test_a_server_without_starttls(mode, is_refused):
 async def test_opportunistic_insecure_goes_on_in_clear_text_when_tls_fails():
     """A server whose TLS is broken still gets the mail in OpportunisticInsecure mode, over a new connection."""
     async with ScriptedSmtp({"starttls": "220 go\r\n250 what?\r\n"}, extensions=("STARTTLS",)).start(reactor) as server:
-        outcome = await deliver(open_session(server, enable_tls="OpportunisticInsecure", starttls_timeout=0.1))
+        outcome = await deliver(open_session(server, enable_tls="OpportunisticInsecure", starttls_timeout=1.0))
         assert outcome.verdict is Verdict.DELIVERED
         assert outcome.peer.tls_cipher is None
         assert server.connections == 2
@@ -145,7 +145,7 @@ async def test_all_hosts_failing_in_insecure_mode_says_what_to_do():
     """Operators' shaping rules look for the advice to set enable_tls=Disabled."""
     script = {"starttls": "220 go\r\n", "ehlo": ["250-x\r\n250 STARTTLS\r\n", RESET]}
     async with ScriptedSmtp(script).start(reactor) as server:
-        text = await refusal(open_session(server, enable_tls="OpportunisticInsecure", starttls_timeout=0.1))
+        text = await refusal(open_session(server, enable_tls="OpportunisticInsecure", starttls_timeout=1.0))
         assert (
             "All failures are related to OpportunisticInsecure STARTTLS. Consider setting enable_tls=Disabled" in text
         )
