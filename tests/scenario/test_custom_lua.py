@@ -37,7 +37,7 @@ end)
 """
 ONE = {"batching": "", "method": "send(message)", "body": "message:get_data()"}
 MANY = {
-    "batching": "batch_size = 10, min_batch_size = 5, max_batch_latency = '500 ms',",
+    "batching": "batch_size = 10, min_batch_size = 5, max_batch_latency = '5 seconds',",
     "method": "send_batch(messages)",
     "body": "tostring(#messages)",
 }
