@@ -59,7 +59,7 @@ def test_a_text_and_its_receipt(tmp_path: Path) -> None:
             eventually(kannel.awaited, "the centre has named the message")
             centre.report()
             (receipt,) = eventually(lambda: daemon.records("Receipt"), "a receipt")
-            (delivery,) = daemon.records("Delivery")
+            (delivery,) = daemon.wait_for_records("Delivery", 1)
         assert "t0ken" not in json.dumps(daemon.records())
     assert (delivery["id"], delivery["channel"], delivery["parts"]) == (sent["id"], "kannel", 3)
     assert (receipt["id"], receipt["channel"], receipt["account"]) == (sent["id"], "kannel", "main")
