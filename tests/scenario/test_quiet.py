@@ -35,5 +35,5 @@ def test_a_day_without_trouble(tmp_path, workers) -> None:
             said.append([line for line in daemon.process.lines if not re.match(r"(smtp|https?) listener on ", line)])
     assert said[0] == ["initialization complete"]
     assert [line.partition("kumotwist.")[2] for line in said[1] if line != "initialization complete"] == [
-        "queue.manager: 1 messages taken up from the spool"
+        "queue.recovery: 1 messages taken up from the spool"
     ]
