@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import socket
+import threading
 
 import pytest
 from pytest_twisted import ensureDeferred
-from support.leftovers import ROUND, Garbage, LoggedFailures, Reactor
+from support.leftovers import ROUND, TURN, TURNS, Garbage, LoggedFailures, Reactor
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
 log = Logger()
@@ -73,6 +76,20 @@ async def test_what_stays_in_the_reactor_is_found():
     assert not call.active()
     port.stopListening()
     assert await watch.leftovers() == []
+
+
+@ensureDeferred
+async def test_a_peer_may_take_its_time_to_close():
+    """A connection that another process ends when it has its slice of a busy machine is no fault."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        watch = Reactor()
+        factory = Factory.forProtocol(Protocol)
+        await TCP4ClientEndpoint(reactor, "127.0.0.1", server.getsockname()[1]).connect(factory)
+        peer, _ = server.accept()
+        slow = threading.Timer(2 * TURNS * TURN, peer.close)
+        slow.start()
+        assert await watch.leftovers() == []
+        slow.join()
 
 
 @ensureDeferred
