@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from support.daemon import SMTP_LISTENER, Daemon, Sink, mail, relay_policy
+from support.ports import unused_port
 from support.webhook import WebPeer
 
 CUSTOM = """
@@ -82,8 +83,7 @@ def test_messages_go_in_batches(tmp_path) -> None:
 
 def test_a_service_that_is_down_costs_no_message(tmp_path) -> None:
     """A transport error is a transient failure; the message goes out when the service is back."""
-    with WebPeer() as gone:
-        port = gone.port
+    port = unused_port()
     with Daemon(tmp_path, policy(tmp_path, port, ONE)) as daemon:
         with daemon.smtp() as client:
             client.sendmail("a@example.com", ["b@example.org"], mail("one"))

@@ -94,12 +94,14 @@ class Smsc:
 
 
 async def main() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     smsc = Smsc()
-    server = smpp34.Server("127.0.0.1", port)
-    await server.start()
+    with socket.socket() as kept:
+        # Nobody else gets the port until the server has it, which sets SO_REUSEADDR, too.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        server = smpp34.Server("127.0.0.1", port)
+        await server.start()
     smsc.background(smsc.serve(server))
     print(port, flush=True)
     lines = asyncio.StreamReader()
