@@ -329,8 +329,8 @@ class Lease(Protocol):
     def release(self) -> None: ...
 
 
-class Limits(Protocol):
-    """Rates and counts that hold for the whole machine."""
+class Rates(Protocol):
+    """Events that may pass in a while, counted for the whole machine."""
 
     async def throttle(self, key: str, spec: Throttle) -> float:
         """Take one event of `spec` under `key`: 0.0 when it may pass, else whole seconds to wait."""
@@ -339,6 +339,10 @@ class Limits(Protocol):
     async def until_full(self, key: str, spec: Throttle) -> float:
         """Seconds until the whole burst of `spec` may pass again; takes nothing."""
         ...
+
+
+class Limits(Rates, Protocol):
+    """Rates and counts that hold for the whole machine."""
 
     async def acquire(self, key: str, limit: Limit, waits: bool = False) -> Lease | None:
         """Take one of `limit` slots under `key`, or None when all are taken.

@@ -19,7 +19,7 @@ from kumotwist.config.egress import UNSPECIFIED, SourceConfig
 from kumotwist.config.queue import Protocol, QueueConfig
 from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core import queuename
-from kumotwist.core.errors import KumotwistError
+from kumotwist.core.errors import KumotwistError, StateUnavailable
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
@@ -27,7 +27,7 @@ from kumotwist.queue.consequences import consequences, takes_over_when, without_
 from kumotwist.queue.optiontext import changed, limits_of, secrets_of
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.budget import describe, left_of
+from kumotwist.queue.routes.budget import Left, describe, left_of
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
@@ -150,7 +150,8 @@ class _Way:
         for position, route in enumerate(config.routes):
             shown = self._route(table, leg.route_class, position)
             shown.owed = round(owed[position], 4)
-            shown.budgets = await self._budgets(config.name, route)
+            left = await self._budgets(config.name, route)
+            shown.budgets, shown.holds = left.budgets, left.used_up
             leg.routes.append(shown)
         if pinned is not None:
             chosen, leg.draw = position_of(config, pinned), "it is pinned by meta.route"
@@ -180,10 +181,13 @@ class _Way:
             lately=_lately(table.tallies.lately(class_, position, self.now)),
         )
 
-    async def _budgets(self, table: str, route: RouteEntry) -> list[str]:
-        if self.present.limits is None:
-            return [describe(budget) for budget in route.budgets]
-        return await left_of(self.present.limits, self.message, table, route)
+    async def _budgets(self, table: str, route: RouteEntry) -> Left:
+        if self.present.budgets is None:
+            return Left([describe(budget) for budget in route.budgets], [])
+        try:
+            return await left_of(self.present.budgets, self.message, table, route)
+        except StateUnavailable as error:
+            return Left([describe(budget) for budget in route.budgets], [f"what its budgets have left: {error}"])
 
     async def _sources(self, leg: Leg, channel: Channel, protocol: Protocol, pool_name: str | None) -> None:
         leg.pool = pool_name or UNSPECIFIED

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from kumotwist.config.queue import Protocol
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.ids import SpoolId
-from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, ReceiptWatch, Recorder
+from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, Rates, ReceiptWatch, Recorder
 from kumotwist.core.message import Message
 from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.stats import Histogram, Sample
@@ -44,6 +44,7 @@ from kumotwist.queue.ready import Bodies, Item, ReadyQueue
 from kumotwist.queue.recovery import Recovery
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import ReadyQueues, Route
+from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routes.table import Change, RouteTable
 from kumotwist.queue.routestate import RouteState
 from kumotwist.queue.routing import Routing
@@ -88,6 +89,7 @@ class Manager:
         mail_hosts: MailHosts | None = None,
         heard_of: HeardOf | None = None,
         watch: ReceiptWatch | None = None,
+        budgets: Rates | None = None,
     ) -> None:
         """`chance` is random in [0, 1) and spreads retries; `bodies` is the budget of bodies in ready queues.
 
@@ -95,11 +97,13 @@ class Manager:
         what route tables learn; without it they forget with the process. `mail_hosts` tells who takes a domain's mail,
         for classes by mailbox provider; without it these are well-known domains or the domain itself. `heard_of` tells
         of which messages a receipt has come; without it nobody waits for one. `watch` knows what receipts said, for
-        those on a fallback; without it they never say anything.
+        those on a fallback; without it they never say anything. `budgets` counts
+        what has been taken of routes' budgets; without it `limits` does.
         """
         self._store = store
         self._policy = policy
         self._limits = limits
+        self._budgets = budgets or limits
         self._clock = clock
         self._tasks = tasks
         self._counters = Counters()
@@ -146,6 +150,7 @@ class Manager:
             bodies,
             self._routing,
             self._stages,
+            Budgets(self._budgets),
         )
         self._recovery = Recovery(
             store, policy, self._queues, self._requeuer, self._waiting, self._ledger, clock, suspects or {}
@@ -213,7 +218,8 @@ class Manager:
 
     def present(self) -> Present:
         """What is at work here, to look at."""
-        return Present(self._routing.table, self._ready_queues.at_work, self._limits, self._routing.classes.ask)
+        routing, ready_queues = self._routing, self._ready_queues
+        return Present(routing.table, ready_queues.at_work, self._limits, self._budgets, routing.classes.ask)
 
     def table_at_work(self, name: str) -> RouteTable | None:
         """A route table that messages have used; None for any other."""

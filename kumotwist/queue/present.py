@@ -15,7 +15,7 @@ from attrs import frozen
 
 from kumotwist.config.queue import Protocol
 from kumotwist.config.routes import RouteTableConfig
-from kumotwist.core.interfaces import Limits
+from kumotwist.core.interfaces import Limits, Rates
 from kumotwist.core.message import Message
 from kumotwist.core.units import Throttle, format_duration
 from kumotwist.queue.classes import Classed, classed_alone
@@ -29,7 +29,7 @@ async def _no_table(_name: str) -> RouteTable | None:
 
 @frozen(eq=False)
 class Present:
-    """The queue's parts by name. `limits` is None where nothing is at work, and so is what `table` gives.
+    """The queue's parts by name; `limits`, `budgets` and what `table` gives are None where nothing is at work.
 
     `table` is the one at work, with all that workers have learned about it,
     or raises PolicyError; `ready` is None for a queue that nobody uses.
@@ -39,6 +39,7 @@ class Present:
     table: Callable[[str], Awaitable[RouteTable | None]] = _no_table
     ready: Callable[[str, Protocol], ReadyQueue | None] = lambda *_: None
     limits: Limits | None = None
+    budgets: Rates | None = None
     classed: Callable[[RouteTableConfig, Message], Awaitable[Classed]] = classed_alone
 
 

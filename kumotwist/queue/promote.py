@@ -71,14 +71,11 @@ class Promoter:
     bodies: Bodies
     routing: Routing
     stages: Stages
-    budgets: Budgets = field(init=False)
+    budgets: Budgets
     #: Searches for a route that are under way.
     searching: int = field(default=0, init=False)
     #: Deliveries without a ready queue that are under way.
     delivering: int = field(default=0, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.budgets = Budgets(self.limits)
 
     async def admit(self, queue: ScheduledQueue, message: Message, reason: str, now: float) -> bool:
         """Whether the message may go on to a ready queue; if not, it has been put back.

@@ -38,6 +38,7 @@ class RouteShown(msgspec.Struct):
     `resting` is its share by weight, `share` the one it has now; `health` is the part of its last messages that
     went well, told from `samples` of them. An `open` breaker lets the next trial through in `trial_in` seconds.
     `owed` is how many messages it is behind its share, in the class and in the table: the most owed is next.
+    `holds` says which of its `budgets` the message would find used up.
     """
 
     name: str
@@ -51,6 +52,7 @@ class RouteShown(msgspec.Struct):
     is_chosen: bool = False
     owed: float = 0.0
     budgets: list[str] = []
+    holds: list[str] = []
     lately: LatelyShown | None = None
 
 

@@ -5,8 +5,9 @@ of `max_burst + 1` may pass in one instant, `max_burst` being the limit less
 one unless it is given and smaller. All arithmetic is on integers, so a rate is
 kept to the event.
 
-Public: `LocalLimits`, the `Limits` of `core.interfaces` for one process, and
-`Cells` for whoever shares rates between processes.
+Public: `LocalLimits`, the `Limits` of `core.interfaces` for one process,
+`Cells` for whoever shares rates between processes, and the algorithm itself,
+`pass_one` and `until_full`, for whoever keeps the arrival times elsewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,30 @@ _TICKS: Final = 1_000_000
 _SWEEP_AT: Final = 4096
 
 
+def pass_one(arrival: int, spec: Throttle, now: float) -> tuple[int, float]:
+    """The arrival time from now on, and 0.0 when one more event passes at `now` (seconds), else whole seconds to wait.
+
+    The theoretical arrival time is in ticks times the limit, which makes the
+    interval between events a whole number. One that is farther ahead than
+    events can bring it was reckoned by a clock that has been put back since.
+    """
+    interval = spec.period * _TICKS
+    present = round(now * _TICKS) * spec.limit
+    furthest = present + spec.burst * interval
+    arrival = min(max(arrival, present), furthest)
+    ahead = arrival + interval - furthest
+    if ahead > 0:
+        second = _TICKS * spec.limit
+        return arrival, float((ahead + second - 1) // second)
+    return arrival + interval, 0.0
+
+
+def until_full(arrival: int, spec: Throttle, now: float) -> float:
+    """Seconds until the whole burst may pass again."""
+    ahead = (arrival - round(now * _TICKS) * spec.limit) / (_TICKS * spec.limit)
+    return min(max(0.0, ahead), spec.burst * spec.period / spec.limit)
+
+
 class Cells:
     """Cells by name and spec: the theoretical arrival time of each. A changed spec starts afresh."""
 
@@ -37,25 +62,15 @@ class Cells:
 
     def take(self, name: str, spec: Throttle, now: float) -> float:
         """Let one event pass and answer 0.0, or answer the whole seconds until one may."""
-        # Times are scaled by the limit, which makes the interval between events a whole number.
-        interval = spec.period * _TICKS
-        present = round(now * _TICKS) * spec.limit
-        burst = min(spec.limit if spec.max_burst is None else spec.max_burst, spec.limit - 1)
         key = (name, spec)
-        arrival = max(self._arrivals.get(key, present), present) + interval
-        ahead = arrival - (burst + 1) * interval - present
-        if ahead > 0:
-            second = _TICKS * spec.limit
-            return float((ahead + second - 1) // second)
-        self._arrivals[key] = arrival
+        self._arrivals[key], wait = pass_one(self._arrivals.get(key, 0), spec, now)
         if len(self._arrivals) > self._sweep_at:
             self._sweep(now)
-        return 0.0
+        return wait
 
     def until_full(self, name: str, spec: Throttle, now: float) -> float:
         """Seconds until the whole burst may pass again."""
-        arrival = self._arrivals.get((name, spec), 0)
-        return max(0.0, (arrival - round(now * _TICKS) * spec.limit) / (_TICKS * spec.limit))
+        return until_full(self._arrivals.get((name, spec), 0), spec, now)
 
     def _sweep(self, now: float) -> None:
         present = round(now * _TICKS)

@@ -66,7 +66,8 @@ from kumotwist.net.mx import mail_hosts
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls
-from kumotwist.queue import routestate
+from kumotwist.queue import budgetstate, routestate
+from kumotwist.queue.budgetstate import BudgetState
 from kumotwist.queue.manager import Manager
 from kumotwist.queue.routestate import RouteState
 from kumotwist.records.acct import open_acct_log
@@ -176,7 +177,13 @@ class Worker:
         notes = self._open_witness(witness, state_dir)
 
         # What workers share, spool and logs.
-        schema = (*receipt_tables.SCHEMA, *idempotency.SCHEMA, *suspects.SCHEMA, *routestate.SCHEMA)
+        schema = (
+            *receipt_tables.SCHEMA,
+            *idempotency.SCHEMA,
+            *suspects.SCHEMA,
+            *routestate.SCHEMA,
+            *budgetstate.SCHEMA,
+        )
         state = await SqliteFile.open(state_dir / STATE_FILE, reactor, schema)
         self._close_last("the state file", state.close)
 
@@ -240,6 +247,7 @@ class Worker:
             mail_hosts=partial(mail_hosts, resolver),
             heard_of=desk.heard_of,
             watch=awaited,
+            budgets=BudgetState(state, reactor),
         )
 
         # The ways in.

@@ -97,6 +97,7 @@ def _route(route: RouteShown) -> Iterator[str]:
     yield f"          {mark}   {shown}{_breaker(route)}"
     yield from (f"                 of late: {text}" for text in _lately(route.lately))
     yield from (f"                 budget {budget}" for budget in route.budgets)
+    yield from (f"                 held up now: {hold}" for hold in route.holds)
 
 
 def _evidence(route: RouteShown) -> str:

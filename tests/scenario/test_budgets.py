@@ -49,3 +49,23 @@ def test_workers_share_a_budget(tmp_path: Path) -> None:
         assert len(segments) == 2, "both workers had some, each with a segment of its own"
         assert len(daemon.records("Delivery")) == len(sink.messages()) == 5
         assert all("budget of 5/h by all, then hold is used up" in record["response"]["content"] for record in held)
+
+
+def test_a_restart_gives_nothing_back(tmp_path: Path) -> None:
+    """What an hour allows is spent once, through a kill and through another number of workers; who waited waits on."""
+    with Sink(tmp_path) as sink:
+        env = {
+            "RELAY": f"127.0.0.1:{sink.port}",
+            "LOGS": str(tmp_path / "log"),
+            "SPOOL": str(tmp_path / "spool"),
+        }
+        for workers, count, is_killed in ((2, 8, True), (1, 3, False), (2, 3, False)):
+            with Daemon(tmp_path, POLICY, workers=workers, env=env) as daemon:
+                with daemon.smtp() as client:
+                    for number in range(count):
+                        client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+                daemon.wait_for_records("Delivery", 5)
+                daemon.wait_for_records("Delayed", 3)
+                if is_killed:
+                    daemon.kill()
+        assert len(sink.messages()) == 5

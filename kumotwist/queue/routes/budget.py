@@ -4,11 +4,13 @@ A budget is a rate under a name of its own for each thing that it counts. What
 a message has taken it keeps while it only waits, so that one which is held up
 elsewhere is not charged twice; a new attempt is charged again.
 
-Public: `Budgets`, `Over`, `describe`, `left_of`. Nothing can go wrong: a recipient that is no number has no country.
+Public: `Budgets`, `Over`, `Left`, `describe`, `left_of`. A recipient that is no number has no country. What can go
+wrong: StateUnavailable, when what has been taken cannot be read or written.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
@@ -17,8 +19,9 @@ from attrs import define, field, frozen
 
 from kumotwist.config.routes import BudgetConfig, RouteEntry
 from kumotwist.core.address import EnvelopeAddress
-from kumotwist.core.interfaces import Limits
+from kumotwist.core.interfaces import Rates
 from kumotwist.core.message import Message
+from kumotwist.core.units import format_duration
 from kumotwist.proto.phone import calling_code, number_of
 from kumotwist.queue.routes.classes import MAX_NAME
 
@@ -38,22 +41,33 @@ class Over:
         return f"budget of {describe(self.budget)} is used up for {self.what}"
 
 
+@frozen
+class Left:
+    """What budgets have left, and those that are used up, in words."""
+
+    budgets: list[str]
+    used_up: list[str]
+
+
 @define(eq=False)
 class Budgets:
-    """Asks `limits`."""
+    """Asks `rates`."""
 
-    limits: Limits
+    rates: Rates
     _taken: OrderedDict[tuple[bytes, int, str], None] = field(factory=OrderedDict, init=False)
 
     async def take(self, message: Message, table: str, entry: RouteEntry) -> Over | None:
-        """Take the message's part of all budgets of a route; the first that has no room."""
+        """Take the message's part of all budgets of a route; the first that has no room.
+
+        Raises what `rates` raises, StateUnavailable.
+        """
         for budget in entry.budgets:
             for what in _counted(budget, message):
                 key = _key(table, entry, budget, what)
                 mark = (message.id, message.attempts, key)
                 if mark in self._taken:
                     continue
-                wait = await self.limits.throttle(key, budget.rate)
+                wait = await self.rates.throttle(key, budget.rate)
                 if wait > 0.0:
                     return Over(budget, what, wait)
                 self._taken[mark] = None
@@ -62,14 +76,18 @@ class Budgets:
         return None
 
 
-async def left_of(limits: Limits, message: Message, table: str, entry: RouteEntry) -> list[str]:
-    """In words, what each budget of a route has left for the message; nothing is taken."""
-    told = []
+async def left_of(rates: Rates, message: Message, table: str, entry: RouteEntry) -> Left:
+    """What each budget of a route has left for the message; nothing is taken. Raises as `Budgets.take`."""
+    told, used_up = [], []
     for budget in entry.budgets:
         for what in dict.fromkeys(_counted(budget, message)):
-            until_full = await limits.until_full(_key(table, entry, budget, what), budget.rate)
-            told.append(f"{describe(budget)}: {what} has {budget.rate.left(until_full)} of {budget.rate.burst} left")
-    return told
+            until_full = await rates.until_full(_key(table, entry, budget, what), budget.rate)
+            left = budget.rate.left(until_full)
+            told.append(f"{describe(budget)}: {what} has {left} of {budget.rate.burst} left")
+            if left == 0:
+                over = Over(budget, what, budget.rate.wait(until_full))
+                used_up.append(f"{over}; there is room in {format_duration(math.ceil(over.wait))}")
+    return Left(told, used_up)
 
 
 def describe(budget: BudgetConfig) -> str:

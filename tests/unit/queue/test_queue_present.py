@@ -64,6 +64,9 @@ def test_what_budgets_have_left():
         "1/d by recipient, then reject: user@to.example has 0 of 1 left",
     ]
     assert explained(one, tenant="other").routes[0].budgets[0].endswith("other has 5 of 5 left")
+    assert explained(one, tenant="acme").routes[0].holds == [
+        "budget of 1/d by recipient, then reject is used up for user@to.example; there is room in 1day"
+    ]
     one.stop()
 
 

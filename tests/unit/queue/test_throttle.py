@@ -27,6 +27,15 @@ def test_max_burst_of_one_lets_two_through():
     assert cells.take("k", rate, 36.0) == 0.0
 
 
+def test_a_clock_put_back_makes_nobody_wait_longer_than_the_period():
+    """An hour's rate that was used up a year ahead by mistake has room again within the hour."""
+    cells, rate = Cells(), Throttle.parse("2/h")
+    year = 365 * 86_400.0
+    assert [cells.take("k", rate, year) for _ in range(3)] == [0.0, 0.0, 1800.0]
+    assert cells.take("k", rate, 100.0) == 1800.0
+    assert cells.until_full("k", rate, 100.0) == 3600.0
+
+
 def test_a_changed_spec_and_another_name_start_afresh():
     """Changing a rate in the policy does not inherit the old one's debts."""
     cells = Cells()

@@ -1,0 +1,98 @@
+"""What has been taken of budgets, over workers, restarts and clocks, in a real state file."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from kumotwist.core.errors import StateUnavailable
+from kumotwist.core.units import Throttle
+from kumotwist.net.sqlite import SqliteFile
+from kumotwist.queue.budgetstate import SCHEMA, BudgetState
+
+DAY = 86_400.0
+
+
+class Now:
+    """A clock that stands where it is put."""
+
+    def __init__(self):
+        self.now = 1_800_000_000.0
+
+    def seconds(self):
+        return self.now
+
+
+@asynccontextmanager
+async def budgets_of(path, clock):
+    file = await SqliteFile.open(path / "state.sqlite", reactor, SCHEMA)
+    try:
+        yield BudgetState(file, clock)
+    finally:
+        await file.close()
+
+
+async def passed(budgets, rate, count, name="k"):
+    """How many of so many events pass."""
+    return [await budgets.throttle(name, Throttle.parse(rate)) for _ in range(count)].count(0.0)
+
+
+@ensureDeferred
+async def test_a_restart_gives_nothing_back(tmp_path):
+    """What a day allows is spent once, however often the daemon starts; then there is one per interval."""
+    clock = Now()
+    async with budgets_of(tmp_path, clock) as budgets:
+        assert await passed(budgets, "10,000/d", 9_000) == 9_000
+    async with budgets_of(tmp_path, clock) as budgets:
+        assert await passed(budgets, "10,000/d", 1_200) == 1_000
+        assert await budgets.throttle("k", Throttle.parse("10,000/d")) == 9.0
+        clock.now += 8.64
+        assert await passed(budgets, "10,000/d", 2) == 1
+
+
+@ensureDeferred
+async def test_workers_share_one_budget(tmp_path):
+    """To the event, and each sees what is left."""
+    clock, rate = Now(), Throttle.parse("7/h")
+    async with budgets_of(tmp_path, clock) as first, budgets_of(tmp_path, clock) as second:
+        assert [await passed(one, "7/h", 2) for one in (first, second, first, second)] == [2, 2, 2, 1]
+        assert rate.left(await first.until_full("k", rate)) == 0
+        assert rate.left(await first.until_full("other", rate)) == 7
+        clock.now += 1800
+        assert rate.left(await second.until_full("k", rate)) == 3
+
+
+@pytest.mark.parametrize("jump", [-1000 * DAY, -3600.0, 3600.0, 1000 * DAY])
+@ensureDeferred
+async def test_a_clock_that_jumps_locks_nobody_out(tmp_path, jump):
+    """Forward it is time that has passed; back, the longest wait is the budget's own."""
+    clock = Now()
+    async with budgets_of(tmp_path, clock) as budgets:
+        assert await passed(budgets, "24/d", 30) == 24
+        clock.now += jump
+        assert await passed(budgets, "24/d", 1) == (1 if jump > 0 else 0)
+        clock.now += DAY
+        assert await passed(budgets, "24/d", 30) == 24
+
+
+@ensureDeferred
+async def test_budgets_that_are_full_again_leave_no_rows(tmp_path):
+    """The file does not grow with each number ever written to."""
+    clock = Now()
+    async with budgets_of(tmp_path, clock) as budgets:
+        for number in range(50):
+            await passed(budgets, "1/m", 1, str(number))
+        clock.now += 61
+        await passed(budgets, "1/m", 1, "last")
+        count = await budgets.file.read(lambda one: one.execute("SELECT count(*) FROM budget_state").fetchone())
+        assert count == (1,)
+
+
+@ensureDeferred
+async def test_what_cannot_be_counted_does_not_pass(tmp_path):
+    """A state file that fails is an error and no free pass."""
+    async with budgets_of(tmp_path, Now()) as budgets:
+        await budgets.file.close()
+        with pytest.raises(StateUnavailable):
+            await budgets.throttle("k", Throttle.parse("1/h"))
