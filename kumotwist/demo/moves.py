@@ -5,7 +5,7 @@ Public: `Moves`. A share that moves little is others making room, and the same m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class Moves:
     def note(self, record: Mapping[str, Any]) -> None:
         """A RouteChange record."""
         change, route = record["route_change"], record["route"]
-        way, words = _share(change) if change["what"] == "share" else _breaker(change)
+        way, words = _WORDS[change["what"]](change)
         moment = datetime.fromisoformat(record["event_time"]).timestamp()
         if not words or abs(moment - self._seen.get((route, way), 0.0)) < _SAME:
             return
@@ -61,6 +61,11 @@ def _breaker(change: Mapping[str, str]) -> tuple[str, str]:
     return way, f"breaker {way}"
 
 
+def _outage(change: Mapping[str, str]) -> tuple[str, str]:
+    """The same of an outage of all routes."""
+    return ("out", "out as the last of all") if change["after"] == "yes" else ("well", "well as the first of all")
+
+
 def _share(change: Mapping[str, str]) -> tuple[str, str]:
     """The same of a share; no words for a small move."""
     before, after = float(change["before"]), float(change["after"])
@@ -68,3 +73,10 @@ def _share(change: Mapping[str, str]) -> tuple[str, str]:
     # What a breaker does to it has a line of its own.
     words = f"{before:.0%} -> {after:.0%}, breaker aside" if is_large else ""
     return ("up" if after > before else "down"), words
+
+
+_WORDS: Final[Mapping[str, Callable[[Mapping[str, str]], tuple[str, str]]]] = {
+    "share": _share,
+    "breaker": _breaker,
+    "outage": _outage,
+}

@@ -280,6 +280,10 @@ class Routing:
         now = self.clock.seconds()
         for name, table in self._tables.items():
             weights = sum(route.weight for route in table.config.routes)
+            for class_ in table.classes():
+                yield Sample(
+                    "route_outage", float(table.is_outage(class_)), (("table", name), ("class", class_ or "all"))
+                )
             for position, route in enumerate(table.config.routes):
                 yield Sample("route_resting_share", route.weight / weights, (("table", name), ("route", route.name)))
                 for class_ in table.classes():

@@ -96,6 +96,7 @@ _SHARED: Final = {
     "disk_free_percent": "share of octets available in a monitored place",
     "route_breaker_open": "1 while the breaker of a route and class lets nothing through but trials",
     "route_health": "part of a route's messages of a class that is handed over and arrives, as it is believed",
+    "route_outage": "1 while all routes of a table fail for a class, so that resting shares hold and none is blamed",
     "route_resting_share": "share that a route gets as long as none is worse than another",
     "route_samples": "messages of late that this belief rests on",
     "route_share": "share of the messages of a class that a route gets now",

@@ -30,6 +30,9 @@ _THRESHOLD: Final = log(_SURE)
 #: What the newest message counts in `recent`, and what is well there. Ours: a storm shows after some twenty messages.
 _NEWEST: Final = 0.05
 _WELL: Final = 0.7
+#: What is dead there, for a route that is the last way: some thirty-two failures in a row. Ours: a last way that
+#: still takes half of the messages is better than shut ones, and hardly ever looks like that.
+_GONE: Final = 0.2
 #: Trials in a row that must succeed. Ours: a route at half strength passes one time in eight.
 _TRIALS: Final = 3
 #: Seconds before the first trial and at the most between two, and how the pause grows. Ours: a route that stays dead
@@ -62,6 +65,11 @@ class Breaker:
     pause: float = FIRST_PAUSE
     #: When it opened or closed last, here or at the worker that it followed; 0 for never. A failed trial is no move.
     moved: float = 0.0
+    #: It would have been opened, but was the last way; until three messages in a row go well.
+    is_spared: bool = False
+    #: Messages since suspicion arose, and how many of them failed: what the test rests on.
+    seen: int = 0
+    failed: int = 0
     _passed: int = field(default=0, init=False)
     _opened: float = field(default=0.0, init=False)
 
@@ -84,7 +92,13 @@ class Breaker:
         """
         self.recent += _NEWEST * (is_good - self.recent)
         if self.state is State.CLOSED:
+            if self.suspicion <= 0.0:
+                self.seen = self.failed = 0
+            self.seen, self.failed = self.seen + 1, self.failed + (not is_good)
             self.suspicion = max(0.0, self.suspicion + (_SUCCEEDED if is_good else _FAILED))
+            if self.is_spared:
+                self._passed = self._passed + 1 if is_good else 0
+                self.is_spared = self._passed < _TRIALS
         elif self.state is State.TRIAL:
             self._tried(is_good, now)
         elif since > self._opened:
@@ -100,6 +114,16 @@ class Breaker:
     def is_well(self) -> bool:
         """Whether it is closed and its last twenty messages or so went well."""
         return self.state is State.CLOSED and self.recent >= _WELL
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it is open, or would be if there were another way."""
+        return self.is_spared or self.state is not State.CLOSED
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether hardly anything has gone well for some thirty messages."""
+        return self.recent < _GONE
 
     def open(self, now: float) -> None:
         """Let nothing through until the first trial."""
@@ -137,6 +161,15 @@ class Breaker:
         if self.state is State.OPEN:
             self.until, self.pause = min(self.until, now), FIRST_PAUSE
 
+    def keep_trying(self, now: float) -> None:
+        """All ways are shut, so a trial costs nothing: the pause before the next one does not grow."""
+        if self.state is State.OPEN:
+            self.until, self.pause = min(self.until, now + FIRST_PAUSE), FIRST_PAUSE
+
+    def spare(self) -> None:
+        """It is the last way and fails like the others."""
+        self.suspicion, self._passed, self.is_spared = 0.0, 0, True
+
     def calm(self) -> None:
         """Nobody else is better: watch anew."""
         self.suspicion = 0.0
@@ -162,7 +195,9 @@ class Breaker:
 
     def _close(self) -> None:
         self.state, self.suspicion, self.recent, self.pause = State.CLOSED, 0.0, 1.0, FIRST_PAUSE
+        self.is_spared = False
 
     def _open(self, now: float, pause: float) -> None:
         self.state, self.pause, self.until, self._passed = State.OPEN, pause, now + pause, 0
         self.moved = self._opened = now
+        self.is_spared = False

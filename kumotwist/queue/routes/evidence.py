@@ -73,11 +73,11 @@ class Evidence:
             else:
                 counts.bad += count
 
-    def forgive(self, now: float) -> None:
-        """A bad one that was noted just now is none."""
+    def forgive(self, now: float, count: float = 1.0) -> None:
+        """The last `count` bad ones, noted a short while ago, are none."""
         self.fade(now)
         for counts in (self.slow, self.fast):
-            counts.bad = max(0.0, counts.bad - 1.0)
+            counts.bad = max(0.0, counts.bad - count)
 
     def copy(self, other: Evidence) -> None:
         """Know what `other` knows."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from attrs import define, field, frozen
 
-from kumotwist.queue.routes.breaker import Breaker
+from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence
 from kumotwist.queue.routes.judgement import Judged
 from kumotwist.queue.routes.tally import Tally
@@ -43,6 +43,15 @@ class Standing:
     others: dict[int, Known] = field(factory=dict)
     is_news: bool = False
     reports: int = 0
+    #: By route, failures to hand over that were noted as evidence since it last went well.
+    blamed: list[int] = field(init=False)
+    #: All routes are out: nothing that happens now says that one is worse than another.
+    is_outage: bool = False
+    #: All are shut, the last one too: the weights decide.
+    is_shut: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.blamed = [0] * len(self.breakers)
 
     @classmethod
     def fresh(cls, routes: int, half_life: float) -> Standing:
@@ -76,6 +85,7 @@ class Standing:
             self.handed[position].copy(known.handed[position])
             self.arrived[position].copy(known.arrived[position])
             breaker.follow(known.open_until[position], known.moved[position], now)
+        self.look()
 
     def remember(self, former: Standing, positions: Mapping[int, int]) -> None:
         """Take over what was known on a former table; `positions` has a former position by the present one."""
@@ -83,3 +93,29 @@ class Standing:
             self.breakers[position] = former.breakers[before]
             self.handed[position].copy(former.handed[before])
             self.arrived[position].copy(former.arrived[before])
+        self.look()
+
+    def look(self) -> None:
+        """Whether it is an outage of all routes, after breakers were set from elsewhere."""
+        self.is_outage = len(self.breakers) > 1 and all(one.is_out for one in self.breakers)
+        self.is_shut = self.is_outage and not any(one.state is State.CLOSED for one in self.breakers)
+
+    def note_outage(self, position: int, now: float) -> bool:
+        """Whether all routes are shut since the one at `position` changed, or are not any more."""
+        if not self.is_outage and not self.breakers[position].is_out:
+            return False
+        was_outage, was_shut = self.is_outage, self.is_shut
+        self.look()
+        if self.is_outage is not was_outage:
+            self.is_news, self.judge_at = True, 0.0
+            if self.is_outage:
+                self.forgive_all(now)
+        # Once all are shut, only a route that is well again ends it.
+        self.is_shut = self.is_shut or (was_shut and self.is_outage)
+        return self.is_shut is not was_shut
+
+    def forgive_all(self, now: float) -> None:
+        """What failed since each route last went well, failed in the same storm."""
+        for position, evidence in enumerate(self.handed):
+            evidence.forgive(now, self.blamed[position])
+            self.blamed[position] = 0

@@ -50,7 +50,10 @@ class Choice:
 
 @frozen
 class Change:
-    """A breaker that changed, or a share that moved; `name` is the class, "" for all. `evidence` says why in words."""
+    """A breaker that changed, a share that moved, or an outage of all routes that began or ended.
+
+    `name` is the class, "" for all. `evidence` says why in words.
+    """
 
     route: str
     name: str
@@ -137,7 +140,9 @@ class RouteTable:
 
         Unless it `is_first`, another route had failed in the same attempt. That
         is the breaker's affair and no evidence: a storm that hits all routes
-        would count as often against a small one as against a large one.
+        would count as often against a small one as against a large one. Nor is
+        a hand-over or failure while all routes are out: who was spared by the
+        breakers, and is tried for that reason alone, would bear it for all.
         """
         is_good, sent = signal in (Signal.HANDED_OVER, Signal.ARRIVED), now if since is None else since
         for one in {ALL, name}:
@@ -148,13 +153,19 @@ class RouteTable:
             if not is_first:
                 continue
             known.reports += 1
-            stream = known.handed if signal in OF_HANDOVER else known.arrived
-            stream[position].add(is_good, now)
+            if signal not in OF_HANDOVER:
+                known.arrived[position].add(is_good, now)
+            elif not known.is_outage:
+                known.handed[position].add(is_good, now)
+                known.blamed[position] = known.blamed[position] + 1 if signal is Signal.FAILED else 0
 
     def forgive(self, name: str, position: int, now: float) -> None:
         """An attempt failed by every route, first by the one at `position`: that says nothing about any of them."""
         for one in {ALL, name}:
-            self._class(one).handed[position].forgive(now)
+            known = self._class(one)
+            if known.blamed[position]:  # else an outage has made up for it
+                known.handed[position].forgive(now)
+                known.blamed[position] -= 1
 
     def shares(self, name: str, now: float) -> Sequence[float]:
         """The shares of class `name` now, breakers aside; they add up to 1."""
@@ -186,6 +197,10 @@ class RouteTable:
     def breaker(self, name: str, position: int) -> Breaker:
         """The breaker of a route and class."""
         return self._class(name).breakers[position]
+
+    def is_outage(self, name: str) -> bool:
+        """Whether all routes are shut for class `name`, so that the weights decide and nobody is blamed."""
+        return self._class(name).is_shut
 
     def pin(self, name: str, position: int, now: float) -> None:
         """A message goes by the route at `position` because it must; the others make up for it."""
@@ -222,6 +237,7 @@ class RouteTable:
                 route = self.config.routes[position].name
                 told = f"worker {worker} has {'closed' if breaker.state is State.CLOSED else 'opened'} it"
                 self.changed(Change(route, name, "breaker", before.value, breaker.state.value, told))
+                self._note_outage(own, name, position, now)
 
     def recall(self, name: str, known: Known, now: float) -> None:
         """What this worker had learned before it was started anew."""
@@ -307,13 +323,38 @@ class RouteTable:
         if breaker.is_alarmed:
             if any(other.is_well for other in known.breakers if other is not breaker):
                 breaker.open(now)
+            elif len(known.breakers) > 1 and all(other.is_out for other in known.breakers if other is not breaker):
+                self._spare(breaker, now)
             else:
                 breaker.calm()
+        self._note_outage(known, name, position, now)
+        if known.is_shut and not is_good:
+            breaker.keep_trying(now)
         if (breaker.state is State.CLOSED) is not (before is State.CLOSED):
             route = self.config.routes[position].name
-            recent = f"{breaker.recent:.0%} of its last messages went well"
-            told = "its trials went well" if breaker.state is State.CLOSED else recent
+            failed = f"{breaker.failed} of the last {breaker.seen} messages that this worker sent by it failed"
+            told = "its trials went well" if breaker.state is State.CLOSED else failed
             self.changed(Change(route, name, "breaker", before.value, breaker.state.value, told))
+
+    @staticmethod
+    def _spare(breaker: Breaker, now: float) -> None:
+        """The last way fails, too: once it is as dead as the others it is shut like them, and the weights decide."""
+        if breaker.is_spared and breaker.is_gone:
+            breaker.open(now)
+        else:
+            breaker.spare()
+
+    def _note_outage(self, known: Standing, name: str, position: int, now: float) -> None:
+        """Begin or end an outage of all routes; the route at `position` has made the difference, if there is any."""
+        if not known.note_outage(position, now):
+            return
+        words = ("no", "yes") if known.is_shut else ("yes", "no")
+        why = (
+            "all routes fail: resting shares hold, and what fails counts against none of them"
+            if known.is_shut
+            else "it is well again, and evidence counts"
+        )
+        self.changed(Change(self.config.routes[position].name, name, "outage", *words, why))
 
     def _tell_shares(self, name: str, before: Judged | None, after: Judged, now: float) -> None:
         """Say which shares have moved by more than a hundredth."""

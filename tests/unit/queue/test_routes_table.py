@@ -255,3 +255,85 @@ def test_a_storm_over_all_routes_blames_none_of_them():
     now, _ = outage(one, now, 20, {0, 1, 2})
     now, _ = outage(one, now, 20, down=())
     assert tuple(one.shares("x", now)) == pytest.approx((0.2, 0.1, 0.7), abs=0.02)
+
+
+def trouble_after_training(weights, seconds, down, told=None):
+    """A table that has been well for two minutes, and then one whose failures wait for a retry."""
+    one = table(*weights, changed=told.append if told is not None else lambda _: None)
+    now, _ = outage(one, NOW, 120, down=())
+    if told is not None:
+        told.clear()
+    return one, outage(one, now, seconds, down, next_route=False)[0]
+
+
+@pytest.mark.parametrize("weights", [(20, 10, 70), (50, 50), (34, 33, 33), (90, 5, 5)])
+@pytest.mark.parametrize("seconds", [3, 30, 600])
+def test_an_outage_of_all_routes_under_retry_blames_none(weights, seconds):
+    """Whoever was the last way left fails for all of them: shares rest while it lasts, and after it."""
+    everybody = set(range(len(weights)))
+    rest = [weight / sum(weights) for weight in weights]
+    one, now = trouble_after_training(weights, 0, ())
+    for _ in range(seconds):
+        now, _ = outage(one, now, 1.6, everybody, next_route=False)  # as long as it takes to see all of them fail
+        assert tuple(one.shares("x", now)) == pytest.approx(rest, abs=0.02)
+        assert tuple(one.shares("", now)) == pytest.approx(rest, abs=0.02)
+    for _ in range(60):
+        now, _ = outage(one, now, 1, (), next_route=False)
+        assert tuple(one.shares("x", now)) == pytest.approx(rest, abs=0.02)
+    assert tuple(one.open_shares("x", now)) == pytest.approx(rest, abs=0.02)
+
+
+def test_an_outage_of_all_routes_is_told_with_its_end():
+    """Weights decide while nobody is better: that this began and ended are changes of their own."""
+    told = []
+    one, now = trouble_after_training((20, 10, 70), 60, {0, 1, 2}, told)
+    assert tuple(one.open_shares("x", now)) == pytest.approx((0.2, 0.1, 0.7), abs=0.001), "resting shares"
+    outage(one, now, 10, (), next_route=False)
+    moves = [(change.before, change.after) for change in told if change.what == "outage" and change.name == "x"]
+    assert moves == [("no", "yes"), ("yes", "no")]
+    assert not [change for change in told if change.what == "share"]
+
+
+@pytest.mark.parametrize("still_dead", [0, 1, 2])
+def test_after_an_outage_of_all_routes_one_that_stays_dead_is_seen_soon(still_dead):
+    """The others are found within seconds, and it has but its trials."""
+    one, now = trouble_after_training((20, 10, 70), 300, {0, 1, 2})
+    now, _ = outage(one, now, 10, {still_dead}, next_route=False)
+    now, tried_by = outage(one, now, 60, {still_dead}, next_route=False)
+    assert tried_by[still_dead] <= 8
+    assert one.open_shares("x", now)[still_dead] == 0.0
+    others = [position for position in range(3) if position != still_dead]
+    assert all(one.breaker("x", position).state is State.CLOSED for position in others)
+
+
+def test_two_of_three_die_and_come_back():
+    """The third gets all, and the two are back within minutes of their recovery."""
+    one, now = trouble_after_training((20, 10, 70), 5, {0, 2})
+    now, tried_by = outage(one, now, 60, {0, 2}, next_route=False)
+    assert tried_by[1] >= 590
+    now, _ = outage(one, now, 180, (), next_route=False)
+    assert tuple(one.open_shares("x", now)) == pytest.approx((0.2, 0.1, 0.7), abs=0.05)
+
+
+def test_a_last_way_that_is_merely_poor_is_not_given_up_for_a_dead_one():
+    """Half of the messages still go out by it: better than the weights, which would send half to the dead one."""
+    one, now = trouble_after_training((50, 50), 10, {0})
+    chance, tried_by = random.Random(5), [0, 0]
+    for number in range(2000):
+        now += 0.1
+        choice = one.choose("x", now)
+        tried_by[choice.position] += 1
+        is_good = choice.position == 1 and (number < 5 or chance.random() < 0.5)
+        one.report("x", choice.position, Signal.HANDED_OVER if is_good else Signal.FAILED, now)
+    assert tried_by[0] <= 20, "of 2,000"
+
+
+def test_a_breaker_says_which_messages_opened_it():
+    """The numbers are those that the test rests on, counted from where suspicion arose."""
+    told = []
+    one = table(50, 50, changed=told.append)
+    feed(one, (1.0, 1.0), 100)
+    for signal in (Signal.FAILED, Signal.FAILED, Signal.HANDED_OVER, *[Signal.FAILED] * 3):
+        one.report("x", 1, signal, NOW + 61)
+    opened = next(change for change in told if change.after == "open")
+    assert opened.evidence == "5 of the last 6 messages that this worker sent by it failed"
