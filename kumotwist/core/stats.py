@@ -34,14 +34,6 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def cumulative(self) -> list[tuple[str, float]]:
-        """`(upper bound, count so far)` pairs, the last bound being "+Inf"."""
-        total, pairs = 0, []
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
-            total += count
-            pairs.append((bound, float(total)))
-        return pairs
-
 
 @frozen
 class Sample:

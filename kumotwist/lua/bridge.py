@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final
 
 from twisted.internet.defer import CancelledError
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from kumotwist.core.errors import PolicyError, PolicyTimeout, Rejection
 from kumotwist.core.interfaces import Witness
@@ -200,10 +200,14 @@ class Bridge:
             raise _rejection(self.clean, *outcome[1:])
         text, trace = (self.clean(_text(part)) for part in outcome[1:3])
         text += self._hint(text)
-        log.error("policy failed in {event}: {text}\n{trace}", event=event, text=text, trace=trace)
+        # Who loads a policy says why that failed, once.
+        level = LogLevel.debug if event in _LOADING else LogLevel.error
+        log.emit(level, "policy failed in {event}: {text}\n{trace}", event=event, text=text, trace=trace)
         raise (PolicyTimeout if status == TIMEOUT else PolicyError)(text)
 
 
+#: What runs while a policy is loaded; the error ends the load, and names file and line.
+_LOADING: Final = frozenset({"main", "pre_init", "init"})
 #: How Lua says that what was called is not there.
 _NO_FUNCTION: Final = re.compile(r"attempt to call a nil value \((?:field|method|function) '([\w.]+)'\)")
 

@@ -10,7 +10,7 @@ log or a directory that cannot be used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from kumotwist.core.connection import AuthInfo, Identity
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.json import JsonObject
 from kumotwist.core.schedule import format_rfc3339
+from kumotwist.core.stats import Sample
 from kumotwist.net.threads import ReactorClock
 from kumotwist.records.blocks import BlockWriter, Key
 from kumotwist.records.segments import SegmentOptions, SegmentWriter
@@ -73,6 +74,10 @@ class AcctLog:
         """Write what waits and finish the segment."""
         await self._lines.close()
 
+    def samples(self) -> Iterable[Sample]:
+        """How many records were lost."""
+        return (Sample("log_records_lost", self._lines.lost, (("logger", self._lines.name),)),)
+
     async def _write(self, kind: str, auth: AuthInfo, what: JsonObject) -> None:
         when = format_rfc3339(self._reactor.seconds())
         line = msgspec.json.encode({"type": kind, "timestamp": when, **what, "auth_info": auth.to_json()})
@@ -90,6 +95,10 @@ class NoAcctLog:
 
     async def close(self) -> None:
         """Nothing to do."""
+
+    def samples(self) -> Iterable[Sample]:
+        """None."""
+        return ()
 
 
 #: For a policy without an accounting log.

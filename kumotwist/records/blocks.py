@@ -5,7 +5,7 @@ the reactor thread, four times a second or when they are large. So nothing on
 the way of a message waits for the disk, unless `limit` lines wait already.
 
 Public: `BlockWriter`. What can go wrong: a disk that refuses. The lines of
-that block are lost and counted in the diagnostic log; the next block is tried
+that block are lost, which the diagnostic log says and `lost` counts; the next block is tried
 on a new segment. The gate refuses mail long before, when the disk gets full.
 """
 
@@ -47,6 +47,8 @@ class BlockWriter:
     reactor: ReactorClock
     #: How often a line had to wait for room.
     full: int = field(default=0, init=False)
+    #: Lines that were lost.
+    lost: int = field(default=0, init=False)
     _thread: SerialThread = field(init=False)
     _blocks: dict[Key, list[bytes]] = field(factory=dict, init=False)
     _block_size: int = field(default=0, init=False)
@@ -99,6 +101,7 @@ class BlockWriter:
     def _written(self, count: int, error: BaseException | None) -> None:
         self._waiting -= count
         if error is not None:
+            self.lost += count
             log.critical("{name}: {count} records were lost: {error}", name=self.name, count=count, error=str(error))
         elif self._is_failing:
             log.info("{name} is written again", name=self.name)

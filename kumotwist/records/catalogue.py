@@ -34,6 +34,7 @@ _COUNTERS: Final = {
         "number of times a message was delayed due to the throttle_insert_ready_queue event"
     ),
     "log_hook_backlog_count": "how many times processing of a log event hit the back_pressure in a hook",
+    "log_records_lost": "how many records a log could not write, for want of room or by a template that fails",
     "log_submit_full": "how many times submission of a log event hit the back_pressure",
     "lua_event_started": "how many times a handler of the event was called",
     "lua_load_count": "how many times the policy has been loaded into a new Lua state",

@@ -97,6 +97,7 @@ class LocalLog:
         try:
             line = route.line(built)
         except TemplateError as error:
+            self._lines.lost += 1
             log.error("a record of {name} was lost: {error}", name=self.name, error=str(error))
             return
         await self._lines.add(key, line)
@@ -107,10 +108,11 @@ class LocalLog:
         await self._lines.close()
 
     def samples(self) -> Iterable[Sample]:
-        """Back pressure and latency."""
+        """Back pressure, loss and latency."""
         labels = (("logger", self.name),)
         return (
             Sample("log_submit_full", self._lines.full, labels),
+            Sample("log_records_lost", self._lines.lost, labels),
             Sample("log_submit_latency", self._latency, labels),
         )
 

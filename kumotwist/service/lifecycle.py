@@ -1,15 +1,17 @@
 """The process itself: signals, exit status, file descriptors, user.
 
 Public: `stop_on_signals`, `end_on_signals`, `die_when_stuck`, `exit_with`,
-`raise_descriptor_limit`, `affordable_connections`, `become`, `ids_of`,
-`announce`. Called by the supervisor, by worker processes, by the
+`raise_descriptor_limit`, `require_descriptors`, `keep_from_children`,
+`affordable_connections`, `become`, `ids_of`, `announce`. Called by the supervisor, by worker processes, by the
 single-process daemon and by what runs a policy without one.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
+import math
 import os
 import pwd
 import resource
@@ -22,6 +24,7 @@ from typing import Any, Final
 from twisted.internet.task import LoopingCall
 
 from kumotwist.core.errors import ConfigError
+from kumotwist.spool.shards import SHARDS
 
 #: All three mean a graceful stop, as they do to KumoMTA; there is no reload signal.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -30,6 +33,11 @@ _STDERR: Final = 2
 #: Seconds of any time. A process that waits so long for one thing (a program that policy runs, a pipe that it reads)
 #: serves nobody. Ours: longer than a disk or a debugger makes it wait, shorter than an operator needs to notice.
 BLOCKED_AFTER: Final = 120.0
+#: Files that a process has open without a shard and a connection: 25 counted; the others for segments of logs, DNS and
+#: what waits to be closed.
+_FILES_OF_A_PROCESS: Final = 64
+#: Files that a shard with mail has open: five, its claim, and a few tables.
+_FILES_OF_A_SHARD: Final = 12
 #: Seconds of CPU time, over all threads, that may pass between two turns of the reactor. The policy's own
 #: budget is 2 s; what takes this long is inside one C function, where nothing else can end it.
 STUCK_AFTER: Final = 60.0
@@ -109,6 +117,28 @@ def raise_descriptor_limit() -> int:
         except (ValueError, OSError):
             return soft
     return hard
+
+
+def require_descriptors(workers: int) -> None:
+    """Raises ConfigError when each of `workers` processes may open fewer files than it needs to do anything at all."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_OF_A_PROCESS + _FILES_OF_A_SHARD * math.ceil(SHARDS / max(workers, 1))
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        raise ConfigError(
+            f"a process may open {soft} files (`ulimit -Hn`), and with --workers {workers} each needs at "
+            f"least {needed}, and one more for each connection: raise the limit (LimitNOFILE= of systemd)"
+        )
+
+
+def keep_from_children() -> None:
+    """Have the files that were open when we started end with us: a worker gets what it is given and no more.
+
+    A number at or above the limit, from before that was lowered, would also make starting one fail.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if int(name) > _STDERR:
+                os.set_inheritable(int(name), False)
 
 
 def affordable_connections(wanted: int, workers: int) -> int:

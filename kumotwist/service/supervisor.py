@@ -3,8 +3,9 @@
 It takes no message and runs no policy, so it can stay small, privileged until
 the ports are bound, and alive. A worker that dies is replaced by one with the
 same number, which claims the same spool shards and so recovers what the dead
-one had. A worker that dies young is replaced with growing delay; one that
-dies before the daemon was ever complete ends the daemon, with status 1.
+one had. A worker that dies young is replaced with growing delay, also while
+the daemon starts for the first time; one that then ends by itself cannot
+start, which ends the daemon, with status 1.
 
 Public: `Supervisor` (a Twisted service).
 """
@@ -21,6 +22,7 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -44,6 +46,8 @@ YOUNG: Final = 10.0
 #: First delay before replacing a worker that died young, doubling up to the second.
 BACKOFF_FIRST: Final = 0.5
 BACKOFF_MOST: Final = 30.0
+#: Signals that a process gets from others only; one that was told to stop in time ends with status 0.
+_FROM_OTHERS: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 #: Beyond the drain bound a worker gets so long to flush and leave before it is killed.
 KILL_GRACE: Final = 15.0
 
@@ -94,6 +98,7 @@ class Supervisor(Service):
         """Start the workers once the reactor runs."""
         Service.startService(self)
         lifecycle.raise_descriptor_limit()
+        lifecycle.keep_from_children()
         self.reactor.callWhenRunning(self._start)
 
     def stopService(self) -> Deferred[None]:
@@ -177,7 +182,7 @@ class Supervisor(Service):
             waiting.callback(None)
         if self._is_stopping:
             return
-        if not self._is_complete:
+        if not self._is_complete and not _was_killed(reason):
             self._give_up(worker, reason)
             return
         worker.is_ready = False
@@ -193,9 +198,12 @@ class Supervisor(Service):
     def _start(self) -> None:
         lifecycle.stop_on_signals(self._signalled)
         try:
+            lifecycle.require_descriptors(self.settings.workers)
             self._uid_gid = lifecycle.ids_of(self.settings.user) if self.settings.user else None
         except ConfigError as error:
-            self._fail(str(error))
+            self.worker_cannot_start(str(error))
+            lifecycle.exit_with(1)
+            self._signalled()
             return
         for worker in self.workers:
             self._spawn(worker)
@@ -261,6 +269,12 @@ class Supervisor(Service):
                 log.error("worker {index} did not stop in time; killed", index=worker.index)
                 lifecycle.exit_with(1)
                 _signal(worker, signal.SIGKILL)
+
+
+def _was_killed(reason: Failure) -> bool:
+    """Whether somebody else ended a process: an operator, or the kernel for want of memory."""
+    ended_by = getattr(reason.value, "signal", None)
+    return reason.check(ProcessDone) is not None or ended_by in _FROM_OTHERS
 
 
 def _why(reason: Failure) -> str:

@@ -332,7 +332,9 @@ class Worker:
 
         # All is made: go.
         vitals = Vitals()
-        self._metrics = Metrics((policy, opened, recorder, desk, receipts, queue, channels, gate, vitals, *smtp, *http))
+        self._metrics = Metrics(
+            (policy, opened, recorder, auditor, desk, receipts, queue, channels, gate, vitals, *smtp, *http)
+        )
         self._bump_epoch = policy.bump_epoch
         desk.start()
         queue.start()

@@ -3,8 +3,8 @@
 The same for the one process of `--workers 0` and for each process under a
 supervisor; they differ in their `House`.
 
-Public: `WorkerService`. A worker that cannot start says why on stderr and in
-the log, and ends the process with status 1.
+Public: `WorkerService`. A worker that cannot start says why on stderr, once
+for all workers, and ends the process with status 1.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class WorkerService(Service):
         self._is_stopping = False
         self._starting: Deferred[None] | None = None
         self._has_failed = False
+        #: Fires when it has been told why we end: until then a stop keeps the way to the supervisor open.
+        self._telling: Deferred[None] | None = None
 
     def startService(self) -> None:
         """Start once the reactor runs."""
@@ -83,6 +85,7 @@ class WorkerService(Service):
 
     async def _started(self) -> None:
         try:
+            lifecycle.require_descriptors(self.settings.workers)
             await self._worker.start()
         except CancelledError:
             log.info("stopped while starting")
@@ -94,6 +97,8 @@ class WorkerService(Service):
         self._starting = None
 
     async def _drain(self) -> None:
+        if self._telling is not None:
+            await self._telling
         try:
             await self._worker.stop()
         except Exception:
@@ -103,6 +108,10 @@ class WorkerService(Service):
     async def _fail(self, text: str) -> None:
         # The start is over: a stop that comes meanwhile, since another worker cannot start either, cancels nothing.
         self._starting, self._has_failed = None, True
+        telling: Deferred[None] = Deferred()
+        self._telling = telling
         await self._house.cannot_start(text)
+        self._telling = None
+        telling.callback(None)
         lifecycle.exit_with(1)
         self.stop()

@@ -197,10 +197,8 @@ async def test_a_clean_message_costs_nothing(house):
     await house.store.save((message,))
     await house.store.save((message,))
     await house.store.save(())
-    assert {sample.name: sample.value for sample in house.store.samples()}["message_save_latency"].cumulative()[-1] == (
-        "+Inf",
-        1.0,
-    )
+    samples = {sample.name: sample.value for sample in house.store.samples()}
+    assert sum(samples["message_save_latency"].counts) == 1
 
 
 @pytest_twisted.ensureDeferred

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import smtplib
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.daemon import Daemon, Sink, eventually, mail, relay_policy
+from support.daemon import HTTP_LISTENER, SMTP_LISTENER, Daemon, Sink, eventually, mail, relay_policy
 from support.ports import unused_port
 from support.smallfs import free, small_file_system
 
@@ -118,3 +120,31 @@ def test_a_disk_that_others_filled_is_used_again_when_it_has_room(tmp_path: Path
             assert accepts(daemon)
             with Sink(tmp_path, listen=f"127.0.0.1:{port}") as sink:
                 sink.wait_for(taken + 2, 60)
+
+
+def test_records_that_are_lost_are_counted(tmp_path: Path) -> None:
+    """A log on a disk that somebody else filled: mail flows, and `log_records_lost` counts what is missing."""
+    with small_file_system(tmp_path / "logs", 16) as disk, Sink(tmp_path) as sink:
+        text = relay_policy(tmp_path, sink.port, f"{SMTP_LISTENER}\n{HTTP_LISTENER}")
+        text = text.replace(f"log_dir = '{tmp_path / 'log'}'", f"log_dir = '{disk}', min_free_space = '0%'")
+        with Daemon(tmp_path, text) as daemon:
+            with (disk / "somebody-elses").open("wb") as other:
+                other.write(bytes(free(disk)))
+            with daemon.smtp() as client:
+                assert [send(client, number, 1000) for number in range(20)] == [250] * 20
+            sink.wait_for(20, 60)
+            # A Reception and a Delivery for each.
+            eventually(lambda: lost(daemon) == 40, "all are counted", 60)
+            os.truncate(disk / "somebody-elses", 0)
+            with daemon.smtp() as client:
+                assert send(client, 21, 1000) == 250
+            sink.wait_for(21, 60)
+            eventually(lambda: "is written again" in daemon.process.text(), "the log is written again", 60)
+            assert lost(daemon) == 40
+            daemon.expect_critical("records were lost")
+
+
+def lost(daemon: Daemon) -> int:
+    """What `/metrics.json` says of lost records, over all logs."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.port('http')}/metrics.json", timeout=30) as answer:
+        return sum(json.load(answer)["log_records_lost"]["value"]["logger"].values())

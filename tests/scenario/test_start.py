@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import re
@@ -9,29 +10,30 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.daemon import SMTP_LISTENER, Daemon, Process, Sink, mail, relay_policy
+from support.daemon import SMTP_LISTENER, Daemon, Process, Sink, eventually, mail, relay_policy
 
 
-def start(tmp_path: Path, policy: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(tmp_path: Path, policy: str, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "init.lua"
     path.write_text(policy)
     command = [sys.executable, "-m", "kumotwist.service.main", "run", f"--policy={path}", f"--state-dir={tmp_path}"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*prefix, *command, *arguments], capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_policy_with_a_mistake_ends_the_start(tmp_path, workers: str) -> None:
-    """The line, the mistake and what was meant are on stderr, and the status is 1."""
+    """The line, the mistake and what was meant are on stderr, once for all workers, and the status is 1."""
     policy = (
         "local kumo = require 'kumo'\nkumo.on('init', function()\n  kumo.start_esmtp_listener { lisen = 'x' }\nend)\n"
     )
     done = start(tmp_path, policy, f"--workers={workers}")
     assert done.returncode == 1
-    assert "init.lua:3: kumo.start_esmtp_listener: unknown option 'lisen'; did you mean 'listen'?" in done.stderr
-    assert "Unhandled" not in done.stderr
+    mistake = "init.lua:3: kumo.start_esmtp_listener: unknown option 'lisen'; did you mean 'listen'?"
+    assert re.fullmatch(rf"kumotwist: \S+/{re.escape(mistake)}\n", done.stderr)
 
 
 def test_validate_says_each_mistake_once(tmp_path) -> None:
@@ -75,6 +77,58 @@ def test_a_port_in_use_ends_the_start(tmp_path) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{sink.port}: Address already in use" in done.stderr
     assert not (tmp_path / "spool").exists()
+
+
+WAITS_AT_FIRST = """
+kumo.on('pre_init', function()
+  if #kumo.fs.glob '{marker}' == 0 then
+    io.open('{marker}', 'w'):close()
+    kumo.sleep(600)
+  end
+end)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_that_is_killed_while_the_daemon_starts_is_replaced(tmp_path, number: int) -> None:
+    """The kernel takes a worker for want of memory in its very first second: a new one starts, and mail flows."""
+    marker = tmp_path / "waiting"
+    with Sink(tmp_path) as sink:
+        policy = relay_policy(tmp_path, sink.port, rest=WAITS_AT_FIRST.format(marker=marker))
+        daemon = Daemon(tmp_path, policy, workers=1).start(wait=False)
+        eventually(marker.exists, "the first worker is at its start", 60)
+        os.kill(daemon.worker_pids()[0], number)
+        daemon.wait_complete()
+        with daemon:
+            assert sum("worker 0 ended" in line for line in daemon.process.lines) == 1
+            with daemon.smtp() as client:
+                client.sendmail("a@example.com", ["b@example.org"], mail("replaced"))
+            daemon.wait_for_records("Delivery", 1)
+
+
+@pytest.mark.parametrize(("workers", "needed"), [("0", 256), ("2", 160)])
+def test_too_few_files_end_the_start(tmp_path, workers: str, needed: int) -> None:
+    """`ulimit -n 100` is refused in one line that says what is needed."""
+    done = start(tmp_path, relay_policy(tmp_path, 9), f"--workers={workers}", prefix=("prlimit", "--nofile=100"))
+    assert done.returncode == 1
+    line = rf"kumotwist: a process may open 100 files .* with --workers {workers} each needs at least {needed}, .*\n"
+    assert re.fullmatch(line, done.stderr)
+    assert not (tmp_path / "spool").exists()
+
+
+def test_the_soft_limit_of_files_is_raised(tmp_path) -> None:
+    """A shell's low limit does no harm while the hard one allows more, nor does a file that the shell left open."""
+    number = fcntl.fcntl(0, fcntl.F_DUPFD, 900)
+    os.set_inheritable(number, True)
+    try:
+        daemon = Daemon(tmp_path, relay_policy(tmp_path, 9), workers=2, prefix=("prlimit", "--nofile=100:512"))
+        with daemon.start():
+            opened = {int(one) for pid in daemon.worker_pids() for one in os.listdir(f"/proc/{pid}/fd")}
+            assert max(opened) < 512
+            limits = Path(f"/proc/{daemon.worker_pids()[0]}/limits").read_text()
+            assert re.search(r"Max open files +512 +512", limits)
+    finally:
+        os.close(number)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

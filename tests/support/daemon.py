@@ -155,6 +155,7 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
         shutdown_timeout: float = 10.0,
+        prefix: Sequence[str] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -167,6 +168,7 @@ class Daemon:
         self.workers = workers
         self._env = env
         self._arguments = [*arguments, f"--shutdown-timeout={shutdown_timeout}"]
+        self._prefix = prefix
         self.process: Process | None = None
         self._finished: dict[Path, list[dict[str, Any]]] = {}
         self.listeners: list[tuple[str, str, int]] = []
@@ -179,6 +181,7 @@ class Daemon:
     def start(self, wait: bool = True) -> Daemon:
         """Start it; returns when it is complete."""
         command = [
+            *self._prefix,
             sys.executable,
             "-c",
             "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()",

@@ -207,7 +207,7 @@ async def test_too_many_waiting_records_hold_their_makers_up(house, tmp_path):
     assert len(lines(tmp_path)) == 23
     samples = {sample.name: sample for sample in log.samples() if sample.labels == (("logger", "small"),)}
     assert samples["log_submit_full"].value >= 4
-    assert samples["log_submit_latency"].value.cumulative()[-1] == ("+Inf", 23.0)
+    assert sum(samples["log_submit_latency"].value.counts) == 23
 
 
 @pytest_twisted.ensureDeferred
