@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from support.daemon import Daemon, mail
+from support.daemon import Daemon, eventually, mail
 from support.provider_stand_in import Providers
 
 POLICY = """
@@ -103,11 +103,44 @@ def test_a_provider_that_fails_is_left_and_found_again(tmp_path: Path) -> None:
             third.process.wait(10)
 
 
+def test_an_outage_of_all_providers_moves_no_share(tmp_path: Path) -> None:
+    """All fail under `retry` and are back one after another: nothing is lost, and shares rest all the while."""
+    names = ("FIRST", "SECOND", "THIRD")
+    providers = {name: provider(tmp_path, name) for name in names}
+    env = {**{name: one.url for name, one in providers.items()}, "LOGS": str(tmp_path / "log")}
+    retrying = POLICY.replace("on_failure = 'next_route'", "on_failure = 'retry'")
+    try:
+        with Daemon(tmp_path, retrying, env=env, workers=2) as daemon:
+            feed = Feed(daemon)
+            feed.send(100)
+            for name in names:
+                providers[name] = replaced(providers[name], tmp_path, "--share", "1.0", "--failures", "503")
+            with daemon.smtp() as client:
+                for number in range(100, 200):
+                    client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+            eventually(lambda: len(changes(daemon, "outage")) >= 1, "an outage of all routes", timeout=60)
+            eventually(lambda: len(daemon.records("TransientFailure")) >= 120, "some tried again", timeout=60)
+            for name in names:
+                providers[name] = replaced(providers[name], tmp_path)
+            feed.sent = 200
+            feed.send(100)
+            delivered = daemon.wait_for_records("Delivery", 300)
+            assert len({record["id"] for record in delivered}) == len(delivered) == 300
+            assert not daemon.records("Bounce", "Expiration")
+            feed.send(100)
+            assert not changes(daemon, "share"), "nobody is to blame"
+            assert changes(daemon, "outage")[-1]["route_change"]["after"] == "no"
+    finally:
+        for one in providers.values():
+            one.process.popen.kill()
+            one.process.wait(10)
+
+
 def replaced(old: Providers, directory: Path, *options: str) -> Providers:
     """Another provider in the place of `old`, on its port."""
     old.process.popen.kill()
     old.process.wait(10)
-    return provider(directory, "third", "--listen", old.url.removeprefix("http://"), *options)
+    return provider(directory, "again", "--listen", old.url.removeprefix("http://"), *options)
 
 
 def eventually_back(feed: Feed) -> bool:

@@ -71,6 +71,10 @@ class Breaker:
     seen: int = 0
     failed: int = 0
     _passed: int = field(default=0, init=False)
+    #: A trial before its time, see `try_soon`: whether the next one is, how long none may be, and how that grows.
+    _is_soon: bool = field(default=False, init=False)
+    _soon_from: float = field(default=0.0, init=False)
+    _soon_pause: float = field(default=FIRST_PAUSE, init=False)
     _opened: float = field(default=0.0, init=False)
 
     def allows(self, now: float) -> bool:
@@ -86,10 +90,13 @@ class Breaker:
     def note(self, is_good: bool, now: float, since: float) -> None:
         """What became of a message that was sent this way at `since`.
 
-        A closed breaker does not open by itself: see `is_alarmed`. To an open
-        one, messages from before it opened say nothing; those that went this
-        way all the same, since no other was left, are trials like any other.
+        A closed breaker does not open by itself: see `is_alarmed`. Messages
+        from before it opened or closed last say nothing about it as it is now;
+        those that went by an open one all the same, since no other was left,
+        are trials like any other.
         """
+        if self.state is State.CLOSED and since < self.moved <= now:
+            return
         self.recent += _NEWEST * (is_good - self.recent)
         if self.state is State.CLOSED:
             if self.suspicion <= 0.0:
@@ -157,9 +164,13 @@ class Breaker:
         return True
 
     def try_soon(self, now: float) -> None:
-        """Another way is well again, so this one may be, too: the next trial need not wait."""
-        if self.state is State.OPEN:
-            self.until, self.pause = min(self.until, now), FIRST_PAUSE
+        """Another way is well again, so this one may be, too: the next trial need not wait.
+
+        Each time that this was wrong it takes longer until it is believed
+        again, since the other one may come and go all day.
+        """
+        if self.state is State.OPEN and not 0.0 < self._soon_from - now <= MAX_PAUSE:
+            self.until, self.pause, self._is_soon = min(self.until, now), FIRST_PAUSE, True
 
     def keep_trying(self, now: float) -> None:
         """All ways are shut, so a trial costs nothing: the pause before the next one does not grow."""
@@ -180,7 +191,9 @@ class Breaker:
 
     def _tried(self, is_good: bool, now: float) -> None:
         if not is_good:
-            moved = self.moved
+            if self._is_soon:
+                self._soon_from, self._soon_pause = now + self._soon_pause, min(self._soon_pause * _GROWTH, MAX_PAUSE)
+            moved, self._is_soon = self.moved, False
             self._open(now, min(max(self.pause, FIRST_PAUSE) * _GROWTH, MAX_PAUSE))
             self.moved = moved
             return
@@ -195,7 +208,8 @@ class Breaker:
 
     def _close(self) -> None:
         self.state, self.suspicion, self.recent, self.pause = State.CLOSED, 0.0, 1.0, FIRST_PAUSE
-        self.is_spared = False
+        self.is_spared = self._is_soon = False
+        self._soon_from, self._soon_pause = 0.0, FIRST_PAUSE
 
     def _open(self, now: float, pause: float) -> None:
         self.state, self.pause, self.until, self._passed = State.OPEN, pause, now + pause, 0

@@ -47,6 +47,8 @@ class Standing:
     blamed: list[int] = field(init=False)
     #: All routes are out: nothing that happens now says that one is worse than another.
     is_outage: bool = False
+    #: When it last was over, for messages that were sent before then and are heard of later.
+    outage_ended: float = 0.0
     #: All are shut, the last one too: the weights decide.
     is_shut: bool = False
 
@@ -93,7 +95,16 @@ class Standing:
             self.breakers[position] = former.breakers[before]
             self.handed[position].copy(former.handed[before])
             self.arrived[position].copy(former.arrived[before])
+        self.outage_ended = former.outage_ended
         self.look()
+
+    def is_telling(self, sent: float, now: float) -> bool:
+        """Whether the hand-over of a message that was sent at `sent`, or its failure, tells one route from another.
+
+        Not while all routes are out, nor when it was sent while they were. A
+        clock that was put back makes nobody deaf.
+        """
+        return not self.is_outage and not sent <= self.outage_ended <= now
 
     def look(self) -> None:
         """Whether it is an outage of all routes, after breakers were set from elsewhere."""
@@ -110,6 +121,8 @@ class Standing:
             self.is_news, self.judge_at = True, 0.0
             if self.is_outage:
                 self.forgive_all(now)
+            else:
+                self.outage_ended = now
         # Once all are shut, only a route that is well again ends it.
         self.is_shut = self.is_shut or (was_shut and self.is_outage)
         return self.is_shut is not was_shut

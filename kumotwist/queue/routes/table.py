@@ -141,8 +141,9 @@ class RouteTable:
         Unless it `is_first`, another route had failed in the same attempt. That
         is the breaker's affair and no evidence: a storm that hits all routes
         would count as often against a small one as against a large one. Nor is
-        a hand-over or failure while all routes are out: who was spared by the
-        breakers, and is tried for that reason alone, would bear it for all.
+        a hand-over or failure while all routes are out, or of a message that was
+        sent while they were: who was spared by the breakers, and is tried for
+        that reason alone, would bear it for all.
         """
         is_good, sent = signal in (Signal.HANDED_OVER, Signal.ARRIVED), now if since is None else since
         for one in {ALL, name}:
@@ -155,7 +156,7 @@ class RouteTable:
             known.reports += 1
             if signal not in OF_HANDOVER:
                 known.arrived[position].add(is_good, now)
-            elif not known.is_outage:
+            elif known.is_telling(sent, now):
                 known.handed[position].add(is_good, now)
                 known.blamed[position] = known.blamed[position] + 1 if signal is Signal.FAILED else 0
 
@@ -257,7 +258,9 @@ class RouteTable:
             own.breakers[position],
         )
         health = handed.rate * arrived.rate
-        return Shown(self.open_shares(name, now)[position], health, handed.total, breaker.state)
+        # With all ways shut each trial in its turn would look like the only way.
+        shares = self._weights if own.is_shut else self.open_shares(name, now)
+        return Shown(shares[position], health, handed.total, breaker.state)
 
     def _judge(self, known: Standing, now: float) -> Judged:
         learn = self.config.learn

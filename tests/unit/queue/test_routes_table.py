@@ -315,17 +315,53 @@ def test_two_of_three_die_and_come_back():
     assert tuple(one.open_shares("x", now)) == pytest.approx((0.2, 0.1, 0.7), abs=0.05)
 
 
-def test_a_last_way_that_is_merely_poor_is_not_given_up_for_a_dead_one():
-    """Half of the messages still go out by it: better than the weights, which would send half to the dead one."""
+@pytest.mark.parametrize("rate", [0.5, 0.6, 0.7, 0.8])
+def test_a_last_way_that_is_merely_poor_is_not_given_up_for_a_dead_one(rate):
+    """Most messages still go out by it: better than the weights, which would send half to the dead one."""
     one, now = trouble_after_training((50, 50), 10, {0})
     chance, tried_by = random.Random(5), [0, 0]
     for number in range(2000):
         now += 0.1
         choice = one.choose("x", now)
         tried_by[choice.position] += 1
-        is_good = choice.position == 1 and (number < 5 or chance.random() < 0.5)
+        is_good = choice.position == 1 and (number < 5 or chance.random() < rate)
         one.report("x", choice.position, Signal.HANDED_OVER if is_good else Signal.FAILED, now)
     assert tried_by[0] <= 20, "of 2,000"
+
+
+def test_what_was_sent_during_an_outage_is_no_evidence_after_it():
+    """Failures that come in when another route is well already belong to the outage; so do late successes."""
+    one, now = trouble_after_training((20, 10, 70), 20, {0, 1, 2})
+    sent = now - 0.5
+    now, _ = outage(one, now, 3, {1, 2}, next_route=False)
+    assert one.breaker("x", 0).state is State.CLOSED
+    for _ in range(40):
+        one.report("x", 2, Signal.FAILED, now, since=sent)
+        one.report("x", 1, Signal.HANDED_OVER, now, since=sent)
+    assert tuple(one.shares("x", now + 3)) == pytest.approx((0.2, 0.1, 0.7), abs=0.02)
+
+
+def test_what_was_sent_before_a_breaker_closed_does_not_open_it_again():
+    """A route that is back answers for what it does now."""
+    one = table(50, 50)
+    now = feed(one, (1.0, 1.0), 100)
+    for _ in range(4):
+        one.report("x", 1, Signal.FAILED, now, since=now)
+    sent, now = now + 1, now + FIRST_PAUSE + 1
+    for _ in range(3):
+        one.report("x", 1, Signal.HANDED_OVER, now, since=now)
+    assert one.breaker("x", 1).state is State.CLOSED
+    for _ in range(10):
+        one.report("x", 1, Signal.FAILED, now + 1, since=sent)
+    assert one.breaker("x", 1).state is State.CLOSED
+
+
+def test_an_outage_and_a_clock_put_back_leave_nobody_deaf():
+    """What is learned by the clock as it is now counts, though it is before the outage ended."""
+    one, now = trouble_after_training((50, 50), 20, {0, 1})
+    now, _ = outage(one, now, 20, (), next_route=False)
+    now = feed(one, (1.0, 0.2), 500, start=now - 86_400.0)
+    assert one.open_shares("x", now)[1] < 0.1
 
 
 def test_a_breaker_says_which_messages_opened_it():
