@@ -36,6 +36,7 @@ from kumotwist.queue.classes import Classes, MailHosts
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
 from kumotwist.queue.hand import Means
+from kumotwist.queue.learning import Learning
 from kumotwist.queue.ledger import Ledger
 from kumotwist.queue.overdue import HeardOf, Overdue
 from kumotwist.queue.present import Present
@@ -116,7 +117,8 @@ class Manager:
         self._waiting = Waiting(store, clock, tasks, self._promote)
         classes = Classes(clock, mail_hosts) if mail_hosts is not None else Classes(clock)
         overdue = Overdue(heard_of, tasks) if heard_of is not None else None
-        self._routing = Routing(policy, clock, tasks, self._route_changed, classes, route_state, overdue)
+        self._routing = Routing(policy, clock, tasks, self._route_changed, classes, route_state)
+        self._learning = Learning(self._routing, clock, tasks, overdue)
         self._stages = Stages(
             self._routing, store, self._ledger, watch, self._waiting, clock, tasks, self._park, self._take_ready
         )
@@ -129,6 +131,7 @@ class Manager:
             policy,
             self._requeuer,
             self._routing,
+            self._learning,
             lambda queue, message, traveller: self._promoter.go_on(queue, message, traveller),
             self._stages,
         )
@@ -211,7 +214,7 @@ class Manager:
 
     def samples(self) -> Iterator[Sample]:
         """The queue's numbers as they are now."""
-        yield from self._routing.samples()
+        yield from self._learning.samples()
         yield from samples_of(
             self._queues, self._ready_queues, self._ready_queues.gone, self._counters, self._latency, len(self._waiting)
         )
@@ -232,7 +235,7 @@ class Manager:
 
     def note_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Learn from a receipt about a message that went by a route table, handed over at that time (Unix seconds)."""
-        self._routing.learn_receipt(way, event, handed_over)
+        self._learning.learn_receipt(way, event, handed_over)
 
     # -- what happens by itself -------------------------------------------------------------------
 
@@ -242,6 +245,7 @@ class Manager:
         self._waiting.tick(now)
         self._dispatchers.tick(now)
         self._ready_queues.tick(now)
+        self._learning.tick()
         self._routing.tick()
         self._stages.tick(now)
         self._counters.forget(self._queues.reap(now))

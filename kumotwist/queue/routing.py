@@ -1,9 +1,9 @@
-"""Route tables in the queue: which table a message goes by, where it is on its way, and what is learned from it.
+"""Route tables in the queue: which table a message goes by, and where it is on its way.
 
 A table is made when it is first named and kept for as long as its answer says;
 made anew it remembers what its routes have shown. A message that was placed by
-a table is a traveller until its attempt has ended: the table then hears what
-became of it, and the message may go on over the next route.
+a table is a traveller until its attempt has ended; the message may then go on
+over the next route. What became of it, the table hears through `queue.learning`.
 
 Public: `Routing`, `Traveller`, `table_name_of`, `pin_of`, `position_of`. What can go wrong: PolicyError from
 `get_route_table`, and for a `route` in a message's meta that its table has not.
@@ -11,7 +11,7 @@ Public: `Routing`, `Traveller`, `table_name_of`, `pin_of`, `position_of`. What c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from attrs import define, evolve, field, frozen
@@ -22,22 +22,16 @@ from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import QueuePolicy
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Verdict
-from kumotwist.core.receipt import ReceiptEvent, ReceiptState
-from kumotwist.core.stats import Sample
+from kumotwist.core.outcome import Outcome
 from kumotwist.core.way import Way
 from kumotwist.net.clock import Clock
 from kumotwist.net.flight import SingleFlight
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.answers import Answers
 from kumotwist.queue.classes import Classes
-from kumotwist.queue.overdue import Overdue
-from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routes.classes import sticky_key
-from kumotwist.queue.routes.signals import Signal, may_go_elsewhere, signal_of, signal_of_receipt
+from kumotwist.queue.routes.signals import may_go_elsewhere
 from kumotwist.queue.routes.table import Change, RouteTable
-from kumotwist.queue.routes.tallies import ALL
-from kumotwist.queue.routes.tally import samples_of
 from kumotwist.queue.routestate import RouteState
 from kumotwist.queue.scheduled import ScheduledQueue
 
@@ -73,8 +67,6 @@ class Routing:
     classes: Classes
     #: Where tables are shared and kept; None: in memory only.
     state: RouteState | None = None
-    #: What waits for receipts; None: nobody does, and only those that come late are lost.
-    overdue: Overdue | None = None
     _exchanging: bool = field(default=False, init=False)
     _epoch: int = field(init=False)
     _configs: Answers[RouteTableConfig] = field(init=False)
@@ -91,8 +83,6 @@ class Routing:
 
     def tick(self) -> None:
         """Once a second: tell the other workers what is new, and hear of theirs."""
-        if self.overdue is not None:
-            self.overdue.tick(self.clock.seconds(), self._lose)
         if self.policy.epoch != self._epoch:
             self._epoch = self.policy.epoch
             self._let_go()
@@ -123,6 +113,11 @@ class Routing:
     def at_work(self, name: str) -> RouteTable | None:
         """The table of that name as it is, without asking anybody; None when nobody has used it."""
         return self._tables.get(name)
+
+    @property
+    def tables(self) -> Mapping[str, RouteTable]:
+        """All tables that have been used, by name."""
+        return self._tables
 
     def table_name(self, queue: ScheduledQueue, message: Message) -> str | None:
         """The table that a message goes by: its stage's, its own meta's, else its queue's; None for none."""
@@ -196,64 +191,6 @@ class Routing:
         if self._travellers:
             self._travellers.pop(message.id, None)
 
-    def learn(self, message: Message, outcome: Outcome) -> None:
-        """Tell the table what became of an attempt."""
-        traveller = self.traveller(message)
-        if traveller is None:
-            return
-        table, name, position, now = traveller.table, traveller.way.name, traveller.position, self.clock.seconds()
-        seconds = max(now - traveller.since, 0.0)
-        table.tallies.outcome(name, position, outcome.verdict, seconds, now)
-        within = table.config.learn.receipt_within
-        if self.overdue is not None and within is not None and outcome.verdict is Verdict.DELIVERED:
-            self.overdue.wait(message.id, traveller.way, now + within)
-        signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
-        if signal is not None:
-            is_first = len(traveller.tried) == 1
-            table.report(name, position, signal, now, since=traveller.since, is_first=is_first)
-
-    def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
-        """Tell the table what a receipt says about the route that carried the message.
-
-        `handed_over` is when it did, in Unix seconds, if that is known. After a
-        start the first word about a table may be a receipt.
-        """
-        if way.table in self._tables:
-            self._learn_receipt(self._tables[way.table], way, event, handed_over)
-        else:
-            self.tasks.spawn("receipt for a route table", self._learn_receipt_later(way, event, handed_over))
-
-    async def _learn_receipt_later(self, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
-        try:
-            table = await self.table(way.table)
-        except PolicyError:
-            return  # there is no such table any more
-        self._learn_receipt(table, way, event, handed_over)
-
-    def _learn_receipt(self, table: RouteTable, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
-        position = table.config.position(way.route)
-        if position is None:
-            return
-        now = self.clock.seconds()
-        seconds = _until(event, handed_over, now)
-        table.tallies.receipt(way.name, position, event.state, seconds, now)
-        within = table.config.learn.receipt_within
-        signal = signal_of_receipt(event.state, event.class_, seconds, within)
-        is_late = within is not None and seconds is not None and seconds > within
-        if is_late and self.overdue is not None and event.state is ReceiptState.DELIVERED:
-            return  # it has counted as lost when it was due
-        if signal is not None:
-            table.report(way.name, position, signal, now)
-
-    def _lose(self, way: Way) -> None:
-        """Nothing was heard of a message in time; that tells something on routes of which something is heard."""
-        table, now = self._tables.get(way.table), self.clock.seconds()
-        if table is None:
-            return
-        position = table.config.position(way.route)
-        if position is not None and table.tallies.lately(ALL, position, now).receipts:
-            table.report(way.name, position, Signal.LOST, now)
-
     def next_route(self, message: Message, outcome: Outcome) -> Traveller | None:
         """The route over which the same attempt goes on; None when it does not."""
         traveller = self.traveller(message)
@@ -274,22 +211,6 @@ class Routing:
             return None
         return self.set_out(message, traveller.table, traveller.way.name, traveller.tried)
 
-    def samples(self) -> Iterator[Sample]:
-        """Shares, health and breakers, by table, route and class."""
-        yield from self.classes.samples()
-        now = self.clock.seconds()
-        for name, table in self._tables.items():
-            weights = sum(route.weight for route in table.config.routes)
-            for class_ in table.classes():
-                yield Sample(
-                    "route_outage", float(table.is_outage(class_)), (("table", name), ("class", class_ or "all"))
-                )
-            for position, route in enumerate(table.config.routes):
-                yield Sample("route_resting_share", route.weight / weights, (("table", name), ("route", route.name)))
-                for class_ in table.classes():
-                    labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
-                    yield from _samples(table, position, class_, labels, now)
-
 
 def table_name_of(message: Message, config: QueueConfig) -> str | None:
     """The table that a message begins with: its own meta's, else its queue's; None for none."""
@@ -303,27 +224,6 @@ def pin_of(message: Message) -> str | None:
     if pinned is None or (message.course is not None and message.course.stage is not None):
         return None
     return str(pinned)
-
-
-def _samples(
-    table: RouteTable, position: int, class_: str, labels: tuple[tuple[str, str], ...], now: float
-) -> Iterator[Sample]:
-    shown = table.shown(class_, position, now)
-    yield Sample("route_share", shown.share, labels)
-    yield Sample("route_health", shown.health, labels)
-    yield Sample("route_samples", shown.samples, labels)
-    yield Sample("route_breaker_open", float(shown.breaker is not State.CLOSED), labels)
-    tally = table.tallies.counted(class_, position)
-    if tally is not None:
-        yield from samples_of(tally, labels)
-
-
-def _until(event: ReceiptEvent, handed_over: float | None, now: float) -> float | None:
-    """Seconds from hand-over to receipt: by the provider's clock if it says, which may be fast, else by ours."""
-    if handed_over is None:
-        return None
-    came = min(event.event_time, now) if event.event_time is not None else now
-    return max(came - handed_over, 0.0)
 
 
 def position_of(config: RouteTableConfig, pinned: str) -> int:

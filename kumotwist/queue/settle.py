@@ -27,6 +27,7 @@ from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.records import RecordType
 from kumotwist.core.response import INTERNAL_PREFIX, Response, internal
 from kumotwist.queue import reasons as why
+from kumotwist.queue.learning import Learning
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
@@ -55,6 +56,7 @@ class Settler:
     policy: QueuePolicy
     requeuer: Requeuer
     routing: Routing
+    learning: Learning
     #: Puts a message that has been set out over another route into its ready queue, or back to wait; see `Promoter`.
     go_on: Callable[[ScheduledQueue, Message, Traveller], Awaitable[None]]
     stages: Stages
@@ -78,7 +80,7 @@ class Settler:
         message, queue = item
         leg = self._leg(ready, queue, message)
         kind = _RECORD_OF[outcome.verdict]
-        self.routing.learn(message, outcome)
+        self.learning.learn(message, outcome)
         if outcome.verdict is not Verdict.TRANSIENT:
             self.routing.arrive(message)
             if message.course is None or not await self.stages.settled(queue, message, leg, outcome):
@@ -113,7 +115,7 @@ class Settler:
         for position, recipient in enumerate(message.recipients):
             outcome = outcomes[position] if position < len(outcomes) else _NO_OUTCOME
             outcome = await self._judged(queue, outcome)
-            self.routing.learn(message, outcome)
+            self.learning.learn(message, outcome)
             group = (outcome.verdict, outcome.response, outcome.remote_id, outcome.is_address_dead)
             groups.setdefault(group, (outcome, []))[1].append(recipient)
             if outcome.verdict is Verdict.TRANSIENT:

@@ -1,0 +1,143 @@
+"""What the queue teaches its route tables, and what they show of it.
+
+Every attempt by a table ends in an outcome, and some time later often in a
+receipt, or in none where one was due: each is counted, and judged as a signal
+for or against the route that carried the message.
+
+Public: `Learning`. What can go wrong: nothing that anybody has to hear of; a
+receipt for a table or a route that is no more teaches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import define
+
+from kumotwist.core.errors import PolicyError
+from kumotwist.core.message import Message
+from kumotwist.core.outcome import Outcome, Verdict
+from kumotwist.core.receipt import ReceiptEvent, ReceiptState
+from kumotwist.core.stats import Sample
+from kumotwist.core.way import Way
+from kumotwist.net.clock import Clock
+from kumotwist.net.tasks import Tasks
+from kumotwist.queue.overdue import Overdue
+from kumotwist.queue.routes.breaker import State
+from kumotwist.queue.routes.signals import Signal, signal_of, signal_of_receipt
+from kumotwist.queue.routes.table import RouteTable
+from kumotwist.queue.routes.tallies import ALL
+from kumotwist.queue.routes.tally import samples_of
+from kumotwist.queue.routing import Routing
+
+
+@define(eq=False)
+class Learning:
+    """Tells the tables of `routing` what became of their messages."""
+
+    routing: Routing
+    clock: Clock
+    tasks: Tasks
+    #: What waits for receipts; None: nobody does, and only those that come late are lost.
+    overdue: Overdue | None = None
+
+    def tick(self) -> None:
+        """Once a second: count as lost what was not heard of in time."""
+        if self.overdue is not None:
+            self.overdue.tick(self.clock.seconds(), self._lose)
+
+    def learn(self, message: Message, outcome: Outcome) -> None:
+        """Tell the table what became of an attempt."""
+        traveller = self.routing.traveller(message)
+        if traveller is None:
+            return
+        table, name, position, now = traveller.table, traveller.way.name, traveller.position, self.clock.seconds()
+        seconds = max(now - traveller.since, 0.0)
+        table.tallies.outcome(name, position, outcome.verdict, seconds, now)
+        within = table.config.learn.receipt_within
+        if self.overdue is not None and within is not None and outcome.verdict is Verdict.DELIVERED:
+            self.overdue.wait(message.id, traveller.way, now + within)
+        signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
+        if signal is not None:
+            is_first = len(traveller.tried) == 1
+            table.report(name, position, signal, now, since=traveller.since, is_first=is_first)
+
+    def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
+        """Tell the table what a receipt says about the route that carried the message.
+
+        `handed_over` is when it did, in Unix seconds, if that is known. After a
+        start the first word about a table may be a receipt.
+        """
+        table = self.routing.at_work(way.table)
+        if table is not None:
+            self._learn_receipt(table, way, event, handed_over)
+        else:
+            self.tasks.spawn("receipt for a route table", self._learn_receipt_later(way, event, handed_over))
+
+    async def _learn_receipt_later(self, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
+        try:
+            table = await self.routing.table(way.table)
+        except PolicyError:
+            return  # there is no such table any more
+        self._learn_receipt(table, way, event, handed_over)
+
+    def _learn_receipt(self, table: RouteTable, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
+        position = table.config.position(way.route)
+        if position is None:
+            return
+        now = self.clock.seconds()
+        seconds = _until(event, handed_over, now)
+        table.tallies.receipt(way.name, position, event.state, seconds, now)
+        within = table.config.learn.receipt_within
+        signal = signal_of_receipt(event.state, event.class_, seconds, within)
+        is_late = within is not None and seconds is not None and seconds > within
+        if is_late and self.overdue is not None and event.state is ReceiptState.DELIVERED:
+            return  # it has counted as lost when it was due
+        if signal is not None:
+            table.report(way.name, position, signal, now)
+
+    def _lose(self, way: Way) -> None:
+        """Nothing was heard of a message in time; that tells something on routes of which something is heard."""
+        table, now = self.routing.at_work(way.table), self.clock.seconds()
+        if table is None:
+            return
+        position = table.config.position(way.route)
+        if position is not None and table.tallies.lately(ALL, position, now).receipts:
+            table.report(way.name, position, Signal.LOST, now)
+
+    def samples(self) -> Iterator[Sample]:
+        """Shares, health and breakers, by table, route and class."""
+        yield from self.routing.classes.samples()
+        now = self.clock.seconds()
+        for name, table in self.routing.tables.items():
+            weights = sum(route.weight for route in table.config.routes)
+            for class_ in table.classes():
+                yield Sample(
+                    "route_outage", float(table.is_outage(class_)), (("table", name), ("class", class_ or "all"))
+                )
+            for position, route in enumerate(table.config.routes):
+                yield Sample("route_resting_share", route.weight / weights, (("table", name), ("route", route.name)))
+                for class_ in table.classes():
+                    labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
+                    yield from _samples(table, position, class_, labels, now)
+
+
+def _samples(
+    table: RouteTable, position: int, class_: str, labels: tuple[tuple[str, str], ...], now: float
+) -> Iterator[Sample]:
+    shown = table.shown(class_, position, now)
+    yield Sample("route_share", shown.share, labels)
+    yield Sample("route_health", shown.health, labels)
+    yield Sample("route_samples", shown.samples, labels)
+    yield Sample("route_breaker_open", float(shown.breaker is not State.CLOSED), labels)
+    tally = table.tallies.counted(class_, position)
+    if tally is not None:
+        yield from samples_of(tally, labels)
+
+
+def _until(event: ReceiptEvent, handed_over: float | None, now: float) -> float | None:
+    """Seconds from hand-over to receipt: by the provider's clock if it says, which may be fast, else by ours."""
+    if handed_over is None:
+        return None
+    came = min(event.event_time, now) if event.event_time is not None else now
+    return max(came - handed_over, 0.0)
