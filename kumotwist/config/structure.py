@@ -380,5 +380,5 @@ def _doc(field: attrs.Attribute[Any]) -> Doc:
 
 def _unknown(cls: type, name: str, known: Iterable[str]) -> str:
     if name in kumomta.unsupported(cls.__name__):
-        return f"option '{name}' is known to KumoMTA but not supported by kumotwist"
+        return f"option '{name}' is known to KumoMTA but not supported by kumotwist; see docs/kumomta-users.md"
     return f"unknown option '{name}'{hint(name, known)}"

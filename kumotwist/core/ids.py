@@ -4,7 +4,7 @@ A spool id is a version 1 UUID (RFC 9562 s5.1) held as its 16 bytes, so the
 time of creation can be read back out of it and ids sort roughly by age in the
 spool. People and machines outside see 32 lower-case hex digits without dashes.
 
-Public: `SpoolId`, `IdGenerator`, `created_at`, `to_hex`, `from_hex`.
+Public: `SpoolId`, `IdGenerator`, `created_at`, `unix_ticks`, `to_hex`, `from_hex`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,14 @@ def from_hex(text: str) -> SpoolId:
 
 def created_at(spool_id: SpoolId) -> float:
     """Unix seconds at which `spool_id` was made."""
+    return unix_ticks(spool_id) / _TICKS_PER_SECOND
+
+
+def unix_ticks(spool_id: SpoolId) -> int:
+    """The same in units of 100 ns; no two ids of a generator have the same."""
     stamp = int.from_bytes(spool_id[:8], "big")
     ticks = (stamp & 0x0FFF) << 48 | (stamp >> 16 & 0xFFFF) << 32 | stamp >> 32
-    return (ticks - _GREGORIAN_OFFSET) / _TICKS_PER_SECOND
+    return ticks - _GREGORIAN_OFFSET
 
 
 class IdGenerator:

@@ -58,7 +58,6 @@ FUNCTIONS: Final[Mapping[str, str]] = {
         eval_template normalize_smtp_response psl_domain psl_suffix replacen rsplit rsplitn split_ascii_whitespace
         split_whitespace splitn trim_end trim_start wrap""",
     "time": "from_unix_timestamp parse_rfc2822 start_timer with_ymd_hms",
-    "uuid": "new_v6 new_v7",
     "xfer": "cancel_xfer get_xfer_target xfer xfer_in_requeue",
 }
 MESSAGE_METHODS: Final = """

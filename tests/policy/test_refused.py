@@ -38,7 +38,7 @@ def run(directory: Path, source: str) -> object:
 def test_the_error_says_so(tmp_path: Path, source: str, name: str) -> None:
     """A name of KumoMTA's that we lack is told from a slip of the pen."""
     with pytest.raises(
-        PolicyError, match=rf"policy\.lua:[12]: .*{name}.* is known to KumoMTA but not supported by kumotwist"
+        PolicyError, match=rf"policy\.lua:[12]: .*{name}.* is known to KumoMTA .*; see docs/kumomta-users\.md$"
     ):
         run(tmp_path, source)
 
