@@ -144,6 +144,7 @@ class _Way:
         """Show the routes as they stand, and which one the next message of this class would get."""
         config = table.config
         leg.pinned = pinned is not None
+        leg.is_outage = any(table.is_outage(one) for one in (ALL, leg.route_class))
         names = [route.name for route in config.routes]
         key = sticky_key(config, self.message)
         chosen, owed = table.would_choose(leg.route_class, self.now, key)

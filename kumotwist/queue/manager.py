@@ -222,7 +222,7 @@ class Manager:
     def present(self) -> Present:
         """What is at work here, to look at."""
         routing, ready_queues = self._routing, self._ready_queues
-        return Present(routing.table, ready_queues.at_work, self._limits, self._budgets, routing.classes.ask)
+        return Present(routing.look_at, ready_queues.at_work, self._limits, self._budgets, routing.classes.ask)
 
     def table_at_work(self, name: str) -> RouteTable | None:
         """A route table that messages have used; None for any other."""

@@ -148,6 +148,21 @@ class Routing:
         self._followed[name] = config
         return table
 
+    async def look_at(self, name: str) -> RouteTable:
+        """The table as it is, for those who only look; one that no message uses is made for the answer alone.
+
+        Raises PolicyError.
+        """
+        config, table = await self._configs.get(name), self._tables.get(name)
+        if table is not None and table.config == config:
+            return table
+        made = RouteTable(config)
+        if table is not None:
+            made.remember(table)
+        elif self.state is not None:
+            await self.state.recall(made)
+        return made
+
     def fresh_table(self, name: str) -> RouteTable | None:
         """The table if it is at hand, without asking anybody."""
         config = self._configs.fresh(name)

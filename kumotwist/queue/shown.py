@@ -74,14 +74,16 @@ class Leg(msgspec.Struct, kw_only=True):
     """The way as far as one route table decides it, or the queue without one.
 
     `class_by` is what the table tells messages apart by, `class_problem` why that did not work, and `draw` why
-    the route that is marked gets the next message. `secrets` are named, never shown. `problem` says why the way
-    ends early. `on_failure` is what would happen next.
+    the route that is marked gets the next message. In an outage (`is_outage`) all routes are shut: the resting
+    shares hold, each message is a trial, and none is blamed for what fails. `secrets` are named, never shown.
+    `problem` says why the way ends early. `on_failure` is what would happen next.
     """
 
     route_table: str = ""
     route_class: str = ""
     class_by: str = ""
     class_problem: str = ""
+    is_outage: bool = False
     pinned: bool = False
     draw: str = ""
     routes: list[RouteShown] = []

@@ -14,6 +14,10 @@ from kumotwist.trial.plaintext import for_people
 
 #: Characters of a change that are shown. Ours: a header may have thousands; --json has all.
 _MAX_CHANGE: Final = 300
+_OUTAGE: Final = (
+    "all routes fail; messages go by the resting shares, each as a trial, and what fails counts against no route until "
+    "one is well again"
+)
 
 
 def as_text(told: Told) -> str:
@@ -58,6 +62,8 @@ def _leg(leg: Leg) -> Iterator[str]:
         yield f"               class fails: {leg.class_problem}"
     for route in leg.routes:
         yield from _route(route)
+    if leg.is_outage:
+        yield f"               outage: {_OUTAGE}"
     if leg.draw:
         chosen = next(route.name for route in leg.routes if route.is_chosen)
         yield f"               the next message goes by {chosen}: {leg.draw}"

@@ -177,10 +177,14 @@ class RouteTable:
         return self._shares_left(name, now, ()) or self._weights  # they are left: nothing was tried
 
     def others(self, name: str, position: int, now: float) -> list[str]:
-        """The routes besides the one at `position` that breakers let through, the one with the largest share first."""
+        """Where an attempt goes on that has failed by the route at `position`, the route with the largest share first.
+
+        These are the routes that breakers let through; when that is none, all that have a weight.
+        """
         is_out = self._out(name, now, {self.config.routes[position].name})
         shares = self.shares(name, now)
         left = [at for at in range(len(shares)) if not is_out[at]]
+        left = left or [at for at, weight in enumerate(self._weights) if weight > 0.0 and at != position]
         return [self.config.routes[at].name for at in sorted(left, key=lambda at: -shares[at])]
 
     def judged(self, name: str, now: float) -> Judged:

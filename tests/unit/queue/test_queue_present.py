@@ -4,6 +4,7 @@ import pytest
 from attrs import evolve
 from support.fakes_queue import FakePolicy, House, now
 
+from kumotwist.admin.explanation import MessageShown, Told
 from kumotwist.config.egress import UNSPECIFIED, PathConfig, PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import BudgetConfig, FallbackStage, RouteEntry, RouteTableConfig
@@ -15,6 +16,7 @@ from kumotwist.queue.consequences import consequences
 from kumotwist.queue.explain import explain_way
 from kumotwist.queue.routes.breaker import FIRST_PAUSE
 from kumotwist.queue.routes.signals import Signal
+from kumotwist.trial.explain import as_text
 
 WAY = CustomLuaProtocol(constructor="way")
 
@@ -250,17 +252,54 @@ def test_what_is_split_is_said():
     ]
 
 
+def test_looking_at_a_table_puts_it_to_no_use():
+    """One that no message has used is shown, and is no more at work than before: neither in memory nor in metrics."""
+    one = house(table(60, 40, class_="all"))
+    assert [route.share for route in explained(one).routes] == [0.6, 0.4]
+    assert one.manager.table_at_work("bulk") is None
+    assert one.numbers("route_share") == {}
+    one.insert()
+    one.policy.tables["bulk"] = table(10, 90, class_="all")
+    one.policy.epoch += 1
+    assert [route.resting for route in explained(one).routes] == [0.1, 0.9], "what the policy says now"
+    at_work = one.manager.table_at_work("bulk")
+    assert at_work.config.routes[0].weight == 60, "until a message comes"
+    one.insert()
+    assert one.manager.table_at_work("bulk").config.routes[0].weight == 10
+    one.stop()
+
+
+@pytest.mark.parametrize("fails", ["all", "to.example"])
+def test_an_outage_of_all_routes_is_shown(fails):
+    """For all messages or for those of one class, and a failed attempt goes on by the other weights all the same."""
+    one = house(table(60, 40, on_failure="next_route"))
+    one.insert()
+    at_work = one.manager.table_at_work("bulk")
+    assert explained(one).is_outage is False
+    for _ in range(200):
+        for position in (0, 1):
+            at_work.report("" if fails == "all" else fails, position, Signal.FAILED, one.clock.seconds())
+    way = explained(one)
+    assert way.is_outage is True
+    assert [(route.share, route.breaker) for route in way.routes] == [(0.6, "open"), (0.4, "open")]
+    told = Told([], MessageShown("", ["a@b.example"], {}, 3), way)
+    assert "outage: all routes fail; messages go by the resting shares, each as a trial" in as_text(told)
+    assert then(way)["no_connection"].startswith("at once over ")
+    one.stop()
+
+
 def test_a_route_that_is_out_says_when_it_is_tried():
     """The operator need not guess when the breaker lets the next message through."""
     one = house(table(60, 40, class_="all", on_failure="next_route"))
-    at_work = now(one.manager.present().table("bulk"))
+    one.insert(route="b")
+    at_work = one.manager.table_at_work("bulk")
     for _ in range(4):
         at_work.report("", 1, Signal.HANDED_OVER, one.clock.seconds())
         at_work.report("", 0, Signal.FAILED, one.clock.seconds())
     out, well = explained(one).routes
     assert (out.breaker, out.share, out.trial_in) == ("open", 0.0, FIRST_PAUSE)
     assert (well.breaker, well.share, well.trial_in) == ("closed", 1.0, None)
-    assert explained(one).draw == "it is furthest behind its share; messages owed: a 0.00, b 2.00"
+    assert explained(one).draw == "it is furthest behind its share; messages owed: a 1.20, b 0.80"
     one.clock.advance(FIRST_PAUSE + 1)
     assert explained(one).routes[0].trial_in == 0.0
     assert at_work.choose("", one.clock.seconds()).is_trial
