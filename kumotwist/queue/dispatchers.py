@@ -37,7 +37,7 @@ class Dispatchers:
     def __init__(self, means: Means, tasks: Tasks) -> None:
         self._means = means
         self._tasks = tasks
-        self._active: dict[ReadyQueue, None] = {}
+        self._active: dict[ReadyQueue, set[Dispatcher]] = {}
         self._depth = 0
         self._later: deque[Callable[[], None]] = deque()
         self._turn: DelayedCall | None = None
@@ -54,13 +54,13 @@ class Dispatchers:
 
     def tick(self, now: float) -> None:
         """Once a second: end who idled or stalled for too long, replace who is missing."""
-        for ready in list(self._active):
+        for ready, dispatchers in list(self._active.items()):
             while ready.idle and ready.idle[0].ends_at <= now:
                 ready.idle[0].awaken(False)
-            for dispatcher in [one for one in ready.dispatchers if one.ends_at <= now and not one.is_waiting]:
+            for dispatcher in [one for one in dispatchers if one.ends_at <= now and not one.is_waiting]:
                 self._call_off(dispatcher)
             self._top_up(ready)
-            if not ready.dispatchers and not ready.messages:
+            if not dispatchers and not ready.messages:
                 del self._active[ready]
 
     async def stop(self, within: float) -> None:
@@ -91,15 +91,16 @@ class Dispatchers:
 
     def _start(self, ready: ReadyQueue) -> None:
         dispatcher = Dispatcher(ready, self._means)
-        ready.dispatchers.add(dispatcher)
-        self._active[ready] = None
+        if ready not in self._active:
+            ready.dispatchers = self._active[ready] = set()
+        self._active[ready].add(dispatcher)
         work = self._tasks.spawn(f"dispatcher of {ready.name}", dispatcher.run())
         dispatcher.work = work
         work.addBoth(self._ended, dispatcher)
 
     def _ended(self, _: object, dispatcher: Dispatcher) -> None:
         ready = dispatcher.ready
-        ready.dispatchers.discard(dispatcher)
+        self._active[ready].discard(dispatcher)
         if dispatcher.is_productive and ready.messages and not self._is_stopping:
             self._soon(lambda: self._top_up(ready))
         if self._all_ended is not None and not self._everyone():
@@ -126,7 +127,7 @@ class Dispatchers:
                 dispatcher.work.cancel()
 
     def _everyone(self) -> list[Dispatcher]:
-        return [dispatcher for ready in self._active for dispatcher in ready.dispatchers]
+        return [dispatcher for dispatchers in self._active.values() for dispatcher in dispatchers]
 
     def _nested(self, call: Callable[[], None]) -> None:
         """Call now; from deep inside other dispatchers, in a turn of its own."""

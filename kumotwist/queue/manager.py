@@ -42,9 +42,9 @@ from kumotwist.queue.overdue import HeardOf, Overdue
 from kumotwist.queue.present import Present
 from kumotwist.queue.promote import Promoter
 from kumotwist.queue.ready import Bodies, Item, ReadyQueue
+from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.recovery import Recovery
 from kumotwist.queue.requeue import Requeuer
-from kumotwist.queue.route import ReadyQueues, Route
 from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routes.table import Change, RouteTable
 from kumotwist.queue.routestate import RouteState
@@ -113,7 +113,7 @@ class Manager:
         self._ledger = Ledger(store, recorder, clock, watch.forget)
         bodies = bodies or Bodies()
         pools = Pools(policy, clock, tasks)
-        self._queues = ScheduledQueues(policy, pools, clock, tasks, self._protocol_changed)
+        self._queues = ScheduledQueues(policy, pools, clock, tasks, self._way_changed)
         self._waiting = Waiting(store, clock, tasks, self._promote)
         classes = Classes(clock, mail_hosts) if mail_hosts is not None else Classes(clock)
         overdue = Overdue(heard_of, tasks) if heard_of is not None else None
@@ -301,9 +301,10 @@ class Manager:
 
     # -- changes of policy ------------------------------------------------------------------------
 
-    def _protocol_changed(self, queue: ScheduledQueue, route: Route) -> None:
-        for ready in route.ready:
-            if ready is not None:
+    def _way_changed(self, queue: ScheduledQueue, is_protocol_new: bool) -> None:
+        route = self._ready_queues.routes.forget(queue)
+        if route is not None and is_protocol_new:
+            for ready in [one for one in route.ready if one is not None]:
                 self._put_back(ready.take_of(queue), why.PROTOCOL_CHANGED)
 
     def _path_changed(self, ready: ReadyQueue) -> None:

@@ -32,8 +32,9 @@ from kumotwist.queue.counters import Counters
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.present import message_rate_key
 from kumotwist.queue.ready import Bodies, ReadyQueue
+from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.requeue import Requeuer
-from kumotwist.queue.route import ReadyQueues, Route
+from kumotwist.queue.route import Route
 from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routing import Routing, Traveller, pin_of
 from kumotwist.queue.scheduled import ScheduledQueue
@@ -104,7 +105,7 @@ class Promoter:
         if message.course is not None:
             return False  # `search` sets it out
         name = self.routing.own_table_name(queue, message)
-        route = queue.route if name is None else self._known_route(queue, message, name)
+        route = self.ready_queues.routes.find(queue) if name is None else self._known_route(queue, message, name)
         if route is None or now >= route.until:
             return False
         ready = route.sole
@@ -146,7 +147,7 @@ class Promoter:
             return None  # `search` will say so
         if traveller is None or traveller.entry.budgets:
             return None  # `search` asks whether there is room
-        return queue.route_by(traveller.entry.name)
+        return self.ready_queues.routes.find(queue, traveller.entry.name)
 
     async def _set_out(self, queue: ScheduledQueue, message: Message) -> Traveller | None:
         """By the message's table, unless `place` did already; None without one."""

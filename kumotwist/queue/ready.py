@@ -6,15 +6,16 @@ length calls for and its path allows. Bodies stay in memory for as long as all
 ready queues together stay within a budget; beyond it the dispatcher reads them
 from the spool again.
 
-Public: `ReadyQueue`, `Item`, `Bodies`, `connections_wanted`, `MAX_BODIES`.
+Public: `ReadyQueue`, `Serving`, `Item`, `Bodies`, `connections_wanted`, `MAX_BODIES`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import ceil, exp
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
+from typing import Protocol as Shape
 
 from attrs import define
 
@@ -26,9 +27,6 @@ from kumotwist.core.queuename import QueueName
 from kumotwist.core.units import Limit, Throttle
 from kumotwist.queue.counters import Totals
 from kumotwist.queue.scheduled import ScheduledQueue
-
-if TYPE_CHECKING:
-    from kumotwist.queue.dispatcher import Dispatcher
 
 #: A message in a ready queue, and the scheduled queue that it came from and returns to.
 Item: TypeAlias = tuple[Message, ScheduledQueue]
@@ -68,6 +66,27 @@ class Bodies:
             self.used -= len(message.body)
 
 
+class Serving(Shape):
+    """A dispatcher, as the queue that it empties sees it."""
+
+    #: When to end its wait for a message, in Unix seconds.
+    ends_at: float
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether its connection is open."""
+        ...
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages it has taken and not settled."""
+        ...
+
+    def awaken(self, has_message: bool) -> None:
+        """End its wait for a message: there is one, or it should not wait any longer."""
+        ...
+
+
 class ReadyQueue:
     """One ready queue, its path, its dispatchers and its numbers."""
 
@@ -101,9 +120,9 @@ class ReadyQueue:
         self._bodies = bodies
         self._serve = serve
         self.messages: deque[Item] = deque()
-        #: All dispatchers, and of them those that wait for a message, longest first.
-        self.dispatchers: set[Dispatcher] = set()
-        self.idle: list[Dispatcher] = []
+        #: All dispatchers, as whoever starts them keeps them, and of them those that wait for a message, longest first.
+        self.dispatchers: Collection[Serving] = ()
+        self.idle: list[Serving] = []
         #: Connection failures in a row.
         self.failures = 0
         self.totals = Totals()

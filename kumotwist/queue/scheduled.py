@@ -1,10 +1,9 @@
 """Scheduled queues: one per tenant, campaign, domain and routing domain, made when first used.
 
 A scheduled queue is small, because there may be very many: a name, a shared
-configuration, a count of what waits for it on the wheel, and the route that
-its last message took. Its configuration is asked for again when it is used and
-has become old or the policy was loaded anew; until the answer is there, and
-when there is none, the old one holds.
+configuration, and a count of what waits for it on the wheel. Its configuration
+is asked for again when it is used and has become old or the policy was loaded
+anew; until the answer is there, and when there is none, the old one holds.
 
 Public: `ScheduledQueue`, `ScheduledQueues`, `name_of`. What can go wrong: `PolicyError`
 from `get_queue_config`, `get_egress_pool` or `get_egress_source`, kept for a
@@ -14,7 +13,7 @@ minute and raised to everybody who wants that queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -33,9 +32,6 @@ from kumotwist.net.tasks import Tasks
 from kumotwist.queue.answers import Answers
 from kumotwist.queue.sources import Pools
 
-if TYPE_CHECKING:
-    from kumotwist.queue.route import Route
-
 log: Final = Logger()
 
 #: The queue that swallows what policy moves into it; no event is called for it (KumoMTA).
@@ -43,8 +39,6 @@ _NULL_QUEUE: Final = "null"
 _NULL_CONFIG: Final = QueueConfig(protocol=NullProtocol(), retry_interval=Duration(10.0))
 #: Failed names remembered. Ours: names come from clients, a minute's worth must not fill memory.
 _MAX_FAILURES: Final = 16384
-#: Routes by entries of tables that a queue remembers. Ours: more than a table has; names change with the policy.
-_MAX_ROUTES: Final = 32
 #: Queues looked at per second for reaping. Ours: about a millisecond's work.
 _REAP_SLICE: Final = 2000
 
@@ -60,7 +54,7 @@ def name_of(message: Message) -> str:
 class ScheduledQueue:
     """One scheduled queue. `waiting` counts its messages on the wheel."""
 
-    __slots__ = ("config", "epoch", "name", "route", "routes", "stale_at", "used_at", "waiting")
+    __slots__ = ("__weakref__", "config", "epoch", "name", "stale_at", "used_at", "waiting")
 
     def __init__(self, name: QueueName, config: QueueConfig, now: float, epoch: int) -> None:
         self.name = name
@@ -69,24 +63,11 @@ class ScheduledQueue:
         self.stale_at = _stale_at(config, now)
         self.used_at = now
         self.waiting = 0
-        self.route: Route | None = None
-        #: By the name of an entry of a route table; None as long as there is none, which is most queues' case.
-        self.routes: dict[str, Route] | None = None
 
     @property
     def pool_name(self) -> str:
         """The egress pool as records name it."""
         return self.config.egress_pool or UNSPECIFIED
-
-    def route_by(self, entry: str) -> Route | None:
-        """The route by an entry of a route table, if it was used before."""
-        return self.routes.get(entry) if self.routes is not None else None
-
-    def keep_route(self, entry: str, route: Route) -> None:
-        """Remember the route by an entry of a route table."""
-        if self.routes is None or len(self.routes) >= _MAX_ROUTES:
-            self.routes = {}
-        self.routes[entry] = route
 
 
 class ScheduledQueues:
@@ -98,13 +79,13 @@ class ScheduledQueues:
         pools: Pools,
         clock: Clock,
         tasks: Tasks,
-        protocol_changed: Callable[[ScheduledQueue, Route], None],
+        way_changed: Callable[[ScheduledQueue, bool], None],
     ) -> None:
-        """`protocol_changed` hears of a queue whose messages now leave another way than by its old route."""
+        """`way_changed` hears of a queue whose messages now leave another way, and whether by another protocol."""
         self._policy = policy
         self._pools = pools
         self._clock = clock
-        self._protocol_changed = protocol_changed
+        self._way_changed = way_changed
         self._by_name: dict[str, ScheduledQueue] = {}
         self._refreshing: SingleFlight[str, None] = SingleFlight(tasks.spawn, "refresh of a queue")
         self._configs: Answers[QueueConfig] = Answers(
@@ -181,9 +162,7 @@ class ScheduledQueues:
         queue.epoch = epoch
         queue.stale_at = _stale_at(config, self._clock.seconds())
         if config.protocol != old.protocol or config.egress_pool != old.egress_pool:
-            route, queue.route = queue.route, None
-            if route is not None and config.protocol != old.protocol:
-                self._protocol_changed(queue, route)
+            self._way_changed(queue, config.protocol != old.protocol)
 
     def _share(self, config: QueueConfig) -> QueueConfig:
         try:
