@@ -40,10 +40,11 @@ from kumotwist.core.message import Message
 from kumotwist.core.records import Record
 from kumotwist.egress.registry import Channels
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.http.site import build_site, inject_route
+from kumotwist.intake.http.site import build_site
 from kumotwist.intake.http.tls import with_tls
 from kumotwist.intake.inject.generator import GeneratorChannel, InternalQueues
 from kumotwist.intake.inject.injection import Injection
+from kumotwist.intake.inject.route import inject_route
 from kumotwist.intake.receipts import ReceiptIntake
 from kumotwist.intake.send import idempotency
 from kumotwist.intake.send.route import send_route

@@ -23,8 +23,9 @@ from kumotwist.core.connection import AuthInfo
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.intake.admission import Admission
-from kumotwist.intake.http.site import build_site, inject_route
+from kumotwist.intake.http.site import build_site
 from kumotwist.intake.inject.injection import Injection
+from kumotwist.intake.inject.route import inject_route
 from kumotwist.intake.send.route import send_route
 from kumotwist.intake.send.sending import Sending
 from kumotwist.net.router import Route

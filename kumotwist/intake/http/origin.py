@@ -1,4 +1,4 @@
-"""Whence a request over HTTP came, for both APIs that make messages of it. Public: `Origin`."""
+"""Whence a request over HTTP came, for both APIs that make messages of it. Public: `Origin`, `origin_of`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from kumotwist.core.connection import AuthInfo
 from kumotwist.core.json import JsonObject
 from kumotwist.core.outcome import Peer
 from kumotwist.intake.http.auth import summary
+from kumotwist.net.router import HttpRequest
 
 
 @frozen
@@ -42,3 +43,8 @@ class Origin:
         if self.via is not None:
             meta["received_via"] = self.via
         return meta
+
+
+def origin_of(request: HttpRequest) -> Origin:
+    """Whence `request` came."""
+    return Origin(request.auth, request.local_address.rpartition(":")[0].strip("[]"), request.hostname)

@@ -17,13 +17,13 @@ from typing import Final, TypeAlias
 from attrs import frozen
 
 from kumotwist.core.json import Json, JsonObject
+from kumotwist.intake.http.refusals import RequestProblem
 from kumotwist.intake.inject.request import (
     Attachment,
     Content,
     InjectRequest,
     Mailbox,
     Recipient,
-    RequestProblem,
     as_variables,
 )
 from kumotwist.intake.inject.template import Template, TemplateProblem, Templates, variables_for

@@ -30,8 +30,9 @@ from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.response import Response, internal
 from kumotwist.intake.http.origin import Origin
+from kumotwist.intake.http.refusals import RequestProblem
 from kumotwist.intake.inject.injection import GENERATOR_QUEUE, Injection, InjectResult
-from kumotwist.intake.inject.request import RequestProblem, decode
+from kumotwist.intake.inject.request import decode
 
 #: KumoMTA's retry interval of the queue, and its name for this way of delivery.
 RETRY_INTERVAL: Final = 10.0

@@ -28,8 +28,9 @@ from kumotwist.core.message import Message
 from kumotwist.intake.admission import NULL_QUEUE, Admission
 from kumotwist.intake.http.batch import MAX_BATCH_OCTETS, SLICE, Made, told
 from kumotwist.intake.http.origin import Origin
+from kumotwist.intake.http.refusals import RequestProblem
 from kumotwist.intake.inject.compose import Composer
-from kumotwist.intake.inject.request import InjectRequest, Recipient, RequestProblem, as_variables, encode
+from kumotwist.intake.inject.request import InjectRequest, Recipient, as_variables, encode
 from kumotwist.intake.inject.template import TemplateProblem, Templates
 from kumotwist.net.clock import Clock, sleep
 from kumotwist.proto.mime.encode import date_time

@@ -18,8 +18,8 @@ from typing import Final, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from kumotwist.core.errors import KumotwistError
 from kumotwist.core.json import JsonObject
+from kumotwist.intake.http.refusals import RequestProblem
 from kumotwist.proto.mime.encode import check_header_name
 
 T = TypeVar("T")
@@ -30,14 +30,6 @@ BREAKS: Final = re.compile(r"[\r\n\0]")
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 #: Header fields that follow from the content; giving them too would say things twice.
 _BUILT: Final = frozenset(("content-type", "content-transfer-encoding", "mime-version"))
-
-
-class RequestProblem(KumotwistError):
-    """The client's request is wrong; answer it with `code` and the text."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Mailbox(Struct, forbid_unknown_fields=True):

@@ -11,8 +11,9 @@ made, naming the field.
 from __future__ import annotations
 
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.intake.http.refusals import RequestProblem
 from kumotwist.intake.inject.compose import attached
-from kumotwist.intake.inject.request import RequestProblem, field_problem
+from kumotwist.intake.inject.request import field_problem
 from kumotwist.intake.send.request import SendRequest
 from kumotwist.proto.mime.builder import Part, assemble, message, text_part
 from kumotwist.proto.mime.encode import address_header, date_time, mailbox, mailbox_list, unstructured

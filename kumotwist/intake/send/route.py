@@ -15,7 +15,8 @@ from twisted.logger import Logger
 
 from kumotwist.core.errors import Overload, StateUnavailable
 from kumotwist.core.ids import IdGenerator
-from kumotwist.intake.http.site import origin_of, refusals, require_json
+from kumotwist.intake.http.origin import origin_of
+from kumotwist.intake.http.refusals import refusals, require_json
 from kumotwist.intake.send import request as send_request
 from kumotwist.intake.send.idempotency import (
     MAX_KEY,

@@ -32,7 +32,8 @@ from kumotwist.core.schedule import Schedule
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.http.batch import MAX_BATCH_OCTETS, SLICE, Made
 from kumotwist.intake.http.origin import Origin
-from kumotwist.intake.inject.request import RequestProblem, as_variables, field_problem
+from kumotwist.intake.http.refusals import RequestProblem
+from kumotwist.intake.inject.request import as_variables, field_problem
 from kumotwist.intake.send.address import Placed, place
 from kumotwist.intake.send.compose import SendComposer
 from kumotwist.intake.send.idempotency import Reservation

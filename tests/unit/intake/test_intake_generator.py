@@ -17,9 +17,10 @@ from kumotwist.core.interfaces import OpenRequest
 from kumotwist.core.outcome import Verdict
 from kumotwist.core.records import RecordType
 from kumotwist.intake.http.origin import Origin
+from kumotwist.intake.http.refusals import RequestProblem
 from kumotwist.intake.inject.generator import GeneratorChannel, InternalQueues
 from kumotwist.intake.inject.injection import GENERATOR_QUEUE, InjectResult
-from kumotwist.intake.inject.request import RequestProblem, decode
+from kumotwist.intake.inject.request import decode
 
 ORIGIN = Origin(AuthInfo("192.0.2.7", (Identity("alice", "HttpBasicAuth"),), ("senders",)), "192.0.2.1")
 

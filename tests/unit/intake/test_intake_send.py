@@ -22,7 +22,7 @@ from kumotwist.core.address import parse_address
 from kumotwist.core.errors import Overload, PolicyError, Rejection, ResolveError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.records import RecordType
 from kumotwist.core.schedule import format_rfc3339
-from kumotwist.intake.inject.request import RequestProblem
+from kumotwist.intake.http.refusals import RequestProblem
 from kumotwist.intake.send import address as send_address
 from kumotwist.intake.send import request as send_request
 from kumotwist.intake.send import sending as send
