@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kumotwist.config.bounces import BounceClassifierConfig
+from kumotwist.config.conformance import RepairOptions
 from kumotwist.config.dkim import DkimSignerConfig
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry, SourceConfig
 from kumotwist.config.library import HttpClientConfig, MemoizeConfig
@@ -56,6 +57,7 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.dns.configure_resolver": ResolverConfig,
     "kumo.http.build_client": HttpClientConfig,
     "kumo.memoize": MemoizeConfig,
+    "message:check_fix_conformance": RepairOptions,
     "message:as_sms": SmsTextOptions,
     "message:as_push": PushTextOptions,
     "message:as_chat": ChatTextOptions,

@@ -23,6 +23,7 @@ from kumotwist.lua.address import address, addresses
 from kumotwist.lua.binding import Function, binary, mapping, octets, text
 from kumotwist.lua.convert import HostClass, json_value
 from kumotwist.lua.lib.dkim import SIGNING_METHODS
+from kumotwist.lua.messageconformance import CONFORMANCE_METHODS
 from kumotwist.lua.messageheaders import BODY_METHODS, BodyMethod
 from kumotwist.lua.messagereports import REPORT_METHODS
 from kumotwist.lua.messagetexts import TEXT_METHODS
@@ -145,7 +146,7 @@ def message_class(store: MessageStore, now: Callable[[], float]) -> HostClass:
     methods: dict[str, Function] = {**_PLAIN, "set_due": set_due, "save": save}
     methods.update(
         (method.__name__, _with_body(method, store))
-        for method in (*BODY_METHODS, *SIGNING_METHODS, *TEXT_METHODS, *REPORT_METHODS)
+        for method in (*BODY_METHODS, *SIGNING_METHODS, *TEXT_METHODS, *REPORT_METHODS, *CONFORMANCE_METHODS)
     )
     return HostClass("message", methods, fields={}, meta={})
 

@@ -61,8 +61,7 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "xfer": "cancel_xfer get_xfer_target xfer xfer_in_requeue",
 }
 MESSAGE_METHODS: Final = """
-    add_authentication_results append_text_html append_text_plain arc_seal arc_verify check_fix_conformance dkim_verify
-    parse_mime""".split()  # noqa: SIM905  # names, as above
+    add_authentication_results append_text_html append_text_plain arc_seal arc_verify dkim_verify parse_mime""".split()  # noqa: SIM905  # names, as above
 
 
 def refusal(name: str) -> Function:

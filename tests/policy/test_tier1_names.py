@@ -78,8 +78,8 @@ METHODS = {
         bytes content_length headers status_code status_is_client_error status_is_informational
         status_is_redirection status_is_server_error status_is_success status_reason text""",
     "message": """
-        append_header from_header get_address_header get_all_headers get_all_named_header_values get_data
-        get_first_named_header_value get_meta id import_headers import_scheduling_header import_x_headers
+        append_header check_fix_conformance from_header get_address_header get_all_headers get_all_named_header_values
+        get_data get_first_named_header_value get_meta id import_headers import_scheduling_header import_x_headers
         num_attempts prepend_header queue_name recipient recipient_list remove_all_named_headers remove_x_headers
         save sender set_data set_due set_meta set_recipient set_scheduling set_sender to_header""",
     "kumo.regex.compile 'a'": "captures find find_all is_match replace replace_all replacen split",

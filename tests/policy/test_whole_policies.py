@@ -10,8 +10,10 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from email import message_from_string, policy
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from support.daemon import Daemon, Sink, eventually, mail
@@ -64,7 +66,7 @@ def helper_files(directory: Path, port: int) -> None:
         (directory / f"{name}.toml").write_text(text)
 
 
-@pytest.mark.parametrize("name", ["outbound_server", "webhooks", "traffic", "helpers"])
+@pytest.mark.parametrize("name", ["outbound_server", "webhooks", "traffic", "helpers", "conforming_relay"])
 def test_they_are_valid(name: str, tmp_path: Path) -> None:
     """`kumotwist validate` finds nothing wrong with them."""
     shutil.copy(WHOLE / "customers.lua", tmp_path)
@@ -118,6 +120,34 @@ def test_outbound_server(tmp_path: Path) -> None:
         assert "X-Customer" not in text
         assert "X-KumoRef: " in text
         assert "by mail.example.com (KumoMTA 127.0.0.1)" in text
+
+
+def test_conforming_relay(tmp_path: Path) -> None:
+    """Sloppy mail is put right, what cannot be understood is refused in KumoMTA's words, good mail is left alone."""
+    sloppy = "Subject : Grüße\r\nFrom: Jörg <joerg@app.test>\r\n\r\nHallo Jörg, " + "sehr langer Text " * 20 + "\r\n"
+    fields = "Date: Tue, 1 Jul 2003 10:52:37 +0200\r\nMessage-ID: <1@app.test>\r\nMime-Version: 1.0\r\n"
+    good = mail("good", extra=fields)
+    with Sink(tmp_path) as sink, daemon_with("conforming_relay", tmp_path, DEST_PORT=str(sink.port)) as daemon:
+        with daemon.smtp() as client:
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                client.sendmail("a@app.test", ["b@big.test"], "Subject\r\n\r\nhello\r\n")
+            assert refused.value.smtp_error == b"5.6.0 Message has conformance issues: MISSING_COLON_VALUE"
+            client.sendmail("a@app.test", ["b@big.test"], sloppy.encode("latin-1"))
+            client.sendmail("a@app.test", ["b@big.test"], good)
+        sink.wait_for(2)
+        records = daemon.wait_for_records("Delivery", 2)
+    first, second = sorted(sink.messages(), key=lambda message: "Message-ID: <1@app.test>" in message["data"])
+    fixed = message_from_string(first["data"], policy=policy.default)
+    assert first["data"].isascii()
+    assert max(map(len, first["data"].splitlines())) <= 76
+    assert (fixed["Subject"], fixed["From"], fixed["Mime-Version"]) == ("Grüße", "Jörg <joerg@app.test>", "1.0")
+    assert fixed["Message-ID"].endswith("@app.test>")
+    assert fixed["Date"].datetime.year >= 2026
+    assert fixed.get_content().startswith("Hallo Jörg, sehr langer Text sehr")
+    head, _, body = good.partition("\r\n\r\n")
+    assert head in second["data"]
+    assert second["data"].endswith(f"\r\n\r\n{body}")
+    assert {UUID(record["headers"]["X-Trace-Id"]).version for record in records} == {7}
 
 
 def test_helpers(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Used by whatever writes MIME: the builder, the rebuilder and header editing by
 policy. Works on text in, bytes out, CRLF line ends.
 
-Public: `unstructured`, `mailbox`, `address_header`, `parameter`, `transfer_encode_text`,
+Public: `unstructured`, `mailbox`, `address_header`, `parameter`, `ascii_domain`, `transfer_encode_text`,
 `transfer_encode_binary`, `normalise_line_ends`, `date_time`, `check_header_name`,
 `check_header_text`. What can go wrong: ValueError when a name or a text cannot
 stand in a header (CR, LF, NUL) or an address is none.
@@ -82,7 +82,7 @@ def mailbox(display_name: str | None, email: str) -> str:
     address = parse_address(email)
     if not address.domain:
         raise ValueError(f"not a mailbox: {email!r}")
-    spec = f"{address.user}@{_ascii_domain(address.domain)}" if address.user.isascii() else address.email
+    spec = f"{address.user}@{ascii_domain(address.domain)}" if address.user.isascii() else address.email
     if not display_name:
         return spec
     return f"{_phrase(check_header_text(display_name))} <{spec}>"
@@ -229,7 +229,8 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _ascii_domain(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
+    """`domain` in A-labels (RFC 5891). Raises ValueError when it is no domain."""
     if domain.isascii():
         return domain
     try:

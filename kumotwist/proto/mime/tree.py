@@ -4,7 +4,7 @@ The standard library's parser recurses as deep as the sender likes and keeps
 every line as an object; this one has bounds and slices the body.
 
 Public: `Node`, `parse`, `TooComplex`. What can go wrong: `TooComplex` for more
-parts or a deeper nesting than mail has. Damaged structure is read as far as it
+parts or header fields or a deeper nesting than mail has. Damaged structure is read as far as it
 goes, and `Node.is_damaged` says so.
 """
 
@@ -25,6 +25,8 @@ from kumotwist.proto.mime.parameters import Parameterised
 MAX_DEPTH: Final = 32
 #: Parts of one message. Ours: no provider's API takes as many attachments.
 MAX_PARTS: Final = 500
+#: Lines of all header blocks of one message. Ours: real mail stays below a thousand, and each is an object.
+MAX_HEAD_LINES: Final = 50_000
 
 _KIND: Final = re.compile(r"[!#$%&'*+\-.^_`{|}~0-9a-z]{1,127}/[!#$%&'*+\-.^_`{|}~0-9a-z]{1,127}\Z")
 _DELIMITER_END: Final = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
@@ -37,7 +39,7 @@ class TooComplex(KumotwistError):
 
 @define(eq=False)
 class Node:
-    """One part: `content` is its body as it stands, still transfer-encoded; `children` for a multipart.
+    """One part: `head` and `content` are its header block and body as they stand; `children` for a multipart.
 
     `number` counts as IMAP does: "1.2" is the second part of the first; "" is the message itself.
     """
@@ -49,6 +51,7 @@ class Node:
     content: bytes = field(repr=False)
     children: list[Node] = field(factory=list, repr=False)
     is_damaged: bool = False
+    head: bytes = field(default=b"", repr=False)
 
     @property
     def kind(self) -> str:
@@ -63,6 +66,12 @@ class Node:
     def header(self, name: str) -> bytes:
         """The raw value of the first header of that name (in lower case), b"" when there is none."""
         return self.raw.get(name, b"")
+
+    def walk(self) -> Iterator[Node]:
+        """It and all parts within it, in order."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
 
     def leaves(self) -> Iterator[Node]:
         """All parts that are no multipart, in order."""
@@ -82,6 +91,7 @@ class _Parser:
 
     def __init__(self) -> None:
         self._parts = 0
+        self._head_lines = 0
 
     def node(self, data: bytes, number: str, depth: int, default: str) -> Node:
         self._parts += 1
@@ -90,14 +100,19 @@ class _Parser:
         if depth > MAX_DEPTH:
             raise TooComplex(f"more than {MAX_DEPTH} multiparts within each other")
         end = block_end(data)
+        self._head_lines += data.count(b"\n", 0, end)
+        if self._head_lines > MAX_HEAD_LINES:
+            raise TooComplex(f"more than {MAX_HEAD_LINES} lines of header fields")
         raw: dict[str, bytes] = {}
         for name, value in fields(data[:end]):
             raw.setdefault(name.decode("ascii").lower(), value)
         line = _EMPTY_LINE.match(data, end)
         # A part that begins neither with fields nor with an empty line is all body.
-        content = data[line.end() if line is not None else end :] if raw or line is not None else data
+        has_head = bool(raw) or line is not None
+        content = data[line.end() if line is not None else end :] if has_head else data
         kind = _content_type(raw, default)
         node = Node(number, kind, parameters.read(raw.get("content-disposition", b"")), raw, content)
+        node.head = data[:end] if has_head else b""
         if node.is_multipart:
             self._cut(node, depth)
         return node
