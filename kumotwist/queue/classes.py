@@ -5,9 +5,9 @@ and from memory, or not at all, and a message without an answer takes the path
 that may wait (`Promoter.search`), which asks `find`. Whom a domain's mail
 exchanger belongs to is remembered; a function is asked for every message.
 
-Public: `Classes`, `Classed`, `classed_alone`, `MailHosts`. Nothing is raised: a domain that cannot be looked up is a
-class by itself. A function that fails leaves its message in the class of all, is told in the diagnostic log with file
-and line, and counted.
+Public: `Classes`, `Classed`, `classed_alone`, `MailHosts`, `no_hosts`. Nothing is raised: a domain that cannot be
+looked up is a class by itself. A function that fails leaves its message in the class of all, is told in the diagnostic
+log with file and line, and counted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Classed:
     problem: str = ""
 
 
-async def _no_hosts(_domain: str) -> Sequence[str]:
+async def no_hosts(_domain: str) -> Sequence[str]:
+    """Nobody is known to take any domain's mail."""
     return ()
 
 
@@ -63,7 +64,7 @@ class Classes:
     """Tells classes. Without `mail_hosts` nothing is looked up: what is not well known is a class by itself."""
 
     clock: Clock
-    mail_hosts: MailHosts = _no_hosts
+    mail_hosts: MailHosts = no_hosts
     _providers: OrderedDict[str, tuple[str, float]] = field(factory=OrderedDict, init=False)
     _failures: Counter[str] = field(factory=Counter, init=False)
     _told: dict[str, float] = field(factory=dict, init=False)

@@ -71,6 +71,7 @@ from kumotwist.queue import budgetstate, routestate
 from kumotwist.queue.budgetstate import BudgetState
 from kumotwist.queue.manager import Manager
 from kumotwist.queue.routestate import RouteState
+from kumotwist.queue.surroundings import Knowledge, Surroundings
 from kumotwist.records.acct import open_acct_log
 from kumotwist.records.metrics import Metrics, merge
 from kumotwist.records.nodeid import node_id
@@ -236,19 +237,23 @@ class Worker:
 
         charged = await suspects.charge(state, notes, reactor.seconds())
         queue = Manager(
-            opened,
-            InternalQueues(policy),
-            recorder,
-            house.limits,
-            channel_for,
-            reactor,
-            tasks,
+            Surroundings(
+                store=opened,
+                policy=InternalQueues(policy),
+                recorder=recorder,
+                limits=house.limits,
+                channel_for=channel_for,
+                clock=reactor,
+                tasks=tasks,
+            ),
+            Knowledge(
+                route_state=RouteState(state, house.index, reactor),
+                mail_hosts=partial(mail_hosts, resolver),
+                heard_of=desk.heard_of,
+                watch=awaited,
+                budgets=BudgetState(state, reactor),
+            ),
             suspects=charged,
-            route_state=RouteState(state, house.index, reactor),
-            mail_hosts=partial(mail_hosts, resolver),
-            heard_of=desk.heard_of,
-            watch=awaited,
-            budgets=BudgetState(state, reactor),
         )
 
         # The ways in.

@@ -24,6 +24,7 @@ from kumotwist.config.egress import PathConfig
 from kumotwist.core.units import Limit
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.manager import Manager
+from kumotwist.queue.surroundings import Surroundings
 from kumotwist.queue.throttle import LocalLimits
 
 
@@ -58,10 +59,16 @@ def measure(name: str, count: int, answer, between=lambda: None) -> None:
     house = House(clock=clock)
     path = PathConfig(max_deliveries_per_connection=count + 1, connection_limit=Limit(1))
     channel = Channel(answer)
-    manager = Manager(
-        ForgetfulStore(), FakePolicy(path=path), DeafRecorder(), LocalLimits(clock),
-        lambda _: channel, clock, Tasks(),
-    )  # fmt: skip
+    around = Surroundings(
+        store=ForgetfulStore(),
+        policy=FakePolicy(path=path),
+        recorder=DeafRecorder(),
+        limits=LocalLimits(clock),
+        channel_for=lambda _: channel,
+        clock=clock,
+        tasks=Tasks(),
+    )
+    manager = Manager(around)
     messages = [house.message(tenant="t") for _ in range(count)]
     for message in messages:
         message.is_meta_dirty = message.is_body_dirty = False

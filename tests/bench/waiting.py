@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from kumotwist.config.queue import QueueConfig
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.manager import Manager
+from kumotwist.queue.surroundings import Surroundings
 from kumotwist.queue.throttle import LocalLimits
 
 BATCH = 10_000
@@ -68,8 +69,17 @@ def resident() -> int:
 def main(total: int = 200_000, queues: int = 20_000) -> None:
     clock = started_clock()
     house = House(clock=clock)
-    limits, channel = LocalLimits(clock), FakeChannel()
-    manager = Manager(ForgetfulStore(), Policy(), DeafRecorder(), limits, lambda _: channel, clock, Tasks())
+    channel = FakeChannel()
+    around = Surroundings(
+        store=ForgetfulStore(),
+        policy=Policy(),
+        recorder=DeafRecorder(),
+        limits=LocalLimits(clock),
+        channel_for=lambda _: channel,
+        clock=clock,
+        tasks=Tasks(),
+    )
+    manager = Manager(around)
     insert, base = manager.insert, clock.seconds()
     gc.collect()
     before = resident()

@@ -17,7 +17,9 @@ from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
 from kumotwist.core.response import Response
 from kumotwist.net.tasks import Tasks
+from kumotwist.queue.classes import no_hosts
 from kumotwist.queue.manager import Manager
+from kumotwist.queue.surroundings import Knowledge, Surroundings
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.queue.watch import MemoryWatch
 from kumotwist.spool.memory import MemoryStore
@@ -215,7 +217,7 @@ class House:
         chance=lambda: 0.5,
         bodies=None,
         suspects=None,
-        mail_hosts=None,
+        mail_hosts=no_hosts,
         heard_of=None,
         watch=None,
     ) -> None:
@@ -232,19 +234,19 @@ class House:
         #: What receipts have said; `tell` it.
         self.watch = watch or MemoryWatch()
         self.manager = Manager(
-            self.store,
-            self.policy,
-            self.recorder,
-            self.limits,
-            lambda protocol: self.channels.get(protocol, self.channel),
-            self.clock,
-            self.tasks,
-            chance,
-            bodies,
-            suspects,
-            mail_hosts=mail_hosts,
-            heard_of=heard_of,
-            watch=self.watch,
+            Surroundings(
+                store=self.store,
+                policy=self.policy,
+                recorder=self.recorder,
+                limits=self.limits,
+                channel_for=lambda protocol: self.channels.get(protocol, self.channel),
+                clock=self.clock,
+                tasks=self.tasks,
+            ),
+            Knowledge(mail_hosts=mail_hosts, heard_of=heard_of, watch=self.watch),
+            chance=chance,
+            bodies=bodies,
+            suspects=suspects,
         )
 
     def message(self, *recipients: str, sender="sender@from.example", body=b"Subject: x\r\n\r\nhi\r\n", **meta):

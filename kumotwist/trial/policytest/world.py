@@ -37,6 +37,7 @@ from kumotwist.net.mx import mail_hosts
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.manager import Manager
 from kumotwist.queue.routes.table import RouteTable
+from kumotwist.queue.surroundings import Knowledge, Surroundings
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.records import dispositions
 from kumotwist.records.receipts import tables as receipt_tables
@@ -172,17 +173,17 @@ class World:
         self.channels = ScriptedChannels(self.answers, real, clock, self._way_of, self.unscripted)
         chance = random.Random(SEED)  # noqa: S311  # it spreads retries
         self._queue = Manager(
-            self.store,
-            InternalQueues(policy),
-            self,
-            self._limits,
-            self._channel_for,
-            clock,
-            self._tasks,
-            chance.random,
-            mail_hosts=partial(mail_hosts, self._dns),
-            heard_of=self._desk.heard_of,
-            watch=self._awaited,
+            Surroundings(
+                store=self.store,
+                policy=InternalQueues(policy),
+                recorder=self,
+                limits=self._limits,
+                channel_for=self._channel_for,
+                clock=clock,
+                tasks=self._tasks,
+            ),
+            Knowledge(mail_hosts=partial(mail_hosts, self._dns), heard_of=self._desk.heard_of, watch=self._awaited),
+            chance=chance.random,
         )
         self.ways = WaysIn(policy, self.store, self, self._queue, self._limits, keys, self._ids, clock)
 

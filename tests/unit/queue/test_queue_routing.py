@@ -237,6 +237,6 @@ def test_nobody_is_left_travelling():
     one = house(answers=(DELIVERED, DEAD, REFUSED), on_failure="retry")
     for _ in range(50):
         one.insert()
-    assert not one.manager._routing._travellers
-    assert now(one.manager._routing.table("bulk")) is one.manager._routing.fresh_table("bulk")
+    assert not one.manager._parts.routing._travellers
+    assert now(one.manager._parts.routing.table("bulk")) is one.manager._parts.routing.fresh_table("bulk")
     one.stop()

@@ -489,11 +489,11 @@ def test_a_ledger_that_cannot_be_read():
             raise StateUnavailable("state.sqlite: the disk gives errors")
 
     one.insert()
-    heard = one.manager._stages.watch
-    one.manager._stages.watch = Shut()
+    heard = one.manager._parts.stages.watch
+    one.manager._parts.stages.watch = Shut()
     one.pass_time(200)
     assert story(one) == [MAILED]
-    one.manager._stages.watch = heard
+    one.manager._parts.stages.watch = heard
     one.pass_time(6)
     assert story(one)[-1] == TEXTED
     one.stop()

@@ -1,0 +1,196 @@
+"""The parts of the queue: the page on which they are made and handed to each other.
+
+They are made from the ground up. What has to call a part that is made further
+down gets a function that looks it up when it is called.
+
+Public: `Parts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.message import Message
+from kumotwist.core.stats import Histogram
+from kumotwist.core.suspect import Suspect
+from kumotwist.queue import reasons as why
+from kumotwist.queue.classes import Classes
+from kumotwist.queue.counters import Counters
+from kumotwist.queue.dispatchers import Dispatchers
+from kumotwist.queue.hand import Means
+from kumotwist.queue.learning import Learning
+from kumotwist.queue.ledger import Ledger
+from kumotwist.queue.overdue import Overdue
+from kumotwist.queue.promote import Promoter
+from kumotwist.queue.ready import Bodies, Item, ReadyQueue
+from kumotwist.queue.readyqueues import ReadyQueues
+from kumotwist.queue.recovery import Recovery
+from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.routes.budget import Budgets
+from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routing import Routing
+from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
+from kumotwist.queue.settle import Settler
+from kumotwist.queue.sources import Pools
+from kumotwist.queue.stages import Stages
+from kumotwist.queue.surroundings import Knowledge, Surroundings
+from kumotwist.queue.uptake import Uptake
+from kumotwist.queue.waiting import Waiting
+
+
+class Parts:
+    """The parts of one queue, by name."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        known: Knowledge,
+        route_changed: Callable[[RouteTable, Change], None],
+        chance: Callable[[], float],
+        bodies: Bodies,
+        suspects: Mapping[SpoolId, Suspect],
+    ) -> None:
+        """See `Manager`; `route_changed` hears of shares that move and breakers that change."""
+        policy, clock, tasks = around.policy, around.clock, around.tasks
+        self._around = around
+        self._bodies = bodies
+        self._pools = Pools(policy, clock, tasks)
+        self.counters = Counters()
+        #: Of deliveries, by protocol.
+        self.latency: dict[str, Histogram] = {}
+        #: What counts how much has been taken of routes' budgets.
+        self.budgets = known.budgets or around.limits
+        self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
+        self.queues = ScheduledQueues(policy, self._pools, clock, tasks, self._way_changed)
+        self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))
+        self.routing = Routing(policy, clock, tasks, route_changed, Classes(clock, known.mail_hosts), known.route_state)
+        overdue = Overdue(known.heard_of, tasks) if known.heard_of is not None else None
+        self.learning = Learning(self.routing, clock, tasks, overdue)
+        self.stages = self._make_stages(known)
+        self.requeuer = self._make_requeuer(chance)
+        self._settler = self._make_settler()
+        self.dispatchers = self._make_dispatchers()
+        self.ready_queues = self._make_ready_queues()
+        self.promoter = self._make_promoter()
+        self._uptake = Uptake(self.queues, self.waiting, self.stages, self.promoter, clock)
+        self.recovery = self._make_recovery(suspects)
+
+    def park(self, queue: ScheduledQueue, message: Message) -> None:
+        """Let the message wait on the wheel; whatever way it was on, the next attempt chooses anew."""
+        self.routing.arrive(message)
+        self.waiting.park(queue, message)
+
+    # -- making them ------------------------------------------------------------------------------
+
+    def _make_stages(self, known: Knowledge) -> Stages:
+        return Stages(
+            routing=self.routing,
+            store=self._around.store,
+            ledger=self.ledger,
+            watch=known.watch,
+            waiting=self.waiting,
+            clock=self._around.clock,
+            tasks=self._around.tasks,
+            park=self.park,
+            take_ready=self._take_ready,
+        )
+
+    def _make_requeuer(self, chance: Callable[[], float]) -> Requeuer:
+        return Requeuer(
+            queues=self.queues,
+            policy=self._around.policy,
+            store=self._around.store,
+            ledger=self.ledger,
+            clock=self._around.clock,
+            park=self.park,
+            chance=chance,
+            failed=self.stages.failed,
+        )
+
+    def _make_settler(self) -> Settler:
+        return Settler(
+            ledger=self.ledger,
+            store=self._around.store,
+            policy=self._around.policy,
+            requeuer=self.requeuer,
+            routing=self.routing,
+            learning=self.learning,
+            go_on=lambda queue, message, traveller: self.promoter.go_on(queue, message, traveller),
+            stages=self.stages,
+        )
+
+    def _make_dispatchers(self) -> Dispatchers:
+        means = Means(
+            store=self._around.store,
+            limits=self._around.limits,
+            settler=self._settler,
+            requeuer=self.requeuer,
+            ledger=self.ledger,
+            clock=self._around.clock,
+            latency=self.latency,
+        )
+        return Dispatchers(means, self._around.tasks)
+
+    def _make_ready_queues(self) -> ReadyQueues:
+        return ReadyQueues(
+            policy=self._around.policy,
+            pools=self._pools,
+            channel_for=self._around.channel_for,
+            clock=self._around.clock,
+            tasks=self._around.tasks,
+            bodies=self._bodies,
+            serve=self.dispatchers.serve,
+            path_changed=self._path_changed,
+        )
+
+    def _make_promoter(self) -> Promoter:
+        return Promoter(
+            store=self._around.store,
+            policy=self._around.policy,
+            limits=self._around.limits,
+            ready_queues=self.ready_queues,
+            requeuer=self.requeuer,
+            settler=self._settler,
+            ledger=self.ledger,
+            clock=self._around.clock,
+            counters=self.counters,
+            bodies=self._bodies,
+            routing=self.routing,
+            stages=self.stages,
+            budgets=Budgets(self.budgets),
+        )
+
+    def _make_recovery(self, suspects: Mapping[SpoolId, Suspect]) -> Recovery:
+        return Recovery(
+            store=self._around.store,
+            policy=self._around.policy,
+            queues=self.queues,
+            requeuer=self.requeuer,
+            waiting=self.waiting,
+            ledger=self.ledger,
+            clock=self._around.clock,
+            suspects=suspects,
+        )
+
+    # -- out of the ready queues again ------------------------------------------------------------
+
+    def _way_changed(self, queue: ScheduledQueue, is_protocol_new: bool) -> None:
+        route = self.ready_queues.routes.forget(queue)
+        if route is not None and is_protocol_new:
+            for ready in [one for one in route.ready if one is not None]:
+                self._put_back(ready.take_of(queue), why.PROTOCOL_CHANGED)
+
+    def _path_changed(self, ready: ReadyQueue) -> None:
+        self._put_back(ready.take_excess(ready.max_ready), why.MAX_READY_WAS_REDUCED)
+
+    def _take_ready(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        return [item for ready in self.ready_queues if ready.messages for item in ready.take_where(wanted)]
+
+    def _put_back(self, items: list[Item], reason: str) -> None:
+        if items:
+            self._around.tasks.spawn("return to the scheduled queue", self._hold(items, reason))
+
+    async def _hold(self, items: list[Item], reason: str) -> None:
+        for message, queue in items:
+            await self.requeuer.hold(queue, message, (reason,), 0.0)
