@@ -24,7 +24,7 @@ from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
 from kumotwist.core.way import Way
 from kumotwist.net.clock import Clock
-from kumotwist.queue.routes.table import Change
+from kumotwist.queue.announcer import Move
 from kumotwist.queue.scheduled import ScheduledQueue
 
 
@@ -119,13 +119,14 @@ class Ledger:
         )
         await self.recorder.record(record)
 
-    async def note_change(self, table: str, change: Change) -> None:
-        """A RouteChange record: a share of the route table of that name has moved, or a breaker has changed."""
+    async def note_move(self, move: Move) -> None:
+        """A RouteChange record: a share of a route table has moved, or a breaker has changed."""
+        change = move.change
         record = Record(
             type=RecordType.ROUTE_CHANGE,
-            event_time=self.clock.seconds(),
+            event_time=move.at,
             response=Response(250, change.in_words()),
-            way=Way(table, change.route, change.name),
+            way=Way(move.table, change.route, change.name),
             route_change={
                 "what": change.what,
                 "before": change.before,

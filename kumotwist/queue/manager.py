@@ -26,6 +26,7 @@ from kumotwist.core.suspect import Suspect
 from kumotwist.core.way import Way
 from kumotwist.net.clock import DelayedCall, sleep
 from kumotwist.queue import reasons as why
+from kumotwist.queue.announcer import Move
 from kumotwist.queue.parts import Parts
 from kumotwist.queue.present import Present
 from kumotwist.queue.ready import Bodies
@@ -68,9 +69,9 @@ class Manager:
         self._limits = around.limits
         self._clock = around.clock
         self._tasks = around.tasks
-        self._parts = Parts(
-            around, known or Knowledge(), self._route_changed, chance, bodies or Bodies(), suspects or {}
-        )
+        known = known or Knowledge()
+        self._announcer = known.announcer
+        self._parts = Parts(around, known, self._route_changed, chance, bodies or Bodies(), suspects or {})
         self._next_tick: DelayedCall | None = None
         self._is_stopping = False
 
@@ -167,7 +168,11 @@ class Manager:
         parts.counters.forget(parts.queues.reap(now))
 
     def _route_changed(self, table: RouteTable, change: Change) -> None:
-        """A share that moved or a breaker that changed is told in the log and in a record."""
+        """A share that moved or a breaker that changed is told in the log and, by one worker, in a record."""
         table_name, text = table.config.name, change.in_words()
         log.info("route table {table}, class {name}: {text}", table=table_name, name=change.name or "all", text=text)
-        self._tasks.spawn("record of a route's change", self._parts.ledger.note_change(table_name, change))
+        move = Move(table_name, change, self._clock.seconds())
+        if self._announcer is not None:
+            self._announcer.note(move)
+        else:
+            self._tasks.spawn("record of a route's change", self._parts.ledger.note_move(move))

@@ -9,12 +9,14 @@ Public: `Parts`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.message import Message
 from kumotwist.core.stats import Histogram
 from kumotwist.core.suspect import Suspect
 from kumotwist.queue import reasons as why
+from kumotwist.queue.announcer import Announcer
 from kumotwist.queue.classes import Classes
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
@@ -64,7 +66,9 @@ class Parts:
         self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
         self.queues = ScheduledQueues(policy, self._pools, clock, tasks, self._way_changed)
         self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))
-        self.routing = Routing(policy, clock, tasks, route_changed, Classes(clock, known.mail_hosts), known.route_state)
+        classes = Classes(clock, known.mail_hosts)
+        tell = partial(self._tell_moves, known.announcer)
+        self.routing = Routing(policy, clock, tasks, route_changed, classes, known.route_state, tell)
         overdue = Overdue(known.heard_of, tasks) if known.heard_of is not None else None
         self.learning = Learning(self.routing, clock, tasks, overdue)
         self.stages = self._make_stages(known)
@@ -80,6 +84,11 @@ class Parts:
         """Let the message wait on the wheel; whatever way it was on, the next attempt chooses anew."""
         self.routing.arrive(message)
         self.waiting.park(queue, message)
+
+    async def _tell_moves(self, announcer: Announcer | None) -> None:
+        """Record the moves of routes that are this worker's to tell."""
+        for move in await announcer.due() if announcer is not None else ():
+            await self.ledger.note_move(move)
 
     # -- making them ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ Public: `Routing`, `Traveller`, `table_name_of`, `pin_of`, `position_of`. What c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from attrs import define, evolve, field, frozen
@@ -39,6 +39,10 @@ from kumotwist.queue.scheduled import ScheduledQueue
 MAX_TABLES: Final = 128
 
 
+async def _nothing() -> None:
+    pass
+
+
 @frozen
 class Traveller:
     """A message on its way by a table, and the routes that this attempt has tried, the present one included."""
@@ -58,7 +62,7 @@ class Traveller:
 
 @define(eq=False)
 class Routing:
-    """All tables of this worker. `changed` hears which table moved what."""
+    """All tables of this worker. `changed` hears which table moved what; `tell` tells what waits to be told."""
 
     policy: QueuePolicy
     clock: Clock
@@ -67,6 +71,7 @@ class Routing:
     classes: Classes
     #: Where tables are shared and kept; None: in memory only.
     state: RouteState | None = None
+    tell: Callable[[], Awaitable[object]] = _nothing
     _exchanging: bool = field(default=False, init=False)
     _epoch: int = field(init=False)
     _configs: Answers[RouteTableConfig] = field(init=False)
@@ -100,12 +105,15 @@ class Routing:
                 self._followed[name] = table.config
 
     async def close(self) -> None:
-        """Keep what was learned since the last second."""
+        """Tell and keep what was learned since the last second."""
+        await self.tell()
         if self.state is not None and self._tables:
             await self.state.exchange(list(self._tables.values()))
 
     async def _exchange(self, state: RouteState) -> None:
         try:
+            # First, so that whatever another worker follows has been told by the time that it hears of it.
+            await self.tell()
             await state.exchange(list(self._tables.values()))
         finally:
             self._exchanging = False

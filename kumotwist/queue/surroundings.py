@@ -13,6 +13,7 @@ from kumotwist.config.queue import Protocol
 from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, Rates, ReceiptWatch, Recorder
 from kumotwist.net.clock import Clock
 from kumotwist.net.tasks import Tasks
+from kumotwist.queue.announcer import Announcer
 from kumotwist.queue.classes import MailHosts, no_hosts
 from kumotwist.queue.overdue import HeardOf
 from kumotwist.queue.routestate import RouteState
@@ -47,3 +48,5 @@ class Knowledge:
     watch: ReceiptWatch = Factory(MemoryWatch)
     #: Counts what has been taken of routes' budgets; without it the `limits` do.
     budgets: Rates | None = None
+    #: Sees to it that one of several workers tells of a move; without it, this one tells of all.
+    announcer: Announcer | None = None

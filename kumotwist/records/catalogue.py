@@ -13,16 +13,21 @@ from typing import Final, Literal
 from attrs import frozen
 
 MetricType = Literal["counter", "gauge", "histogram", "untyped"]
+OverWorkers = Literal["sum", "max", "mean"]
 
 
 @frozen
 class Metric:
-    """One metric. `is_shared`: every worker sees the same thing, so the largest value stands for all."""
+    """One metric, and what stands for all workers.
+
+    It is the `sum`, or, where every worker sees the same thing, the largest value, or, where they see nearly the
+    same, the mean of those that see it.
+    """
 
     name: str
     type: MetricType
     help: str
-    is_shared: bool = False
+    over_workers: OverWorkers = "sum"
 
 
 _COUNTERS: Final = {
@@ -96,13 +101,16 @@ _SHARED: Final = {
     "disk_free_inodes_percent": "share of inodes available in a monitored place",
     "disk_free_percent": "share of octets available in a monitored place",
     "route_breaker_open": "1 while the breaker of a route and class lets nothing through but trials",
-    "route_health": "part of a route's messages of a class that is handed over and arrives, as it is believed",
     "route_outage": "1 while all routes of a table fail for a class, so that resting shares hold and none is blamed",
     "route_resting_share": "share that a route gets as long as none is worse than another",
-    "route_samples": "messages of late that this belief rests on",
-    "route_share": "share of the messages of a class that a route gets now",
     "receipts_waiting": "number of receipts whose message is not known yet",
     "memory_low_thresh": "low memory threshold in octets",
+}
+#: What workers tell each other once a second; shares that are averaged still add up to 1.
+_NEARLY_SHARED: Final = {
+    "route_health": "part of a route's messages of a class that is handed over and arrives, as it is believed",
+    "route_samples": "messages of late that this belief rests on",
+    "route_share": "share of the messages of a class that a route gets now",
 }
 _HISTOGRAMS: Final = {
     "deliver_message_latency_rollup": "seconds that delivering takes, by protocol",
@@ -120,7 +128,8 @@ def _catalogue() -> dict[str, Metric]:
     attempts = {name + suffix: text for name, text in _ATTEMPTS.items() for suffix in suffixes}
     listed = [Metric(name, "counter", text) for name, text in {**_COUNTERS, **attempts}.items()]
     listed += [Metric(name, "gauge", text) for name, text in _GAUGES.items()]
-    listed += [Metric(name, "gauge", text, is_shared=True) for name, text in _SHARED.items()]
+    listed += [Metric(name, "gauge", text, "max") for name, text in _SHARED.items()]
+    listed += [Metric(name, "gauge", text, "mean") for name, text in _NEARLY_SHARED.items()]
     listed += [Metric(name, "histogram", text) for name, text in _HISTOGRAMS.items()]
     return {one.name: one for one in listed}
 

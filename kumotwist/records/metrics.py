@@ -60,6 +60,8 @@ class Numbers:
     """Added-up numbers by metric and labels."""
 
     _values: dict[str, dict[Labels, _Value]] = field(factory=dict)
+    #: How many values a mean is made of, when that is more than one.
+    _counts: dict[tuple[str, Labels], int] = field(factory=dict)
 
     def add(self, name: str, labels: Labels, value: _Value) -> None:
         """Add one value to what is there under the same name and labels."""
@@ -71,7 +73,14 @@ class Numbers:
             known.counts = [one + other for one, other in zip(known.counts, value.counts, strict=True)]
             known.sum += value.sum
         elif not isinstance(known, _Buckets) and not isinstance(value, _Buckets):
-            values[labels] = max(known, value) if describe(name).is_shared else known + value
+            values[labels] = self._together(name, labels, known, value)
+
+    def _together(self, name: str, labels: Labels, known: float, value: float) -> float:
+        how = describe(name).over_workers
+        if how == "mean":
+            count = self._counts[name, labels] = self._counts.get((name, labels), 1) + 1
+            return known + (value - known) / count
+        return max(known, value) if how == "max" else known + value
 
     def value(self, name: str, /, **labels: str) -> float:
         """One plain value, 0 when there is none."""

@@ -67,7 +67,8 @@ from kumotwist.net.mx import mail_hosts
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.net.tls import ServerTls
-from kumotwist.queue import budgetstate, routestate
+from kumotwist.queue import announcer, budgetstate, routestate
+from kumotwist.queue.announcer import Announcer
 from kumotwist.queue.budgetstate import BudgetState
 from kumotwist.queue.manager import Manager
 from kumotwist.queue.routestate import RouteState
@@ -185,6 +186,7 @@ class Worker:
             *suspects.SCHEMA,
             *routestate.SCHEMA,
             *budgetstate.SCHEMA,
+            *announcer.SCHEMA,
         )
         state = await SqliteFile.open(state_dir / STATE_FILE, reactor, schema)
         self._close_last("the state file", state.close)
@@ -252,6 +254,7 @@ class Worker:
                 heard_of=desk.heard_of,
                 watch=awaited,
                 budgets=BudgetState(state, reactor),
+                announcer=Announcer(state, house.index, reactor) if house.count > 1 else None,
             ),
             suspects=charged,
         )

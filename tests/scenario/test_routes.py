@@ -136,6 +136,33 @@ def test_an_outage_of_all_providers_moves_no_share(tmp_path: Path) -> None:
             one.process.wait(10)
 
 
+def test_a_move_is_told_by_one_of_the_workers(tmp_path: Path) -> None:
+    """Each record of a share begins where the one before it ended, whichever of two workers has written it."""
+    names = ("FIRST", "SECOND", "THIRD")
+    providers = {name: provider(tmp_path, name) for name in names}
+    env = {**{name: one.url for name, one in providers.items()}, "LOGS": str(tmp_path / "log")}
+    learning = POLICY.replace("half_life = '1 minute'", "half_life = '1 minute', min_samples = 10")
+    try:
+        with Daemon(tmp_path, learning, env=env, workers=2) as daemon:
+            feed = Feed(daemon)
+            for _ in range(4):
+                feed.send(50)
+            providers["THIRD"] = replaced(providers["THIRD"], tmp_path, "--share", "0.4", "--failures", "503")
+            for _ in range(8):
+                feed.send(25)
+            eventually(lambda: len(changes(daemon, "share")) >= 3, "shares that move", timeout=60)
+            for name in names:
+                told = [one["route_change"] for one in changes(daemon, "share") if one["route"] == name]
+                ends = [one["after"] for one in told]
+                assert [one["before"] for one in told[1:]] == ends[:-1], told
+            heard = [one for one in daemon.records("RouteChange") if "has opened it" in one["response"]["content"]]
+            assert heard == [], "whoever follows another worker is silent"
+    finally:
+        for one in providers.values():
+            one.process.popen.kill()
+            one.process.wait(10)
+
+
 def replaced(old: Providers, directory: Path, *options: str) -> Providers:
     """Another provider in the place of `old`, on its port."""
     old.process.popen.kill()

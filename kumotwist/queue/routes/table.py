@@ -8,7 +8,7 @@ A class learns by itself as soon as it has evidence enough; until then it is
 judged by what all classes together have shown. So does the breaker: one for
 each route and class, and one for the route as a whole.
 
-Public: `RouteTable`, `Choice`, `Change`, `Shown`. Nothing can go wrong: when no
+Public: `RouteTable`, `Choice`, `Change`, `Shown`, `TOLD`. Nothing can go wrong: when no
 route is left the resting weights decide, since trying is better than waiting.
 """
 
@@ -34,7 +34,7 @@ from kumotwist.queue.routes.tallies import ALL, Tallies
 _REFRESH: Final = 1.0
 _REFRESH_CLASS: Final = 3.0
 #: A move of a share that is told.
-_TOLD: Final = 0.01
+TOLD: Final = 0.01
 #: Classes that metrics and explanations show. Ours: a dashboard of more is a list.
 MAX_SHOWN: Final = 100
 
@@ -52,7 +52,8 @@ class Choice:
 class Change:
     """A breaker that changed, a share that moved, or an outage of all routes that began or ended.
 
-    `name` is the class, "" for all. `evidence` says why in words.
+    `name` is the class, "" for all. `evidence` says why in words. `is_heard`: another worker has done it, and this
+    one follows.
     """
 
     route: str
@@ -61,6 +62,7 @@ class Change:
     before: str
     after: str
     evidence: str
+    is_heard: bool = False
 
     def in_words(self) -> str:
         """One line, for logs and records."""
@@ -241,7 +243,7 @@ class RouteTable:
             if breaker.follow(known.open_until[position], known.moved[position], now):
                 route = self.config.routes[position].name
                 told = f"worker {worker} has {'closed' if breaker.state is State.CLOSED else 'opened'} it"
-                self.changed(Change(route, name, "breaker", before.value, breaker.state.value, told))
+                self.changed(Change(route, name, "breaker", before.value, breaker.state.value, told, is_heard=True))
                 self._note_outage(own, name, position, now)
 
     def recall(self, name: str, known: Known, now: float) -> None:
@@ -367,7 +369,7 @@ class RouteTable:
         """Say which shares have moved by more than a hundredth."""
         old = before.shares if before is not None else self._weights
         for position, (one, other) in enumerate(zip(old, after.shares, strict=True)):
-            if abs(one - other) >= _TOLD:
+            if abs(one - other) >= TOLD:
                 route, why = self.config.routes[position].name, self._evidence(name, after, position, now)
                 self.changed(Change(route, name, "share", f"{one:.3f}", f"{other:.3f}", why))
 

@@ -117,3 +117,16 @@ def test_nothing_is_something():
     assert merge([]).text() == b""
     assert merge([]).json() == b"{}"
     assert merge([Metrics([]).snapshot()]).value("nope") == 0.0
+
+
+def test_shares_of_routes_are_what_workers_take_them_for_on_average():
+    """They know nearly the same: the mean of those that know of a class, which still adds up to 1."""
+    a, b = (("route", "a"),), (("route", "b"),)
+    first = [Sample("route_share", 0.5, a), Sample("route_share", 0.5, b), Sample("route_samples", 90, a)]
+    second = [Sample("route_share", 0.2, a), Sample("route_share", 0.8, b), Sample("route_samples", 96, a)]
+    third = [Sample("route_share", 0.2, a), Sample("route_share", 0.8, b)]
+    found = numbers(first, second, [], third)
+    assert [round(found.value("route_share", route=route), 6) for route in "ab"] == [0.3, 0.7]
+    assert found.value("route_samples", route="a") == 93
+    broken = [[Sample("route_breaker_open", value, a)] for value in (0.0, 1.0, 0.0)]
+    assert numbers(*broken).value("route_breaker_open", route="a") == 1.0
