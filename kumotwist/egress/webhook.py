@@ -5,7 +5,9 @@ batch), `webhook-timestamp` and, with secrets, `webhook-signature`. The
 receiver knows a call that is repeated by its id, so repeating does no harm.
 
 Where the URL comes from the message, whoever made the message chose it: its
-refusals concern that message alone, never the others.
+refusals concern that message alone, never the others. A URL that no resolver can
+make public (`http://10.0.0.1/`) bounces its message then; the operator's own is a
+slip that must cost nothing, so everything waits until it is mended.
 
 Public: `WebhookKind`, `WebhookOptions`, `Webhook`. What can go wrong: ValueError
 from options that contradict each other or are no URL or header.
@@ -37,6 +39,7 @@ from kumotwist.egress.api.parts import parts_of
 from kumotwist.egress.api.session import ApiChannel
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_header, clean_url
 from kumotwist.net.httpform import url_encoded
+from kumotwist.net.publicaddress import private_host
 from kumotwist.proto.sign.webhooks import signature
 
 RULES: Final = (
@@ -112,6 +115,10 @@ class Webhook:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for the batch, less what cannot be sent so."""
+        slip = self._slip("url", self.options.url or "")
+        if slip is not None:
+            waits = self.judge.outcome(Fault.ACCOUNT, slip, self.options.rest)
+            return [Refused(targets, waits) for targets in targets_of(batch)]
         steps: list[Call | Refused] = []
         values: list[tuple[Message, tuple[Target, ...], object]] = []
         for message, targets in zip(batch, targets_of(batch), strict=True):
@@ -139,29 +146,39 @@ class Webhook:
         if "secret_url" not in secrets:
             return request
         try:
-            return evolve(request, url=_checked(secrets["secret_url"]))
+            url = _checked(secrets["secret_url"])
         except ValueError:
             raise SecretUnavailable("secret_url is no http or https URL", permanent=True) from None
+        slip = self._slip("secret_url", url)
+        if slip is not None:
+            raise SecretUnavailable(slip, permanent=True)
+        return evolve(request, url=url)
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """Any 2xx is a yes."""
         text = text_of(reply)
-        if 200 <= reply.code < 300:
-            outcome = self.judge.delivered(reply, None, text)
-        else:
-            to = reply.header("location") if 300 <= reply.code < 400 else None
-            said = f"redirects to {_host(to)} are not followed" if to is not None else text
-            outcome = self.judge.refused(reply, said)
+        is_taken = 200 <= reply.code < 300
+        outcome = self.judge.delivered(reply, None, text) if is_taken else self.judge.refused(reply, text)
         if self.options.url_meta is not None:
             outcome = evolve(outcome, peer=_at(self.judge.peer, call.request.url), scope=Scope.MESSAGE)
         return [outcome] * len(call.targets)
+
+    def _slip(self, option: str, url: str) -> str | None:
+        """What to tell the operator when `url` can never be called as things are set up; None when it may be."""
+        host = None if self.options.allow_private_addresses else private_host(url)
+        if host is None:
+            return None
+        mend = f"mend option '{option}' of protocol.webhook, or set its allow_private_addresses = true"
+        return f"nobody was called: {host} is not on the public Internet; {mend}"
 
     def _content(self, message: Message, targets: tuple[Target, ...]) -> object:
         """What to send of a message: octets when raw, else JSON; or why it cannot be."""
         chosen = self.options
         if chosen.url_meta is not None:
             try:
-                _url_of(message, chosen.url_meta)
+                url = _url_of(message, chosen.url_meta)
+                if self._slip("url_meta", url) is not None:
+                    raise ValueError(f"what stands in meta {chosen.url_meta!r} is not on the public Internet")
             except ValueError as error:
                 return Refused(targets, self.judge.outcome(Fault.PERMANENT, f"no URL to call: {error}"))
         if chosen.content == "raw":
@@ -227,12 +244,6 @@ def _id_of(request: HttpRequest) -> str:
     return next(value for name, value in request.headers if name == b"webhook-id").decode()
 
 
-def _host(url: str) -> str:
-    """Scheme and host: paths and queries of webhooks are secrets."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another path"
-
-
 def _at(peer: Peer, url: str) -> Peer:
     host = urlsplit(url).netloc.rpartition("@")[2]
     return evolve(peer, name=host, addr=host)
@@ -264,4 +275,4 @@ class WebhookKind(ApiKind):
 
     def dialect(self, options: WebhookOptions, peer: Peer) -> Webhook:
         """For these options."""
-        return Webhook(options, self.judge(peer, RULES, options))
+        return Webhook(options, evolve(self.judge(peer, RULES, options), believes_pages=True))

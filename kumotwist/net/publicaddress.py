@@ -6,14 +6,18 @@ a private address, nor by one that does so only the second time (DNS
 rebinding). So the name is resolved once, each address is judged, and the
 connection goes to the very address that was judged.
 
-Public: `PublicEndpoint`, `PrivateAddress`, `is_public`. What can go wrong:
+What a URL itself says, no resolver will change: that can be told beforehand.
+
+Public: `PublicEndpoint`, `PrivateAddress`, `is_public`, `private_host`. What can go wrong:
 PrivateAddress when no address is public; DNSLookupError for a name without any.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -52,6 +56,27 @@ def is_public(address: str) -> bool:
         if ip not in _UNICAST6:
             return False
     return ip.is_global and not ip.is_multicast
+
+
+def private_host(url: str) -> str | None:
+    """The host of `url` when it is not public by its spelling alone; None for a public one and for any other name.
+
+    Spellings are those that the resolver takes for an address: `127.1`, `0x7f.1` and `2130706433` are 127.0.0.1.
+    """
+    try:
+        host = (urlsplit(url).hostname or "").removesuffix(".")
+    except ValueError:
+        return None
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 s6.3
+        return host
+    try:
+        return None if is_public(host) else host
+    except ValueError:
+        pass
+    try:
+        return None if is_public(socket.inet_ntoa(socket.inet_aton(host))) else host
+    except (OSError, UnicodeError):
+        return None
 
 
 @implementer(IStreamClientEndpoint)

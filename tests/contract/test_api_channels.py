@@ -59,11 +59,19 @@ PROVIDERS = (
 
 CASES = [import_module(f"support.apicases.{name}").CASE for name in PROVIDERS]
 EACH = pytest.mark.parametrize("case", CASES, ids=PROVIDERS)
-#: The yes of a webhook is its status, whatever service is behind it; so is that of Kannel and of a push service.
-SAY_NO_MORE_THAN_YES = ("discord", "kannel", "slack", "teams", "webhook", "webpush")
+#: The yes of a webhook is its status, whatever program of the user's is behind it.
+SAY_NO_MORE_THAN_YES = ("webhook",)
 PROVING = [
     pytest.param(one, id=name) for name, one in zip(PROVIDERS, CASES, strict=True) if name not in SAY_NO_MORE_THAN_YES
 ]
+#: What stands on the way says so: captive portals, proxies, the default site of a web server, a CDN.
+PAGES = (
+    b"<html>Please sign in.</html>",
+    b"<!DOCTYPE html><title>ok</title>",
+    b"\xef\xbb\xbf\r\n<?xml version='1.0'?><Error/>",
+)
+#: Old Teams connectors answer the number of posts.
+AS_GOOD_AS_A_YES = (("teams", b"200"),)
 
 
 #: Seconds that a source rests when it was throttled and nobody said for how long.
@@ -365,11 +373,42 @@ async def test_a_body_that_is_not_what_it_should_be_breaks_nothing(case):
 async def test_a_yes_of_something_on_the_way_is_not_taken_for_the_providers(case):
     """A proxy or captive portal that answers 200 with a page of its own does not make mail disappear."""
     async with world(case) as around:
-        for body in (b"<html>Please sign in.</html>", b"{}", b""):
-            around.say(Said(200, body))
+        replies = [Said(200, body) for body in (*PAGES, b"{}", b"", b"OK then", b"200", b"null")]
+        replies += [Said(code, page) for code in (201, 202, 203, 206) for page in PAGES]
+        replies = [one for one in replies if (case.name, one.octets) not in AS_GOOD_AS_A_YES]
+        for said in (*replies, Said(200, PAGES[0], {"Content-Type": "text/html"})):
+            around.say(said)
             for outcome in await around.deliver():
-                assert outcome.verdict is Verdict.TRANSIENT
+                assert outcome.verdict is Verdict.TRANSIENT, said
                 assert outcome.is_ambiguous or case.is_idempotent
+
+
+@pytest.mark.parametrize("case", PROVING)
+@pytest_twisted.ensureDeferred
+async def test_a_no_of_something_on_the_way_bounces_nothing(case):
+    """A firewall's 403, a web server's 400 for a `http://` that should be `https://`: a page is no provider's word."""
+    async with world(case) as around:
+        for code in (400, 401, 402, 403, 406, 407, 409, 411, 414, 421, 422, 426, 431, 451, 500, 502, 503, 511):
+            around.say(Said(code, b"<html><h1>Bad Request</h1></html>"))
+            for outcome in await around.deliver():
+                assert outcome.verdict is Verdict.TRANSIENT, code
+
+
+@EACH
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_is_not_followed_and_costs_no_message(case, code):
+    """A `base_url` that moved, or a portal that sends everybody to its page: mail waits, and the record says where."""
+    async with world(case) as around:
+        around.say(Said(code, b"", {"Location": "https://login.portal.test/?back=s3cret"}))
+        outcomes = await around.deliver()
+        assert {one.verdict for one in outcomes} == {Verdict.TRANSIENT}
+        assert "redirects to https://login.portal.test are not followed" in outcomes[0].response.content
+        assert "s3cret" not in outcomes[0].response.content
+        # The place is the operator's, so everything rests until it is mended, and nothing is charged.
+        at_once = case.reach is Scope.SOURCE and case.name != "webhook"
+        assert {one.scope for one in outcomes} == {Scope.SOURCE if at_once else Scope.MESSAGE}
+        assert len(around.peer.seen) == 1
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.meta_for], ids=lambda case: case.name)

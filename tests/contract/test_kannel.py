@@ -46,7 +46,13 @@ async def until(check):
 async def deliver(kannel, words, password=PASSWORD, **more):
     transports = HttpTransports(reactor)
     options = KannelOptions(
-        base_url=kannel.url, username="me", password=LiteralKey(password.encode()), sender="12345", **more
+        **{
+            "base_url": kannel.url,
+            "username": "me",
+            "password": LiteralKey(password.encode()),
+            "sender": "12345",
+            **more,
+        }
     )
     session = make_channels(reactor, http=transports).channel_for(options).open(make_request())
     await session.connect()
@@ -92,6 +98,24 @@ async def test_a_long_text_goes_in_the_parts_that_we_counted(kannel, centre):
     _, outcome = await deliver(kannel, words)
     assert outcome.parts == 3
     assert "".join(await received(centre, 3)) == words.strip()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_kannel_that_answers_at_once_says_yes_in_other_words(centre, tmp_path):
+    """`immediate-sendsms-reply`: `Sent.`, and the text arrives once."""
+    with Kannel(tmp_path, centre.port, PASSWORD, at_once=True) as hasty:
+        _, outcome = await deliver(hasty, "at once")
+        assert outcome.verdict is Verdict.DELIVERED, outcome
+        assert outcome.response.content == "202 Accepted: Sent."
+        assert await received(centre, 1) == ["at once"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_text_without_a_sender_waits_for_one(kannel):
+    """Neither the message nor the policy nor Kannel names one: a line in the policy mends it, so nothing is bounced."""
+    _, outcome = await deliver(kannel, "hi", sender=None)
+    assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.MESSAGE), outcome
+    assert "Sender missing" in outcome.response.content
 
 
 @pytest_twisted.ensureDeferred

@@ -41,6 +41,7 @@ group = smsbox
 bearerbox-host = 127.0.0.1
 sendsms-port = {sendsms}
 sendsms-interface = 127.0.0.1
+immediate-sendsms-reply = {at_once}
 
 group = sendsms-user
 username = me
@@ -55,14 +56,17 @@ text = none
 
 
 class Kannel:
-    """A context manager; `url` is where smsbox takes texts, which go to the centre on port `smsc`."""
+    """A context manager; `url` is where smsbox takes texts, which go to the centre on port `smsc`.
 
-    def __init__(self, directory: Path, smsc: int, password: str) -> None:
+    With `at_once` it answers before bearerbox has the text.
+    """
+
+    def __init__(self, directory: Path, smsc: int, password: str, at_once: bool = False) -> None:
         ports = {name: unused_port() for name in ("admin", "boxes", "sendsms")}
         self.url = f"http://127.0.0.1:{ports['sendsms']}"
         self._admin, self._sendsms = ports["admin"], ports["sendsms"]
         self._config = directory / "kannel.conf"
-        self._config.write_text(CONFIG.format(smsc=smsc, password=password, **ports))
+        self._config.write_text(CONFIG.format(smsc=smsc, password=password, at_once=str(at_once).lower(), **ports))
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
 

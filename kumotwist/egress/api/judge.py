@@ -4,8 +4,11 @@ A provider's module lists its `Rule`s, most particular first; what none of them
 covers falls to the rules that hold for every HTTP API (`COMMON`). The same list
 makes the error table in the docs.
 
-Public: `Fault`, `Rule`, `COMMON`, `Judge`. Nothing can go wrong: what is not
-known is judged by its status alone.
+A page of HTML is what a captive portal, a proxy or another server's default site
+says; no API does. It is never a yes, and no reason to bounce a message.
+
+Public: `Fault`, `Rule`, `COMMON`, `Judge`, `is_page`. What can go wrong: Unreadable
+for a yes that is a page. What is not known is judged by its status alone.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
 from kumotwist.core.receipt import MAX_TEXT, printable
 from kumotwist.core.response import Response
+from kumotwist.egress.api.dialect import Unreadable
 from kumotwist.egress.api.retryafter import retry_after
 from kumotwist.net.http import HttpResponse
 
@@ -66,7 +71,9 @@ COMMON: Final = (
     Rule(Fault.ACCOUNT, (401, 402, 403), meaning="our key, account or balance"),
     # No message is the cause of these: what we call is a fixed place, the operator's `base_url` with a path of ours.
     Rule(Fault.ACCOUNT, (404, 405), meaning="there is no such call at `base_url`"),
-    Rule(Fault.TRANSIENT, (408, 425), meaning="the provider was not ready"),
+    Rule(Fault.ACCOUNT, (301, 302, 303, 307, 308), meaning="it has moved; redirects are not followed"),
+    Rule(Fault.ACCOUNT, (407, 426), meaning="a proxy on the way wants a login, or another protocol"),
+    Rule(Fault.TRANSIENT, (408, 421, 425), meaning="the provider was not ready"),
 )
 
 _SCOPES: Final = {Fault.THROTTLED: Scope.SOURCE, Fault.ACCOUNT: Scope.SOURCE}
@@ -82,15 +89,21 @@ _CODES: Final = {
 
 @frozen(eq=False)
 class Judge:
-    """Makes outcomes in a provider's name. `rest` is for faults of the account; `now` gives Unix seconds."""
+    """Makes outcomes in a provider's name. `rest` is for faults of the account; `now` gives Unix seconds.
+
+    `believes_pages`: the peer may be anybody's program, for which a page of HTML is as good an answer as any.
+    """
 
     peer: Peer
     rules: Sequence[Rule]
     rest: float
     now: Callable[[], float]
+    believes_pages: bool = field(default=False, kw_only=True)
 
     def delivered(self, reply: HttpResponse, remote_id: str | None, text: str = "", parts: int = 1) -> Outcome:
-        """It was taken; `text` goes into the record behind the status."""
+        """It was taken; `text` goes into the record behind the status. Raises Unreadable when a page says so."""
+        if is_page(reply) and not self.believes_pages:
+            raise Unreadable(f"{reply.code} and a page, not an answer of the API")
         content = printable(f"{_status(reply)}: {text or remote_id or ''}".removesuffix(": "), MAX_TEXT)
         code = reply.code if 200 <= reply.code < 300 else 200
         return Outcome(
@@ -110,6 +123,12 @@ class Judge:
         `otherwise` is the fault of what no rule covers, for refusals under a status that says nothing of them.
         """
         fault = self.fault(reply.code, code, text, otherwise)
+        # 413 is about this message, whoever on the way says it.
+        if fault is Fault.PERMANENT and reply.code != 413 and is_page(reply) and not self.believes_pages:
+            fault = Fault.TRANSIENT
+        to = reply.header("location") if 300 <= reply.code < 400 else None
+        if to is not None:
+            text = f"redirects to {_place(to)} are not followed"
         wait = hint if hint is not None else retry_after(reply, self.now())
         if wait is None and fault in _SCOPES:
             wait = self.rest if fault is Fault.ACCOUNT else THROTTLE_REST
@@ -136,6 +155,20 @@ class Judge:
         if otherwise is not None:
             return otherwise
         return Fault.TRANSIENT if status >= 500 or status < 400 else Fault.PERMANENT
+
+
+def is_page(reply: HttpResponse) -> bool:
+    """Whether the body is markup, whatever its type is said to be: Slack says `text/html` of plain words."""
+    return reply.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def _place(url: str) -> str:
+    """Scheme and host: paths and queries may be secrets."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "what is no URL"
+    return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another path"
 
 
 def _status(reply: HttpResponse) -> str:

@@ -22,7 +22,8 @@ class CallOptions:
     account: str = option("What we call the account in records and in the URLs for receipts.", default="main")
     timeout: Duration = option("Bound on one request.", default=Duration(60.0), validator=positive)
     on_unknown: OnUnknown = option(
-        "When a request was sent and no reply came: `Retry` risks a double, `Bounce` and `AssumeDelivered` a loss.",
+        "When a request was sent and no reply came, or none that is the peer's: `Retry` risks a double, `Bounce` and "
+        "`AssumeDelivered` a loss.",
         default="Retry",
     )
     rest: Duration = option(

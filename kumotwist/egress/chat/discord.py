@@ -17,7 +17,7 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.retryafter import seconds_of
 from kumotwist.egress.chat.hook import Hook, HookKind
@@ -67,10 +67,10 @@ class Discord:
         return self.hook.authorize(request, secrets)
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
-        """With `wait` the reply has the post's `id`."""
+        """With `wait` the reply has the post's `id`; 204 is how Discord says yes without."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            outcome = self.judge.delivered(reply, str(member(answer, "id") or "") or None)
+            outcome = self.judge.delivered(reply, None if reply.code == 204 else id_in(answer, "id"))
             return [self.hook.told(outcome, call)] * len(call.targets)
         code, text, wait = (member(answer, name) for name in ("code", "message", "retry_after"))
         hint = seconds_of(wait, self.judge.now()) if isinstance(wait, (int, float)) else None

@@ -27,6 +27,7 @@ from kumotwist.egress.api.session import ApiChannel
 from kumotwist.egress.chat.options import HookOptions
 from kumotwist.egress.chat.post import Post, chat_of
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_url
+from kumotwist.net.publicaddress import private_host
 
 #: Statuses after which the URL is read anew: it is the credential.
 REFUSALS: Final = frozenset((401, 403, 404, 410))
@@ -45,7 +46,10 @@ class Hook:
         """The URL that the message names, "" when the operator's is used. Raises ValueError."""
         if self.options.webhook is not None:
             return ""
-        return _url(chat_of(self.options)(message, recipient))
+        url = _url(chat_of(self.options)(message, recipient))
+        if not self.options.allow_private_addresses and private_host(url) is not None:
+            raise ValueError("the chat is a URL that is not on the public Internet")
+        return url
 
     def request(self, post: Post, request: HttpRequest) -> HttpRequest:
         """The request to the message's URL; for the operator's it has the host only until `authorize`."""

@@ -56,6 +56,8 @@ RULES: Final = (
     *(Rule(Fault.TRANSIENT, code=code, meaning="an error of its own") for code in _LATER),
     Rule(Fault.ACCOUNT, (404, 410), meaning="the webhook is gone"),
 )
+#: Errors that are known; under 200 nothing else is believed to be one.
+_ERRORS: Final = frozenset(rule.code for rule in RULES if rule.code is not None)
 
 
 @options
@@ -100,10 +102,13 @@ class SlackHook:
         return self.hook.authorize(request, secrets)
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
-        """`ok`, or the error's name, both as plain text."""
-        text = text_of(reply)
-        if reply.code == 200:
-            return [self.hook.told(self.judge.delivered(reply, None, text), call)] * len(call.targets)
+        """`ok`, or the error's name, both as plain text; those who speak as Slack does say yes in JSON, too."""
+        text, answer = text_of(reply), json_of(reply)
+        if 200 <= reply.code < 300:
+            if text.lower() == "ok" or member(answer, "ok") is True or member(answer, "success") is True:
+                return [self.hook.told(self.judge.delivered(reply, None, text), call)] * len(call.targets)
+            if text not in _ERRORS:
+                raise Unreadable(f"{reply.code} without the `ok` of Slack")
         return self.hook.refused(self.judge, reply, call, text, text if _NAME.match(text) else None)
 
     def _request(self, post: Post) -> HttpRequest:

@@ -2,27 +2,36 @@
 
 https://support.microsoft.com/office/create-incoming-webhooks-with-workflows-for-microsoft-teams
 
+A workflow answers 202 and nothing else; one that has a step for its answer says what its author chose, and its
+run stands in a header. The connectors of old say `1`, the posts that were made, and put refusals under 200, too:
+https://github.com/MicrosoftDocs/msteams-docs/issues/9064
+
 Public: `TeamsKind`, `TeamsOptions`, `Teams`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kumotwist.config.option import option, options
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.chat.hook import Hook, HookKind
 from kumotwist.egress.chat.options import HookOptions
 from kumotwist.egress.chat.post import Post, plan_posts
 from kumotwist.net.http import HttpRequest, HttpResponse
+
+#: The header that names a workflow's run, and the status that a connector puts under 200.
+_RUN: Final = "x-ms-workflow-run-id"
+_BURIED: Final = re.compile(r"returned HTTP error ([45]\d\d)")
 
 RULES: Final = (
     Rule(Fault.ACCOUNT, code="WorkflowNotFound", meaning="the workflow is gone"),
@@ -62,13 +71,18 @@ class Teams:
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """202 says that the workflow has begun; its run is the only name there is."""
+        text, run = text_of(reply), reply.header(_RUN)
         if 200 <= reply.code < 300:
-            outcome = self.judge.delivered(reply, reply.header("x-ms-workflow-run-id"))
-            return [self.hook.told(outcome, call)] * len(call.targets)
+            buried = _BURIED.search(text)
+            if buried is not None:
+                return self.hook.refused(self.judge, evolve(reply, code=int(buried[1])), call, text)
+            if reply.code != 202 and run is None and not text.isdecimal():
+                raise Unreadable(f"{reply.code}, and neither a run of the workflow nor a number of posts")
+            return [self.hook.told(self.judge.delivered(reply, run), call)] * len(call.targets)
         error = member(json_of(reply), "error")
-        code, text = member(error, "code"), member(error, "message")
+        code, said = member(error, "code"), member(error, "message")
         named = code if isinstance(code, str) else None
-        return self.hook.refused(self.judge, reply, call, str(text or text_of(reply)), named)
+        return self.hook.refused(self.judge, reply, call, str(said or text), named)
 
     def _request(self, post: Post) -> HttpRequest:
         card: JsonObject = {

@@ -24,7 +24,7 @@ from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.core.stats import Sample
-from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
+from kumotwist.egress.api.dialect import Call, Refused, Target, Unreadable, targets_of
 from kumotwist.egress.api.jsonapi import json_of, member, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.streamkeep import StreamKeep
@@ -164,9 +164,12 @@ class Apns:
         return reply.code in (400, 503) and _reason(reply) in _GOODBYES
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
-        """200, or a reason."""
+        """200 and the name of the notification, or a reason."""
         if reply.code == 200:
-            return [self.judge.delivered(reply, reply.header("apns-id"))] * len(call.targets)
+            name = reply.header("apns-id")
+            if not name:
+                raise Unreadable("200 without an apns-id")
+            return [self.judge.delivered(reply, name)] * len(call.targets)
         reason = _reason(reply)
         outcome = self.judge.refused(reply, _text(reply), reason, SERVER_FAULT_WAIT if reply.code >= 500 else None)
         if call.note == "topic" and reason in _OF_TOPIC:

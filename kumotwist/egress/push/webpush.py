@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kumotwist.config.keysource import KeySource
@@ -26,17 +26,17 @@ from kumotwist.config.option import Duration, option, options
 from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Peer
+from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials, KeyCredentials
-from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
-from kumotwist.egress.api.jsonapi import text_of, with_header
+from kumotwist.egress.api.dialect import Call, Refused, Target, Unreadable, targets_of
+from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.session import ApiChannel
 from kumotwist.egress.push.notification import expiry_of, fitted, notification_of, wishes
 from kumotwist.egress.push.options import PushOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
-from kumotwist.net.publicaddress import is_public
+from kumotwist.net.publicaddress import private_host
 from kumotwist.proto.translate.destination import web_push
 from kumotwist.proto.translate.push import Notification
 from kumotwist.proto.webpush import MAX_PLAINTEXT, VAPID_LIFETIME, Subscription, VapidKey, encrypt
@@ -57,9 +57,14 @@ RULES: Final = (
     Rule(Fault.TRANSIENT, (400,), says="vapid", meaning="the same, as some services put it"),
     Rule(Fault.TRANSIENT, (400,), says="jwt", meaning="the same, as some services put it"),
     Rule(Fault.TRANSIENT, (429,), meaning="too many; `Retry-After` is obeyed"),
+    # https://github.com/microsoft/WindowsAppSDK/issues/3501
+    Rule(Fault.TRANSIENT, (406,), meaning="too many, as Microsoft's service puts it"),
+    Rule(Fault.TRANSIENT, (301, 302, 303, 307, 308), meaning="redirects are not followed"),
+    Rule(Fault.TRANSIENT, (407, 426), meaning="a proxy on the way wants a login, or another protocol"),
     Rule(Fault.PERMANENT, (413,), meaning="larger than the service takes"),
 )
-_TAKEN: Final = frozenset((200, 201, 202, 204))
+#: 201 by RFC 8030 s5, 202 with receipts (s5.1) and from Mozilla's of old; UnifiedPush takes any 2xx for a yes.
+_TAKEN: Final = frozenset((201, 202, 204))
 #: RFC 8030 s5.4.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 _SUBJECT: Final = re.compile(r"(mailto:[!-~]+@[!-~]+|https://[!-~]+)\Z")
@@ -127,12 +132,15 @@ class WebPush:
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """201, or what is wrong; the body is for people."""
-        if reply.code in _TAKEN:
+        if 200 <= reply.code < 300:
+            if reply.code not in _TAKEN and not _names_it(reply):
+                raise Unreadable(f"{reply.code} instead of 201, and no name for the notification")
             outcome = self.judge.delivered(reply, None)
         else:
             hint = self.options.rest if reply.code in (401, 402, 403) else None
-            outcome = self.judge.refused(reply, text_of(reply), hint=hint)
-        return [outcome] * len(call.targets)
+            said = text_of(reply) or reply.header("x-wns-error-description") or ""
+            outcome = self.judge.refused(reply, said, hint=hint)
+        return [evolve(outcome, scope=Scope.MESSAGE)] * len(call.targets)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -191,16 +199,16 @@ class WebPush:
         return kept[0]
 
 
+def _names_it(reply: HttpResponse) -> bool:
+    """Whether a 200 is a push service's: Mozilla's has a `Location` now and then, ntfy an `id`."""
+    return bool(reply.header("location") or member(json_of(reply), "id"))
+
+
 def _check_public(endpoint: str) -> None:
     """What can be told without DNS, for good; the HTTP client judges what a name leads to."""
-    parts = urlsplit(endpoint)
-    if parts.scheme != "https":
+    if urlsplit(endpoint).scheme != "https":
         raise ValueError("the endpoint of a subscription is not an https URL")
-    try:
-        is_private = not is_public(parts.hostname or "")
-    except ValueError:
-        return  # it is a name
-    if is_private:
+    if private_host(endpoint) is not None:
         raise ValueError("the endpoint of a subscription is not on the public Internet")
 
 

@@ -11,6 +11,7 @@ Public: `KannelKind`, `KannelOptions`, `Kannel`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal
 
@@ -20,7 +21,7 @@ from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
-from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.jsonapi import text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
@@ -36,10 +37,13 @@ _REPORT: Final = "&type=%d&answer=%A&to=%p&smsid=%F&ts=%T"
 #: Kannel's values for the GSM alphabet and UCS-2.
 _GSM: Final = "0"
 _UCS2: Final = "2"
+#: `0: Accepted for delivery`, `3: Queued for later delivery`; `Sent.` with immediate-sendsms-reply.
+_TAKEN: Final = re.compile(r"[03]: |Sent\b")
 
 RULES: Final = (
     Rule(Fault.PERMANENT, (403,), says="not routable", meaning="no centre takes that number"),
     Rule(Fault.ACCOUNT, (404,), meaning="`path` is not where sendsms is"),
+    Rule(Fault.TRANSIENT, (400,), says="sender missing", meaning="nobody names a sender: `sender` does"),
     Rule(Fault.PERMANENT, (400,), meaning="a parameter is wrong, or the number on a list"),
     Rule(Fault.TRANSIENT, (503,), meaning="its queues are full or no centre is there"),
 )
@@ -89,9 +93,11 @@ class Kannel:
         return evolve(request, url=f"{request.url}&{query}")
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
-        """Any 2xx is a yes, now or for later; Kannel gives no id, reports bring ours."""
+        """202 is a yes, now or for later, and so are its words; Kannel gives no id, reports bring ours."""
         text = text_of(reply)
         if 200 <= reply.code < 300:
+            if reply.code != 202 and not _TAKEN.match(text):
+                raise Unreadable(f"{reply.code} without the words of Kannel")
             return taken(self.judge, reply, call, None, words=text)
         return refused(self.judge, reply, call, text)
 

@@ -40,7 +40,10 @@ CASE = ApiCase(
         Said(403, b"Not routable. Do not try again."),
     ],
     account=[Said(403, b"Authorization failed for sendsms"), Said(404, b"")],
-    transient=[Said(503, b"Temporal failure, try again later.")],
+    transient=[
+        Said(400, b"Sender missing and no global set, rejected"),
+        Said(503, b"Temporal failure, try again later."),
+    ],
     check=check,
     shows=lambda seen, key: seen.header("x-kannel-password") == key,
     **COMMON,

@@ -13,14 +13,16 @@ from kumotwist.config.option import Duration
 from kumotwist.config.translate import ChatWordsOptions
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.outcome import Scope, Verdict
+from kumotwist.egress.api.dialect import Unreadable
 from kumotwist.egress.chat.discord import DiscordOptions
 from kumotwist.egress.chat.slack import SlackOptions
 from kumotwist.egress.chat.teams import TeamsOptions
 from kumotwist.egress.chat.telegram import TelegramOptions
 from kumotwist.egress.protocols import protocol
-from kumotwist.net.http import HttpTransports
+from kumotwist.net.http import HttpResponse, HttpTransports
 
 HOOKS = (DiscordOptions, SlackOptions, TeamsOptions)
+YES = {DiscordOptions: b'{"id": "1"}', SlackOptions: b"ok", TeamsOptions: b"1"}
 S3CRET = "T0/B0/s3cret"
 
 
@@ -92,8 +94,8 @@ async def test_the_token_of_a_bot_is_in_no_record():
 async def test_a_url_that_a_message_names_cannot_reach_our_network(options, chat):
     """Without a webhook of the operator's, each message names one, and it has to be public."""
     (outcome,) = await deliver(options(), to(chat))
-    assert outcome.verdict is Verdict.TRANSIENT
-    assert "public Internet" in outcome.response.content
+    assert outcome.verdict is Verdict.PERMANENT
+    assert "nowhere to post: the chat is a URL that is not on the public Internet" in outcome.response.content
 
 
 @pytest.mark.parametrize("options", HOOKS)
@@ -103,7 +105,7 @@ async def test_what_a_messages_url_refuses_concerns_that_message_only(options):
     gone = {DiscordOptions: b'{"code": 10015}', SlackOptions: b"no_service", TeamsOptions: b""}[options]
     verdicts = {}
     async with web_peer() as peer:
-        for code, body in ((200, b"{}"), (404, gone), (429, b""), (403, b"<html>blocked</html>"), (500, b"")):
+        for code, body in ((200, YES[options]), (404, gone), (429, b""), (403, b"<html>blocked</html>"), (500, b"")):
             peer.answer(f"/{code}", code, body)
             (outcome,) = await deliver(options(allow_private_addresses=True), to(f"{peer.url}/{code}"))
             verdicts[code] = (outcome.verdict, outcome.scope, outcome.is_address_dead)
@@ -168,3 +170,74 @@ async def test_who_waits_for_a_strangers_server_is_in_nobodys_way(options):
     theirs, ours = channels.channel_for(options()), channels.channel_for(options(webhook=LiteralKey(b"x")))
     assert await theirs.site_name("customer-7.chat") == "customer-7.chat"
     assert await ours.site_name("customer-7.chat") == ours.peer.name != "customer-7.chat"
+
+
+def classified(options, code, body, **headers):
+    """What the channel makes of a reply to a post to the operator's webhook."""
+    dialect = make_channels(reactor).channel_for(options(webhook=LiteralKey(b"x"))).dialect
+    (call,) = dialect.plan([make_message()], 0.0)
+    (outcome,) = dialect.classify(
+        call, HttpResponse(code, [(k.replace("_", "-"), v) for k, v in headers.items()], body)
+    )
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "body", "headers"),
+    [
+        (SlackOptions, 200, b"ok", {"Content_Type": "text/html"}),  # Slack's own
+        (SlackOptions, 200, b"ok\n", {"Content_Type": "text/plain"}),  # Mattermost's
+        (SlackOptions, 200, b'{"success":true}', {}),  # Rocket.Chat's
+        (SlackOptions, 200, b'{"ok":true}', {}),  # triggers of Slack's workflows
+        (DiscordOptions, 200, b'{"id": "1101"}', {}),
+        (DiscordOptions, 204, b"", {}),
+        (TeamsOptions, 202, b"", {"x_ms_workflow_run_id": "0858"}),
+        (TeamsOptions, 202, b"", {}),
+        (TeamsOptions, 200, b'{"thanks": "a lot"}', {"x_ms_workflow_run_id": "0858"}),  # a workflow with an answer
+        (TeamsOptions, 200, b"1", {}),  # a connector
+    ],
+)
+def test_each_form_of_yes_is_one(options, code, body, headers):
+    """Services and those that speak as they do answer differently; a post that was made is not made again."""
+    assert classified(options, code, body, **headers).verdict is Verdict.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "body"),
+    [
+        (SlackOptions, 200, b"Welcome"),
+        (SlackOptions, 200, b'{"ok": "true"}'),
+        (SlackOptions, 200, b"null"),
+        (DiscordOptions, 200, b'{"message": "hi"}'),
+        (TeamsOptions, 200, b""),
+        (TeamsOptions, 200, b'{"thanks": "a lot"}'),
+        (TeamsOptions, 202, b"<html>queued"),
+    ],
+)
+def test_what_is_no_form_of_yes_is_none(options, code, body):
+    """Nobody knows what became of the post: `on_unknown` decides."""
+    with pytest.raises(Unreadable):
+        classified(options, code, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "scope"),
+    [
+        (413, Verdict.PERMANENT, Scope.MESSAGE),
+        (404, Verdict.TRANSIENT, Scope.SOURCE),
+        (429, Verdict.TRANSIENT, Scope.SOURCE),
+        (502, Verdict.TRANSIENT, Scope.MESSAGE),
+    ],
+)
+def test_a_connectors_refusal_under_200_is_one(status, verdict, scope):
+    """Old Teams connectors say 200 whatever happens: https://github.com/MicrosoftDocs/msteams-docs/issues/1810."""
+    body = f"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {status} with X.."
+    outcome = classified(TeamsOptions, 200, body.encode())
+    assert (outcome.verdict, outcome.scope) == (verdict, scope)
+    assert body in outcome.response.content
+
+
+def test_an_error_of_slacks_under_200_is_one():
+    """As those who speak as Slack does may put it."""
+    outcome = classified(SlackOptions, 200, b"no_service")
+    assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SOURCE)

@@ -24,7 +24,7 @@ from kumotwist.config.translate import PushTextOptions
 from kumotwist.core.errors import ConfigError, ConnectFailed, SecretUnavailable, SessionEnded
 from kumotwist.core.outcome import SOURCE_REST, Peer, Scope, Verdict
 from kumotwist.core.schedule import Schedule
-from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.judge import Judge
 from kumotwist.egress.api.streamkeep import IDLE
 from kumotwist.egress.push.apns import RULES, SERVER_FAULT_WAIT, Apns, ApnsOptions, ProviderTokens
@@ -231,6 +231,13 @@ def test_a_wrong_topic_that_the_message_chose_costs_the_message():
     call = planned(push(push={"topic": "com.example.other"}))
     (outcome,) = dialect().classify(call, reply(400, "TopicDisallowed"))
     assert (outcome.verdict, outcome.scope) == (Verdict.PERMANENT, Scope.MESSAGE)
+
+
+@pytest.mark.parametrize("answer", [reply(200), HttpResponse(200, [("apns-id", "1")], b"<html>Sign in")])
+def test_a_yes_that_is_not_apples_is_none(answer):
+    """Apple names the notification in `apns-id` and says nothing else; a proxy on the way does neither."""
+    with pytest.raises(Unreadable):
+        dialect().classify(planned(push()), answer)
 
 
 def test_since_when_a_token_is_gone_is_in_the_record():

@@ -22,7 +22,7 @@ from kumotwist.config.option import Duration
 from kumotwist.config.translate import PushTextOptions
 from kumotwist.core.errors import ConnectFailed
 from kumotwist.core.outcome import SOURCE_REST, Peer, Scope, Verdict
-from kumotwist.egress.api.dialect import Call, Refused
+from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.judge import Judge
 from kumotwist.egress.push.webpush import MAX_ORIGINS, RULES, WebPush, WebPushOptions
 from kumotwist.net.http import HttpResponse, HttpTransports
@@ -191,6 +191,10 @@ def test_a_subject_that_services_refuse_is_refused_here():
     [
         (201, b"", Verdict.DELIVERED, False, None),
         (202, b"", Verdict.DELIVERED, False, None),
+        (204, b"", Verdict.DELIVERED, False, None),
+        (200, b'{"id":"sPs71M8A2T","event":"message"}', Verdict.DELIVERED, False, None),
+        (406, b"", Verdict.TRANSIENT, False, None),
+        (407, b"", Verdict.TRANSIENT, False, None),
         (404, b"", Verdict.PERMANENT, True, None),
         (410, b"push subscription has unsubscribed", Verdict.PERMANENT, True, None),
         (413, b"", Verdict.PERMANENT, False, None),
@@ -209,6 +213,24 @@ def test_what_a_status_means(code, body, verdict, is_dead, wait):
     (outcome,) = dialect().classify(planned(push()), HttpResponse(code, (), body))
     assert (outcome.verdict, outcome.scope, outcome.is_address_dead) == (verdict, Scope.MESSAGE, is_dead)
     assert outcome.retry_after == wait
+
+
+def test_a_200_is_a_yes_only_of_a_push_service():
+    """Mozilla's has answered 200 with the message's `Location`; a portal on the way has none."""
+    (outcome,) = dialect().classify(
+        planned(push()), HttpResponse(200, (("Location", "https://push.example/m/x"), ("TTL", "60")), b"")
+    )
+    assert outcome.verdict is Verdict.DELIVERED
+    for reply in (HttpResponse(200, (), b""), HttpResponse(200, (), b"Welcome!"), HttpResponse(201, (), b"<html>")):
+        with pytest.raises(Unreadable):
+            dialect().classify(planned(push()), reply)
+
+
+def test_microsofts_service_says_why_in_a_header():
+    """Its body is empty: https://github.com/web-push-libs/pywebpush/issues/162."""
+    said = (("X-WNS-ERROR-DESCRIPTION", "Ttl value conflicts with X-WNS-Cache-Policy."),)
+    (outcome,) = dialect().classify(planned(push()), HttpResponse(400, said, b""))
+    assert "Ttl value conflicts" in outcome.response.content
 
 
 def test_retry_after_is_obeyed_for_that_message():
@@ -269,10 +291,9 @@ async def test_a_browser_by_another_hand_reads_it():
         ("10.0.0.1", Verdict.PERMANENT),
         ("[fd00::1]", Verdict.PERMANENT),
         ("0.0.0.0:{port}", Verdict.PERMANENT),
-        # What only the resolver can tell may be mended by whoever keeps the zone.
-        ("localhost:{port}", Verdict.TRANSIENT),
-        ("2130706433:{port}", Verdict.TRANSIENT),
-        ("0x7f.1:{port}", Verdict.TRANSIENT),
+        ("localhost:{port}", Verdict.PERMANENT),
+        ("2130706433:{port}", Verdict.PERMANENT),
+        ("0x7f.1:{port}", Verdict.PERMANENT),
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 
 from kumotwist.config.keysource import LiteralKey
 from kumotwist.core.errors import ConfigError
-from kumotwist.core.outcome import Scope, Verdict
+from kumotwist.core.outcome import SOURCE_REST, Scope, Verdict
 from kumotwist.egress.protocols import protocol
 from kumotwist.egress.webhook import WebhookOptions
 from kumotwist.net.http import HttpTransports
@@ -162,12 +162,28 @@ async def test_one_message_that_lacks_its_value_does_not_hold_up_the_batch():
 @pytest.mark.parametrize("from_meta", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_a_private_address_is_not_called(url, from_meta):
-    """Not by its number, however it is written, nor by a name that leads to it."""
+    """A message that brought it is bounced; the operator's is a slip for which everything waits, uncharged."""
     where = {"url_meta": "hook"} if from_meta else {"url": url}
     message = make_message(meta={"hook": url})
     (outcome,) = await deliver([message], allow_private_addresses=False, **where)
-    assert outcome.verdict is Verdict.TRANSIENT
-    assert "public Internet" in outcome.response.content or "no address" in outcome.response.content
+    if from_meta:
+        assert (outcome.verdict, outcome.scope) == (Verdict.PERMANENT, Scope.MESSAGE)
+        assert "no URL to call: what stands in meta 'hook' is not on the public Internet" in outcome.response.content
+    else:
+        assert (outcome.verdict, outcome.scope, outcome.retry_after) == (Verdict.TRANSIENT, Scope.SOURCE, SOURCE_REST)
+        assert "option 'url' of protocol.webhook" in outcome.response.content
+        assert "allow_private_addresses = true" in outcome.response.content
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_secret_url_that_is_a_private_address_is_a_slip_too():
+    """The record names the option and the host, and no more of the URL."""
+    options = {"secret_url": LiteralKey(b"http://10.0.0.7:8080/s3cret"), "allow_private_addresses": False}
+    (outcome,) = await deliver([make_message()], **options)
+    assert (outcome.verdict, outcome.scope, outcome.retry_after) == (Verdict.TRANSIENT, Scope.SOURCE, SOURCE_REST)
+    assert "10.0.0.7" in outcome.response.content
+    assert "option 'secret_url' of protocol.webhook" in outcome.response.content
+    assert "s3cret" not in outcome.response.content
 
 
 @pytest_twisted.ensureDeferred

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorPluggableNameResolver
 from zope.interface import directlyProvides
 
 from kumotwist.net.http import HttpError, HttpRequest, HttpSettings, HttpTransports
-from kumotwist.net.publicaddress import is_public
+from kumotwist.net.publicaddress import is_public, private_host
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,33 @@ def test_what_is_ours_or_nobodys_is_not_public(address):
 def test_what_is_public_is(address):
     """The rest of the world."""
     assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://169.254.169.254/latest", "169.254.169.254"),
+        ("http://me:s3cret@127.0.0.1:9/x", "127.0.0.1"),
+        ("http://127.1/", "127.1"),
+        ("http://0x7f.1:9/", "0x7f.1"),
+        ("http://2130706433/", "2130706433"),
+        ("http://[::ffff:10.0.0.1]/", "::ffff:10.0.0.1"),
+        ("http://[fe80::1%25eth0]/", "fe80::1%25eth0"),
+        ("http://LOCALHOST./", "localhost"),
+        ("http://app.localhost/", "app.localhost"),
+        ("http://93.184.216.34/", None),
+        ("http://[2606:2800:220:1::1]:8080/", None),
+        ("http://1572395042/", None),
+        ("http://inner.example/", None),
+        ("http://10.0.0.1.example/", None),
+        ("http://notlocalhost/", None),
+        ("http://[::1/", None),
+        ("not a url", None),
+    ],
+)
+def test_what_a_url_says_of_itself(url, host):
+    """An address in any notation is as private tomorrow as it is today; a name may change its mind."""
+    assert private_host(url) == host
 
 
 class Resolver:
