@@ -59,6 +59,12 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         _trouble(1200.0, 1800.0, route="largest", success=0.0),
         _trouble(900.0, 1800.0, route="smallest", receipts=0.0),
     ),
+    "outage-of-all": _scenario(
+        "all routes die; the largest is back five minutes after the first, the smallest ten",
+        _trouble(1200.0, 1500.0, route="largest", success=0.0),
+        _trouble(1200.0, 1800.0, route="smallest", success=0.0),
+        _trouble(600.0, 1200.0, success=0.0),
+    ),
     "all-good": _scenario("all routes are equally good"),
     "all-bad": _scenario("all routes are equally bad", _trouble(success=0.5)),
 }

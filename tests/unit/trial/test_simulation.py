@@ -139,6 +139,20 @@ def test_all_routes_dead_leaves_nothing_to_choose():
     assert run.spans[0].left_after is None
 
 
+@pytest.mark.parametrize("on_failure", ["retry", "next_route"])
+def test_an_outage_of_all_routes_leaves_shares_at_rest_and_the_living_are_found(on_failure):
+    """While it lasts there is nothing to learn; then whichever is back takes over from those that are not."""
+    scenario = shortened("outage-of-all", evolve(EXAMPLE, on_failure=on_failure))
+    run = simulate(scenario, Learned(scenario.table))
+    looks = dict(run.history[""])
+    assert [round(share, 1) for share in looks[190.0]] == [0.2, 0.1, 0.7]
+    assert [round(share, 2) for share in looks[240.0]] == [1.0, 0.0, 0.0], "the first one that is back"
+    assert looks[590.0][2] > 0.65, "the largest is back; one that was dead for long is tried again within ten minutes"
+    left = [span.left_after for span in run.spans]
+    assert left[2] is None
+    assert max(left[:2]) < 10.0
+
+
 def test_sticky_keys_are_drawn():
     """The shares are kept all the same."""
     scenario = outage(table(70, 30, sticky_by="recipient"))
