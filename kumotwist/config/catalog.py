@@ -32,6 +32,7 @@ from kumotwist.config.receipts import (
     VonageReceipts,
 )
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig, LogHookConfig, RecordOptions
+from kumotwist.config.redis import RedisOptions
 from kumotwist.config.resolver import FixedResolverConfig, NameServer, ResolverConfig, ZoneText
 from kumotwist.config.routes import BudgetConfig, FallbackStage, LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.config.spool import SpoolConfig
@@ -50,6 +51,7 @@ CATALOG: Final[dict[str, type]] = {
     "kumo.configure_local_logs": LocalLogConfig,
     "kumo.configure_log_hook": LogHookConfig,
     "kumo.configure_bounce_classifier": BounceClassifierConfig,
+    "kumo.configure_redis_throttles": RedisOptions,
     "kumo.configure_receipts": ReceiptsConfig,
     "kumo.aaa.configure_acct_log": AcctLogConfig,
     "kumo.dkim.rsa_sha256_signer": DkimSignerConfig,

@@ -21,6 +21,7 @@ from kumotwist.config.listener import HttpListenerConfig, ListenerDomain, SmtpLi
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import LocalLogConfig, LogHookConfig
+from kumotwist.config.redis import RedisOptions
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.config.structure import structure
@@ -145,6 +146,10 @@ class CoreLibrary:
     def configure_receipts(self, params: object) -> None:
         """Set how long hand-overs and receipts are remembered."""
         self._declared.receipts = self._declare(ReceiptsConfig, params, "kumo.configure_receipts")
+
+    def configure_redis_throttles(self, params: object) -> None:
+        """Share rates and limits with other machines through a Redis server."""
+        self._declared.configure_redis(self._declare(RedisOptions, params, "kumo.configure_redis_throttles"))
 
     def configure_accounting_db_path(self, path: object) -> None:
         """Count received and delivered recipients by month in this SQLite file; without it nothing is counted."""

@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 from kumotwist.config.listener import HttpListenerConfig, SmtpListenerConfig
 from kumotwist.config.receipts import ReceiptsConfig
 from kumotwist.config.records import LocalLogConfig, LogHookConfig
+from kumotwist.config.redis import RedisOptions
 from kumotwist.config.spool import SpoolConfig
 from kumotwist.core.errors import ConfigError
 from kumotwist.egress.sms.smpp.options import SmppProtocol
@@ -39,6 +40,7 @@ class Declarations:
     classify: Classify = uncategorized
     tasks: list[TaskDeclaration] = field(factory=list)
     receipts: ReceiptsConfig = field(factory=ReceiptsConfig)
+    redis: RedisOptions | None = None
     config_monitor_globs: tuple[str, ...] | None = None
     diagnostic_log_filter: str | None = None
     accounting_db_path: str | None = None
@@ -55,6 +57,12 @@ class Declarations:
         if config.name in self.spools:
             raise ConfigError(f"kumo.define_spool: there are two spools called '{config.name}'")
         self.spools[config.name] = config
+
+    def configure_redis(self, config: RedisOptions) -> None:
+        """Take the server that limits are shared through. Raises ConfigError when there is one."""
+        if self.redis is not None:
+            raise ConfigError("kumo.configure_redis_throttles: redis already configured for throttles")
+        self.redis = config
 
     def configure_log_hook(self, config: LogHookConfig) -> None:
         """Take a log hook. Raises ConfigError when there is one of that name."""

@@ -19,7 +19,7 @@ from kumotwist.lua.convert import HostClass
 FUNCTIONS: Final[Mapping[str, str]] = {
     "": """
         compute_egress_path_config_constraints compute_queue_config_constraints configure_log_disposition_hook
-        configure_redis_throttles enable_memory_callstack_tracking eval_config_monitor_globs
+        enable_memory_callstack_tracking eval_config_monitor_globs
         format_egress_path_config_constraints format_egress_path_config_toml format_queue_config_toml
         generate_rfc3464_message get_event_registrars get_memory_hard_limit get_memory_low_thresh get_memory_soft_limit
         invoke_get_egress_path_config invoke_get_egress_pool invoke_get_egress_source invoke_get_queue_config

@@ -31,6 +31,7 @@ from kumotwist.admin.openapi import with_document
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig
+from kumotwist.config.redis import RedisOptions
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import ConfigError, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator, SpoolId
@@ -89,6 +90,7 @@ from kumotwist.service.gate import POLL_INTERVAL, Gate, memory_limit
 from kumotwist.service.house import House
 from kumotwist.service.latestore import LateStore
 from kumotwist.service.options import Settings
+from kumotwist.service.redislimits import RedisDesk, SharedLimits
 from kumotwist.service.vitals import Vitals
 from kumotwist.service.witness import Note, Witness, read_notes
 from kumotwist.spool.rocks import RocksStore
@@ -136,12 +138,13 @@ class Worker:
         state_dir = Path(settings.state_dir)
         witness, redactor = Witness(), Redactor()
         resolver = ConfigurableResolver(CachingResolver(system_client(reactor), reactor))
+        limits = SharedLimits(house.limits, reactor)
         keys = KeyStore(reactor, tasks, os.environ, lambda name, args: policy.run_key_event(name, args))
         libraries = Services(
             reactor=reactor,
             tasks=tasks,
             keys=keys,
-            limits=house.limits,
+            limits=limits,
             resolver=resolver,
             ids=ids,
             epoch=lambda: policy.epoch,
@@ -168,6 +171,8 @@ class Worker:
         await policy.pre_init()
         await policy.init()
         declared = policy.declarations
+        if declared.redis is not None:
+            await self._share(limits, declared.redis, tasks)
         smtp_sockets = [
             await house.listening_socket("smtp", number, config.listen)
             for number, config in enumerate(declared.esmtp_listeners)
@@ -243,7 +248,7 @@ class Worker:
                 store=opened,
                 policy=InternalQueues(policy),
                 recorder=recorder,
-                limits=house.limits,
+                limits=limits,
                 channel_for=channel_for,
                 clock=reactor,
                 tasks=tasks,
@@ -357,6 +362,7 @@ class Worker:
         self._every(POLL_INTERVAL, gate.poll)
         self._every(POLL_INTERVAL, vitals.poll)
         self._every(SWEEP_INTERVAL, house.sweep)
+        self._every(SWEEP_INTERVAL, limits.sweep)
         self._every(idempotency.SWEEP_INTERVAL, lambda: tasks.spawn("sweep of idempotency keys", requests.sweep()))
         policy.watch()
         if house.index == 0:
@@ -390,6 +396,18 @@ class Worker:
         return await answer(question) if answer is not None else b""
 
     # -- steps --------------------------------------------------------------------------------------
+
+    async def _share(self, limits: SharedLimits, options: RedisOptions, tasks: Tasks) -> None:
+        """Share limits with other machines; a server that is away is no reason not to start. Raises ConfigError."""
+        # Not at the top: txredisapi takes hold of the reactor, which `service.reactor` has to choose first.
+        from kumotwist.net.redis import Redis
+
+        server = Redis(options, self._reactor)
+        self._close_last("Redis", server.close)
+        desk = RedisDesk(server, self._house.limits, tasks)
+        limits.share(desk)
+        if not await server.connected():
+            log.warn("Redis at {server} does not answer; it is tried on", server=server.server)
 
     def _open_witness(self, witness: Witness, directory: Path) -> list[Note]:
         """What the process before us ended with; from now on our own end is witnessed. Raises ConfigError."""

@@ -28,7 +28,7 @@ def run(directory: Path, source: str) -> object:
 @pytest.mark.parametrize(
     ("source", "name"),
     [
-        ("kumo.configure_redis_throttles { node = 'x' }", "kumo.configure_redis_throttles"),
+        ("kumo.configure_log_disposition_hook {}", "kumo.configure_log_disposition_hook"),
         ("return kumo.spf.check_msg {}", "kumo.spf.check_msg"),
         ("kumo.api.inject.inject_v1 {}", "kumo.api.inject.inject_v1"),
         ("m:arc_seal({})", "message:arc_seal"),

@@ -42,8 +42,8 @@ from kumotwist.service.options import Options
 FUNCTIONS = {
     "kumo": """
         apply_supplemental_trace_header available_parallelism bump_config_epoch configure_accounting_db_path
-        configure_local_logs configure_log_hook define_spool disconnect glob inject_message json_encode
-        json_encode_pretty json_load json_parse log_debug log_error log_info log_warn make_egress_path
+        configure_local_logs configure_log_hook configure_redis_throttles define_spool disconnect glob inject_message
+        json_encode json_encode_pretty json_load json_parse log_debug log_error log_info log_warn make_egress_path
         make_egress_pool make_egress_source make_listener_domain make_message make_queue_config make_throttle
         memoize on read_dir reject set_config_monitor_globs set_diagnostic_log_filter sleep spawn_task
         start_esmtp_listener start_http_listener toml_encode toml_load toml_parse""",
@@ -130,6 +130,18 @@ OPTIONS: Mapping[str, Mapping[str, tuple[object, str]]] = {
         "max_segment_duration": (None, "'1 minute'"),
         "meta": ((), "{ 'tenant' }"),
         "per_record": ({}, "{ Any = { enable = false }, Bounce = { log_dir = '/b', suffix = '_b', template = '{}' } }"),
+    },
+    "kumo.configure_redis_throttles": {
+        "cluster": (False, "false"),
+        "connect_timeout": (30.0, "'10 seconds'"),
+        "node": (REQUIRED, "'redis://127.0.0.1/'"),
+        "password": (None, "'x'"),
+        "pool_size": (10, "1"),
+        "read_from_replicas": (False, "true"),
+        "recycle_timeout": (None, "'1s'"),
+        "response_timeout": (5.0, "'1s'"),
+        "username": (None, "'x'"),
+        "wait_timeout": (30.0, "'1s'"),
     },
     "kumo.configure_log_hook": {
         "back_pressure": (128000, "1"),
@@ -340,7 +352,7 @@ local message = kumo.make_message('ann@example.com', 'bob@example.org', body)
 async def test_functions_exist(tmp_path: Path) -> None:
     """Each function is there, under its name."""
     names = [f"{area}.{name}" for area, text in FUNCTIONS.items() for name in text.split()]
-    assert len(names) == 87
+    assert len(names) == 88
     checks = ", ".join(f"['{name}'] = type({name})" for name in names)
     async with policy(tmp_path, f"kumo.on('check', function() return {{ {checks} }} end)") as running:
         kinds: Any = await running.run_event("check")
@@ -400,6 +412,7 @@ def test_option_defaults(function: str) -> None:
     declared = attrs.fields_dict(CATALOG[function])
     assert {name for name, one in declared.items() if one.default is REQUIRED} == required
     values: dict[str, object] = {"name": "data", "ttl": 1, "capacity": 1, "log_dir": "/l", "path": "/p"}
+    values["node"] = "redis://r"
     made = structure(CATALOG[function], {name: values[name] for name in required})
     defaults = {name: getattr(made, name) for name in options if name not in required}
     assert defaults == {name: default for name, (default, _) in options.items() if default is not REQUIRED}
