@@ -9,7 +9,7 @@ because too many reads wait already.
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
@@ -19,7 +19,9 @@ from kumotwist.net.blocking import BlockingThreads, ThreadReactor
 from kumotwist.net.clock import DelayedCall
 from kumotwist.net.tasks import Tasks
 from kumotwist.secrets.connection import VaultConnection
-from kumotwist.secrets.vault import VaultSession
+
+if TYPE_CHECKING:
+    from kumotwist.secrets.vault import VaultSession
 
 #: A read takes 1.5 ms, so four threads serve thousands of reads a second, and
 #: no more than four hang in an outage.
@@ -70,6 +72,9 @@ class VaultPool:
     def _session(self, connection: VaultConnection) -> VaultSession:
         session = self._sessions.get(connection)
         if session is None:
+            # hvac and requests take 50 ms and 8 MiB of each process; most policies name no Vault.
+            from kumotwist.secrets.vault import VaultSession
+
             if len(self._sessions) >= MAX_SESSIONS:
                 self._drop(next(iter(self._sessions)))
             session = self._sessions[connection] = VaultSession(connection, self.reactor.seconds, time.sleep)

@@ -90,16 +90,16 @@ def script(arguments: Sequence[str]) -> int:
 
 def explain(arguments: Sequence[str]) -> int:
     """Tell what a policy would do with a message."""
-    from kumotwist.service import offline
+    from kumotwist.service import tryout
 
-    return offline.explain(arguments)
+    return tryout.explain(arguments)
 
 
 def replay(arguments: Sequence[str]) -> int:
     """Tell what of a log would go elsewhere under another policy."""
-    from kumotwist.service import offline
+    from kumotwist.service import tryout
 
-    return offline.replay(arguments)
+    return tryout.replay(arguments)
 
 
 def simulate(arguments: Sequence[str]) -> int:
@@ -109,9 +109,11 @@ def simulate(arguments: Sequence[str]) -> int:
     asked = command.question(arguments)
     if asked.policy is None:
         return command.run(asked)
-    from kumotwist.service import offline
+    from kumotwist.service import tryout
 
-    return offline.simulate(asked)
+    table = tryout.table(asked)
+    # Their reactor has ended: this takes seconds of one core.
+    return table if isinstance(table, int) else command.run(asked, table)
 
 
 def policy_test(arguments: Sequence[str]) -> int:

@@ -1,32 +1,27 @@
-"""Running a policy without the daemon: `kumotwist validate`, `script`, `explain`, `replay` and `simulate`.
+"""Running a policy without the daemon: what `kumotwist validate` and `script` do, and what `service.tryout` builds on.
 
 Nothing is listened on, stored or sent; HTTP, DNS and secrets work, since
 policies load their configuration with them.
 
-Public: `validate`, `script`, `explain`, `replay`, `simulate`. Exit status 0 when all is well, 1 when the policy
-is not, 2 for a wrong command line.
+Public: `validate`, `script`; `Offline` (a policy's surroundings) and `with_policy` for `service.tryout`. Exit status
+0 when all is well, 1 when the policy is not, 2 for a wrong command line.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from kumotwist.admin import explanation
-from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.errors import ConfigError, KumotwistError, PolicyError, Rejection
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
@@ -34,7 +29,6 @@ from kumotwist.egress.registry import Channels
 from kumotwist.lua import validate as checks
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy, PolicyServices
-from kumotwist.net.blocking import BlockingThreads
 from kumotwist.net.dns import CachingResolver, system_client
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.http import HttpTransports
@@ -45,19 +39,11 @@ from kumotwist.queue.present import Present
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.secrets.store import KeyStore
 from kumotwist.service import diagnostics, lifecycle
-from kumotwist.service.options import DEFAULT_POLICY, DEFAULT_STATE_DIR, Options, Settings
+from kumotwist.service.options import DEFAULT_STATE_DIR, Options, Settings
 from kumotwist.spool.memory import MemoryStore
-from kumotwist.trial import question as questions
-from kumotwist.trial import replay as replays
-from kumotwist.trial import simulate as simulates
-from kumotwist.trial.explain import as_text
-from kumotwist.trial.judge import Judge
-from kumotwist.trial.tables import table_of
 
 log = Logger()
 
-#: Seconds that an explanation may take. Ours: three handlers that wait as long as `validate` lets each of them.
-_PATIENCE: Final = 60.0
 _LOG_FILTER: Final = "warn,lua=info"
 #: Where what a handler fails with is in the answer, once.
 _QUIET_FILTER: Final = f"{_LOG_FILTER},kumotwist.lua.bridge=off"
@@ -73,27 +59,7 @@ def script(arguments: Sequence[str]) -> int:
     return _run(arguments, _scripted, _LOG_FILTER)
 
 
-def explain(arguments: Sequence[str]) -> int:
-    """Tell what a policy would do with a message; nothing is sent."""
-    asked = questions.question(arguments, DEFAULT_POLICY)
-    return _on(asked.policy, lambda offline: _in_time(offline, _explained(offline, asked)))
-
-
-def replay(arguments: Sequence[str]) -> int:
-    """Tell what of a log would go elsewhere under a policy; nothing is sent."""
-    asked = replays.question(arguments, DEFAULT_POLICY)
-    return _on(asked.policy, lambda offline: _replayed(offline, asked))
-
-
-def simulate(asked: argparse.Namespace) -> int:
-    """See what outages would do to the table of a policy."""
-    found: list[RouteTableConfig] = []
-    status = _on(asked.policy, lambda offline: _tabled(offline, asked, found))
-    # The reactor has ended: this takes seconds of one core.
-    return simulates.run(asked, found[0]) if found else status
-
-
-def _on(policy: str, work: Callable[[_Offline], Awaitable[int]]) -> int:
+def with_policy(policy: str, work: Callable[[Offline], Awaitable[int]]) -> int:
     """Do `work` with a policy that is loaded as it needs it."""
     observer: Any = diagnostics.observer(None, _QUIET_FILTER)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
@@ -109,7 +75,7 @@ class _NoInjector:
         raise ConfigError(f"no message ({message.id.hex()}) can be injected without a running daemon")
 
 
-class _Offline:
+class Offline:
     """A policy's surroundings when no daemon runs."""
 
     def __init__(self, settings: Settings, reactor: Any) -> None:
@@ -169,7 +135,7 @@ class _Offline:
         return await self.policy.run_key_event(name, arguments)
 
 
-async def _validated(offline: _Offline) -> int:
+async def _validated(offline: Offline) -> int:
     path = Path(offline.settings.policy)
     report = await checks.validate(path, offline.services)
     for warning in report.warnings:
@@ -181,67 +147,14 @@ async def _validated(offline: _Offline) -> int:
     return 0 if report.is_valid else 1
 
 
-async def _scripted(offline: _Offline) -> int:
+async def _scripted(offline: Offline) -> int:
     offline.policy = policy = await Policy.load(Path(offline.settings.policy), offline.services)
     await policy.pre_init()
     await policy.run_event("main", list(offline.settings.script_args))
     return 0
 
 
-async def _in_time(offline: _Offline, work: Coroutine[Any, Any, int]) -> int:
-    """The status of `work`. Raises ConfigError when it does not end."""
-    try:
-        return await Deferred.fromCoroutine(work).addTimeout(_PATIENCE, offline.reactor)
-    except defer.TimeoutError:
-        raise ConfigError(f"no answer within {_PATIENCE:g} s: a handler, DNS or a secret takes too long") from None
-
-
-async def _explained(offline: _Offline, asked: argparse.Namespace) -> int:
-    services = offline.services
-    policy = await offline.load()
-    message = Message(
-        services.ids(),
-        asked.sender,
-        tuple(asked.to),
-        asked.meta,
-        asked.content,
-    )
-    channels = offline.channels(policy)
-    try:
-        told = await explanation.explain(
-            message,
-            policy,
-            channels.channel_for,
-            services.clock.seconds(),
-            "http" if asked.http else "smtp",
-            offline.present(),
-        )
-    finally:
-        await channels.close()
-    sys.stdout.write(msgspec.json.encode(told).decode() + "\n" if asked.json else as_text(told))
-    has_failed = any(handler.problem for handler in told.handlers)
-    return 1 if has_failed or (told.way is not None and told.way.problem) else 0
-
-
-async def _replayed(offline: _Offline, asked: argparse.Namespace) -> int:
-    policy = await offline.load()
-    channels = offline.channels(policy)
-    threads = BlockingThreads(offline.reactor, "log", 1, 1)
-    judge = Judge(policy, channels.channel_for, offline.services.clock.seconds, policy if asked.handlers else None)
-    try:
-        return await replays.replay(asked, judge, threads)
-    finally:
-        await threads.close()
-        await channels.close()
-
-
-async def _tabled(offline: _Offline, asked: argparse.Namespace, found: list[RouteTableConfig]) -> int:
-    policy = await offline.load()
-    found.append(await table_of(policy, asked.table, asked.queue))
-    return 0
-
-
-def _run(arguments: Sequence[str], work: Callable[[_Offline], Awaitable[int]], log_filter: str) -> int:
+def _run(arguments: Sequence[str], work: Callable[[Offline], Awaitable[int]], log_filter: str) -> int:
     options = Options()  # type: ignore[no-untyped-call]  # Twisted does not type its parser
     try:
         before, separator, behind = _split(arguments)
@@ -263,7 +176,7 @@ def _split(arguments: Sequence[str]) -> tuple[Sequence[str], bool, Sequence[str]
     return arguments[:at], True, arguments[at + 1 :]
 
 
-def _in_reactor(settings: Settings, work: Callable[[_Offline], Awaitable[int]]) -> int:
+def _in_reactor(settings: Settings, work: Callable[[Offline], Awaitable[int]]) -> int:
     from twisted.internet import reactor
 
     running: Any = reactor
@@ -271,7 +184,7 @@ def _in_reactor(settings: Settings, work: Callable[[_Offline], Awaitable[int]]) 
     broken: list[BrokenPipeError] = []
 
     async def run() -> None:
-        offline = _Offline(settings, running)
+        offline = Offline(settings, running)
         try:
             status[0] = await work(offline)
         except Rejection as rejection:

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from kumotwist.core.errors import ConfigError
-from kumotwist.service.offline import _in_time
+from kumotwist.service.tryout import in_time
 
 
 def test_a_handler_that_never_ends_ends_an_explanation():
@@ -17,7 +17,7 @@ def test_a_handler_that_never_ends_ends_an_explanation():
     async def wait_for_ever():
         await Deferred()
 
-    deferred = Deferred.fromCoroutine(_in_time(SimpleNamespace(reactor=clock), wait_for_ever()))
+    deferred = Deferred.fromCoroutine(in_time(SimpleNamespace(reactor=clock), wait_for_ever()))
     deferred.addErrback(lambda failure: ended.append(failure.value))
     clock.advance(59)
     assert not ended
