@@ -315,6 +315,7 @@ class _Request(http.Request):
             getattr(self.client, "host", ""),
             _address(self.host),
             hold=self._hold,
+            repeats=lambda name: len(self.requestHeaders.getRawHeaders(name, ())),
         )
         Deferred.fromCoroutine(self._answer(request)).addErrback(self._fail)
 

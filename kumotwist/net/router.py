@@ -39,6 +39,7 @@ class HttpError(KumotwistError):
 class HttpRequest:
     """One request. `headers` by lower-case name; `local_address` is `ip:port`, `hostname` what the listener is called.
 
+    `headers` gives of a repeated header the last value, `repeats` how often it is there.
     `body` is as received until `auth` is settled, inflated afterwards; `hold`
     tells the server that so many octets more are in memory until the reply,
     and raises HttpError 503 when that is too much.
@@ -54,6 +55,7 @@ class HttpRequest:
     auth: AuthInfo = field(factory=AuthInfo)
     hold: Callable[[int], None] = field(default=lambda _: None)
     hostname: str | None = None
+    repeats: Callable[[str], int] = field(kw_only=True)
 
     def query(self) -> dict[str, str]:
         """The query parameters; of a repeated one the last."""

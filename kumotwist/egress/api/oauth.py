@@ -46,10 +46,9 @@ Grant: TypeAlias = Callable[[Mapping[str, str], float], HttpRequest]
 
 @frozen
 class Token:
-    """An access token and its times in Unix seconds."""
+    """An access token, to be used until that time in Unix seconds."""
 
     value: str = field(repr=False)
-    got_at: float
     until: float
 
 
@@ -96,7 +95,7 @@ class OAuthCredentials:
             seconds = float(lifetime)
         except (TypeError, ValueError):
             seconds = _LIFETIME
-        self._token = Token(value, self.now(), self.now() + seconds * _FRESH)
+        self._token = Token(value, self.now() + seconds * _FRESH)
         return self._token
 
 

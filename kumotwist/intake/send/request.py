@@ -25,9 +25,9 @@ from kumotwist.intake.inject.request import (
     field_problem,
     read,
     refuse_breaks,
-    refuse_header_names,
     refuse_nul,
 )
+from kumotwist.intake.send.headernames import check_header_names
 
 #: Recipients of one request. Ours: all of them go to the disk in one commit, as with `inject.MAX_BATCH`.
 MAX_RECIPIENTS: Final = 1000
@@ -57,8 +57,6 @@ MAX_TIME: Final = 64
 #: How far ahead a first attempt may be, in seconds. Ours: a leap year; providers take hours to weeks.
 MAX_AHEAD: Final = 366 * 86400.0
 
-#: Header fields that a field of the request says, or that are ours to make.
-_OURS: Final = frozenset(("from", "to", "bcc", "subject", "reply-to", "date", "message-id"))
 _KINDS: Final = ("email", "phone", "device_token", "web_push", "chat")
 
 _Opaque = Annotated[str, Meta(max_length=MAX_ADDRESS)]
@@ -133,8 +131,10 @@ class SendRequest(Struct, forbid_unknown_fields=True):
     `text` and `html` are what it says, `data` is for the application that gets
     a push, `metadata` for the policy. `schedule` is a time in RFC 3339 before
     which nothing is tried, or more (Times). At least one of `subject`, `text`,
-    `html` and `data` must be there; mail needs `from.email`, and `text` or
-    `html`.
+    `html` and `data` must be there, and not be blank when a recipient has no
+    `email`; mail needs `from.email`, and `text` or `html`. `headers` are
+    further header fields of mail: none that another field says, that servers
+    write on the way (Received, Return-Path), nor a signature.
     """
 
     to: _Recipient | Annotated[list[_Recipient], Meta(min_length=1, max_length=MAX_RECIPIENTS)]
@@ -225,17 +225,24 @@ def _check_content(request: SendRequest) -> None:
         raise field_problem("text", "at least one of subject, text, html and data must be given")
     for path in ("text", "html"):
         refuse_nul(path, getattr(request, path))
-    names = [(f"headers[{name!r}]", name) for name in request.headers]
-    refuse_header_names(names)
-    for path, name in names:
-        if name.lower() in _OURS:
-            raise field_problem(path, "has a field of its own or is ours to make")
+    check_header_names(request.headers)
+    _check_words(request)
     if not any(address.email is not None for address in request.addresses):
         return
     if not request.from_.email:
         raise field_problem("from.email", "must be given, since a recipient has an email address")
     if request.text is None and request.html is None:
         raise field_problem("text", "text or html must be given, since a recipient has an email address")
+
+
+def _check_words(request: SendRequest) -> None:
+    """Mail may be empty; what else is sent would bounce later. HTML is judged when somebody has to read it."""
+    if request.data or any(text and not text.isspace() for text in (request.subject, request.text, request.html)):
+        return
+    for index, address in enumerate(request.addresses):
+        if address.email is None:
+            path = request.path_of(index)
+            raise field_problem("text", f"there is nothing to tell '{path}': subject, text, html and data are empty")
 
 
 def _header_texts(request: SendRequest) -> Iterator[tuple[str, str | None]]:

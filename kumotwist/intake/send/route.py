@@ -62,7 +62,8 @@ _OPERATION: Final = Operation(
         Parameter(
             name=IDEMPOTENCY_KEY,
             place="header",
-            text="For 24 hours the same key with the same body has no further effect and gets the first answer again.",
+            text="For 24 hours the same key with the same body has no further effect and gets the first answer again. "
+            "More than one such header is refused with 400.",
             max_length=MAX_KEY,
         ),
     ),
@@ -143,6 +144,9 @@ def _key(request: HttpRequest) -> KeyName | None:
     header = request.headers(IDEMPOTENCY_KEY.lower())
     if header is None:
         return None
+    if request.repeats(IDEMPOTENCY_KEY.lower()) > 1:
+        # A choice of ours may be another than a proxy's or a retry's, and the message would be sent twice.
+        raise HttpError(400, f"Error: {IDEMPOTENCY_KEY} is there more than once; a request has one key")
     try:
         return KeyName.of(scope_of(request.auth), key_of(header), PATH, request.body)
     except ValueError as error:

@@ -32,7 +32,9 @@ async def admitted(config: HttpListenerConfig, policy: HttpPolicy, clock: Clock,
     headers: dict[str, str] = {}
     if caller.user is not None:
         headers["authorization"] = basic_auth(caller.user, caller.password).decode()
-    request = HttpRequest("POST", path, "", headers.get, b"", caller.peer, config.listen)
+    request = HttpRequest(
+        "POST", path, "", headers.get, b"", caller.peer, config.listen, repeats=lambda name: int(name in headers)
+    )
     request.auth = await Authenticator(policy, config.trusted_hosts, clock).authenticate(request)
     await Authorizer(policy, clock).authorize(request)
     return request.auth

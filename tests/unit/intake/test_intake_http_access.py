@@ -176,7 +176,7 @@ async def test_policy_rules_replace_the_default(house, serve):
 
 
 def request(path="/metrics", header=None, peer="10.0.0.1"):
-    return HttpRequest("GET", path, "", {"authorization": header}.get, b"", peer, "127.0.0.1:80")
+    return HttpRequest("GET", path, "", {"authorization": header}.get, b"", peer, "127.0.0.1:80", repeats=lambda _: 1)
 
 
 @pytest_twisted.ensureDeferred

@@ -141,6 +141,20 @@ async def test_another_body_is_refused(world):
     assert len(house.queue.messages) == 2
 
 
+@pytest.mark.parametrize("other", [KEY, "another"])
+@pytest_twisted.ensureDeferred
+async def test_two_keys_are_none(world, other):
+    """Which of two keys would count another server may see otherwise: 400 says so, and nothing is sent."""
+    house, peer = world.start()
+    answer = await peer.send(REQUEST, Idempotency_Key=KEY, idempotency_key=other)
+    assert (answer.code, answer.text) == (
+        400,
+        "Error: Idempotency-Key is there more than once; a request has one key",
+    )
+    assert not house.queue.messages
+    assert (await send(peer)).code == 200
+
+
 @pytest_twisted.ensureDeferred
 async def test_while_the_first_is_under_way(world):
     """A second one that comes too early is told to come back, and gets the answer then, on any worker."""

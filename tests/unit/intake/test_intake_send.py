@@ -328,6 +328,13 @@ async def test_nothing_sent_is_no_success(house, peer):
         ({"headers": {"To": "x@y.z"}}, "field 'headers['To']'"),
         ({"headers": {"Content-Type": "x"}}, "field 'headers['Content-Type']'"),
         ({"headers": {"a b": "x"}}, "field 'headers['a b']'"),
+        ({"headers": {"X-A": "1", "received": "from x"}}, "field 'headers['received']': is written by servers"),
+        ({"headers": {"Return-Path": "<x@y.z>"}}, "field 'headers['Return-Path']': is written by servers"),
+        ({"headers": {"Delivered-To": "x@y.z"}}, "field 'headers['Delivered-To']'"),
+        ({"headers": {"Authentication-Results": "a; dkim=pass"}}, "field 'headers['Authentication-Results']'"),
+        ({"headers": {"ARC-Seal": "i=1"}}, "field 'headers['ARC-Seal']'"),
+        ({"headers": {"X-KumoRef": "e30="}}, "field 'headers['X-KumoRef']': is written by servers"),
+        ({"headers": {"DKIM-Signature": "v=1"}}, "field 'headers['DKIM-Signature']': cannot be given"),
         ({"headers": {"X-Long": "x" * 4097}}, "$.headers"),
         ({"reply_to": {"email": "nobody"}}, "field 'reply_to.email'"),
         ({"attachments": [{"data": "?", "base64": True, "content_type": "a/b"}]}, "field 'attachments[0].data'"),
@@ -343,6 +350,45 @@ async def test_a_wrong_field_is_named(house, peer, change, path):
     assert answer.code == 422
     assert path in answer.text
     assert not house.store.saved
+
+
+@pytest.mark.parametrize("words", [{"text": ""}, {"text": " \n\u00a0"}, {"text": "", "html": "", "data": {}}])
+@pytest.mark.parametrize(
+    "to",
+    [
+        {"phone": "+15551234567"},
+        {"device_token": "x", "platform": "apns"},
+        {"web_push": SUBSCRIPTION},
+        {"chat": "x", "platform": "slack"},
+        [{"email": "a@example.org"}, {"phone": "+15551234567"}],
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_nothing_to_tell_is_refused_at_once(house, peer, to, words):
+    """What could only bounce later, since it has no words and no data, is 422 now and names the recipient."""
+    answer = await peer.send(request(to) | {"subject": None} | words)
+    path = "to[1]" if isinstance(to, list) else "to"
+    assert answer.code == 422
+    assert answer.text == (
+        f"Error: field 'text': there is nothing to tell '{path}': subject, text, html and data are empty"
+    )
+    assert not house.store.saved
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ({"email": "a@example.org"}, {"text": "", "subject": ""}),
+        ({"phone": "+15551234567"}, {"text": "", "subject": "Your parcel"}),
+        ({"phone": "+15551234567"}, {"text": "", "html": "<p>Hello</p>"}),
+        ({"device_token": "x"}, {"text": "", "subject": None, "data": {"badge": 0}}),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_little_to_tell_is_enough(house, peer, to, words):
+    """Mail may be empty; a subject, HTML or data alone can be told to the others."""
+    assert (await peer.send(request(to) | words)).code == 200
+    assert len(house.queue.messages) == 1
 
 
 @pytest.mark.parametrize("evil", ["x\r\nBcc: all@example.org", "x\ny", "x\ry", "x\0y"])
