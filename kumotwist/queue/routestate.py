@@ -4,7 +4,7 @@ Each worker writes what it has learned to rows of its own in the state file and
 reads the rows of the others, once a second; choices are made from memory
 alone. A worker that is started anew finds its own rows.
 
-Public: `RouteState`, `SCHEMA`. What can go wrong: a state file that cannot be
+Public: `RouteState`, `SCHEMA`, `KEPT`. What can go wrong: a state file that cannot be
 read or written, which is told in the diagnostic log once and tried again;
 until then each worker learns by itself.
 """
@@ -37,7 +37,7 @@ SCHEMA: Final = (
     "CREATE INDEX IF NOT EXISTS route_state_changed ON route_state (changed)",
 )
 #: Seconds after which a row tells nothing any more: dozens of the usual half-lives.
-_KEPT: Final = 86_400.0
+KEPT: Final = 86_400.0
 #: Rows that one look reads; more are read the next second.
 _ROWS: Final = 2_000
 #: Seconds that clocks and transactions may be apart: a row is read twice rather than never.
@@ -102,7 +102,7 @@ class RouteState:
 
         def work(connection: sqlite3.Connection) -> list[_Row]:
             connection.executemany("INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?)", rows)
-            connection.execute("DELETE FROM route_state WHERE changed < ?", (now - _KEPT,))
+            connection.execute("DELETE FROM route_state WHERE changed < ?", (now - KEPT,))
             query = (
                 "SELECT worker, name, class, changed, state FROM route_state "
                 "WHERE changed >= ? AND worker != ? ORDER BY changed LIMIT ?"

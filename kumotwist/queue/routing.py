@@ -4,6 +4,8 @@ A table is made when it is first named and kept for as long as its answer says;
 made anew it remembers what its routes have shown. A message that was placed by
 a table is a traveller until its attempt has ended; the message may then go on
 over the next route. What became of it, the table hears through `queue.learning`.
+A table that no message uses any more is forgotten when policy has it no longer,
+or after a day; the state file knows what it has learned for as long.
 
 Public: `Routing`, `Traveller`, `table_name_of`, `pin_of`, `position_of`. What can go wrong: PolicyError from
 `get_route_table`, and for a `route` in a message's meta that its table has not.
@@ -12,9 +14,11 @@ Public: `Routing`, `Traveller`, `table_name_of`, `pin_of`, `position_of`. What c
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from typing import Final
 
 from attrs import define, evolve, field, frozen
+from twisted.internet.defer import CancelledError
 
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import ClassFunction, RouteEntry, RouteTableConfig, ended
@@ -32,11 +36,17 @@ from kumotwist.queue.classes import Classes
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.signals import may_go_elsewhere
 from kumotwist.queue.routes.table import Change, RouteTable
-from kumotwist.queue.routestate import RouteState
+from kumotwist.queue.routestate import KEPT, RouteState
 from kumotwist.queue.scheduled import ScheduledQueue
 
 #: Tables remembered. Ours: names may come from messages; an operator has a handful.
 MAX_TABLES: Final = 128
+#: Seconds without a message after which policy is asked whether it still has a table, and after which the table is
+#: forgotten whatever policy says: its rows in the state file end then, too. Ours.
+_UNUSED: Final = 600.0
+_LONG_UNUSED: Final = KEPT
+#: Seconds between two looks for such tables.
+_SWEEP_EVERY: Final = 60.0
 
 
 async def _nothing() -> None:
@@ -79,6 +89,9 @@ class Routing:
     #: The answer that a table is known to follow; another one may be equal.
     _followed: dict[str, RouteTableConfig] = field(factory=dict, init=False)
     _travellers: dict[SpoolId, Traveller] = field(factory=dict, init=False)
+    #: When a message has used a table last.
+    _used: dict[str, float] = field(factory=dict, init=False)
+    _sweep_at: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._epoch = self.policy.epoch
@@ -91,9 +104,31 @@ class Routing:
         if self.policy.epoch != self._epoch:
             self._epoch = self.policy.epoch
             self._let_go()
+        now = self.clock.seconds()
+        if not self._sweep_at - _SWEEP_EVERY <= now < self._sweep_at:
+            self._sweep_at = now + _SWEEP_EVERY
+            for name in [name for name, used in self._used.items() if now - used >= _UNUSED]:
+                self.tasks.spawn("look for an unused route table", self._forget_unless_there(name))
         if self.state is not None and self._tables and not self._exchanging:
             self._exchanging = True
             self.tasks.spawn("exchange of what routes have shown", self._exchange(self.state))
+
+    async def _forget_unless_there(self, name: str) -> None:
+        """Forget a table that no message uses, unless policy has it still."""
+        if self.clock.seconds() - self._used.get(name, 0.0) < _LONG_UNUSED:
+            try:
+                await self._configs.get(name)
+                return
+            except CancelledError:
+                raise
+            except PolicyError:
+                pass
+        if self.clock.seconds() - self._used.get(name, inf) >= _UNUSED:  # nobody has come meanwhile
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        for known in (self._tables, self._followed, self._used):
+            known.pop(name, None)
 
     def _let_go(self) -> None:
         """The policy was loaded anew: nothing of ours holds a function of the old one."""
@@ -149,9 +184,9 @@ class Routing:
                 await self.state.recall(made)
                 made = self._tables.get(name, made)  # another caller may have waited for the same
             self._tables[name] = table = made
+            self._used[name] = self.clock.seconds()
             if len(self._tables) > MAX_TABLES:
-                oldest = next(iter(self._tables))
-                del self._tables[oldest], self._followed[oldest]
+                self._forget(next(iter(self._tables)))
         table.config = config  # equal, but a function in it is the present policy's
         self._followed[name] = config
         return table
@@ -200,6 +235,7 @@ class Routing:
             if choice is None:
                 return None
             position = choice.position
+        self._used[config.name] = now
         route = config.routes[position].name
         traveller = Traveller(table, Way(config.name, route, name), position, (*tried, route), now)
         self._travellers[message.id] = traveller

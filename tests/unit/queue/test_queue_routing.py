@@ -240,3 +240,55 @@ def test_nobody_is_left_travelling():
     assert not one.manager._parts.routing._travellers
     assert now(one.manager._parts.routing.table("bulk")) is one.manager._parts.routing.fresh_table("bulk")
     one.stop()
+
+
+def shown_tables(one):
+    return {dict(labels)["table"] for labels in one.numbers("route_share")}
+
+
+def test_a_table_that_is_renamed_goes_after_a_while():
+    """Once no message has used it for ten minutes and policy knows it no more; the new one stays, used or not."""
+    one = house()
+    one.insert()
+    one.policy.tables["new"] = evolve(one.policy.tables.pop("bulk"), name="new")
+    one.policy.config = QueueConfig(route_table="new")
+    one.policy.epoch += 1
+    one.pass_time(300)
+    one.insert(one.message(route_table="new"))
+    assert shown_tables(one) == {"bulk", "new"}
+    one.pass_time(400)
+    assert shown_tables(one) == {"new"}
+    assert one.manager.table_at_work("bulk") is None
+    one.pass_time(1200)
+    assert shown_tables(one) == {"new"}
+    one.stop()
+
+
+def test_a_message_that_waits_on_a_forgotten_table_goes_out_when_it_is_back():
+    """What was learned of late is forgotten, and no message is."""
+    one = house(answers=(DEAD,) * 3)
+    message = one.insert()
+    bulk = one.policy.tables.pop("bulk")
+    one.policy.epoch += 1
+    one.pass_time(700)
+    assert one.manager.table_at_work("bulk") is None
+    one.policy.tables["bulk"] = bulk
+    one.policy.epoch += 1
+    for channel in one.by_name.values():
+        channel.answer = partial(answer_with, DELIVERED)
+    one.pass_time(1300)
+    assert [record.message.id for record in one.recorder.of("Delivery")] == [message.id]
+    one.stop()
+
+
+def test_a_table_that_nobody_uses_for_a_day_goes():
+    """Policy would still make one of that name, as of any name."""
+    one = house()
+    one.insert()
+    for _ in range(1441):
+        one.clock.advance(60)
+    one.turn()
+    assert shown_tables(one) == set()
+    one.insert()
+    assert shown_tables(one) == {"bulk"}
+    one.stop()
