@@ -1,4 +1,4 @@
-"""What is called is not what was meant: a slip in the policy, a portal on the way. A real daemon loses nothing by it."""
+"""What is called is not what was meant: a slip in the policy, a portal on the way. Nothing is lost by it."""
 
 from __future__ import annotations
 

@@ -70,12 +70,17 @@ COMMON: Final = (
     Rule(Fault.THROTTLED, (429,), meaning="too many requests"),
     Rule(Fault.ACCOUNT, (401, 402, 403), meaning="our key, account or balance"),
     # No message is the cause of these: what we call is a fixed place, the operator's `base_url` with a path of ours.
-    Rule(Fault.ACCOUNT, (404, 405), meaning="there is no such call at `base_url`"),
+    Rule(Fault.ACCOUNT, (404, 405, 410), meaning="there is no such call at `base_url`"),
     Rule(Fault.ACCOUNT, (301, 302, 303, 307, 308), meaning="it has moved; redirects are not followed"),
     Rule(Fault.ACCOUNT, (407, 426), meaning="a proxy on the way wants a login, or another protocol"),
     Rule(Fault.TRANSIENT, (408, 421, 425), meaning="the provider was not ready"),
 )
 
+#: How web servers say under 400 that they were spoken to in clear where TLS is: Go's, nginx, Apache. In small letters.
+_WANT_TLS: Final = (
+    *("http request to an https server", "plain http request was sent to https port"),
+    "speaking plain http to an ssl-enabled server port",
+)
 _SCOPES: Final = {Fault.THROTTLED: Scope.SOURCE, Fault.ACCOUNT: Scope.SOURCE}
 #: The SMTP reply code that stands for a fault in records (RFC 5321 s4.2; 421 for what concerns all messages).
 _CODES: Final = {
@@ -149,6 +154,8 @@ class Judge:
 
     def fault(self, status: int, code: str | None, text: str, otherwise: Fault | None = None) -> Fault:
         """The first rule that covers the reply, the provider's before the common ones."""
+        if status == 400 and any(one in text.lower() for one in _WANT_TLS):
+            return Fault.ACCOUNT
         for rule in (*self.rules, *COMMON):
             if rule.covers(status, code, text):
                 return rule.fault

@@ -34,7 +34,7 @@ RULES: Final = (
     Rule(Fault.DEAD, (403,), says="blocked by the user", meaning="the user blocked the bot"),
     Rule(Fault.DEAD, (403,), says="was kicked", meaning="the bot was thrown out"),
     Rule(Fault.DEAD, (403,), says="user is deactivated", meaning="the account is gone"),
-    Rule(Fault.PERMANENT, (403,), meaning="the bot may not write there"),
+    Rule(Fault.PERMANENT, (403,), says="Forbidden:", meaning="the bot may not write there"),
     Rule(Fault.PERMANENT, (400,), meaning="the post is wrong"),
     Rule(Fault.ACCOUNT, (404,), meaning="the token is none"),
 )

@@ -79,8 +79,6 @@ class ApiCase:
     has_tokens: bool = False
     #: Whether the provider knows a request again by a key that we give it.
     is_idempotent: bool = False
-    #: Whether 403 speaks of the recipient, not of our account.
-    is_403_about_the_address: bool = False
     #: How many parts the message goes in.
     parts: int = 1
 
