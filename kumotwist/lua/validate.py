@@ -27,6 +27,7 @@ from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import ConfigError, PolicyError, Rejection
 from kumotwist.core.queuename import QueueName, parse
 from kumotwist.lua.events import suggest
+from kumotwist.lua.keyfiles import missing_files
 from kumotwist.lua.policy import Policy, PolicyServices
 
 T = TypeVar("T")
@@ -115,6 +116,10 @@ class _Check:
         options = (*declared.spools.values(), *declared.esmtp_listeners, *declared.http_listeners, *declared.local_logs)
         for one in (*options, *declared.log_hooks):
             self._without_effect(one)
+        for listener in (*declared.esmtp_listeners, *declared.http_listeners):
+            self._key_files(_MAKERS[type(listener)], listener)
+        for receiver in declared.smpp_receivers:
+            self._key_files("kumo.start_smpp_receiver", receiver)
         for task in declared.tasks:
             if not policy.handles(task.event_name):
                 self._report.error(f"kumo.spawn_task names the event '{task.event_name}', which has no handler")
@@ -132,6 +137,10 @@ class _Check:
         for name, reason in without_effect(options):
             self._report.warn(f"{_MAKERS[type(options)]}: option '{name}' has no effect: {reason}")
 
+    def _key_files(self, whose: str, options: object) -> None:
+        for name, problem in missing_files(options):
+            self._report.warn(f"{whose}: option '{name}' {problem}")
+
     async def _domain(self, policy: Policy, name: QueueName) -> None:
         """Checks what a message to this queue would meet."""
         await self.attempt(lambda: policy.get_listener_domain(name.domain, "127.0.0.1:25", ConnectionMeta()))
@@ -140,6 +149,7 @@ class _Check:
             await self._pool(policy, name, None)
             return
         self._without_effect(config)
+        self._key_files(f"{policy.program.source_of('get_queue_config')}: get_queue_config", config)
         await self._pool(policy, name, config.egress_pool)
         self._constructor(policy, "get_queue_config", config.protocol, name.domain)
         if config.route_table is not None:
@@ -156,6 +166,8 @@ class _Check:
     ) -> RouteTableConfig | None:
         what = f"route table '{table_name}'{whence}"
         table = await self.attempt(lambda: policy.route_table(table_name), what)
+        if table is not None:
+            self._key_files(f"{policy.program.source_of('get_route_table')}: {what}", table)
         for route in table.routes if table is not None else ():
             self._constructor(policy, "get_route_table", route.protocol, f"route '{route.name}' of '{table_name}'")
             if route.egress_pool is not None:
@@ -185,6 +197,7 @@ class _Check:
         path = await self.attempt(lambda: policy.egress_path(domain, source, domain))
         if path is not None:
             self._without_effect(path)
+            self._key_files(f"{policy.program.source_of('get_egress_path_config')}: get_egress_path_config", path)
 
     def _events(self, policy: Policy) -> None:
         used = set(self._constructors)

@@ -143,6 +143,72 @@ def test_warnings(bench: Bench) -> None:
     assert "kumo.start_esmtp_listener: option 'deferred_spool' has no effect" in warnings
 
 
+@pytest.mark.parametrize(
+    ("source", "warning"),
+    [
+        (
+            "kumo.on('get_queue_config', function()\nreturn { protocol = { sendgrid = { api_key = '/n/key' } } } end)",
+            r"policy\.lua:1: get_queue_config: option 'protocol\.sendgrid\.api_key' names the file /n/key: No such",
+        ),
+        (
+            _table("weight = 1, protocol = { webhook = { url = 'https://x.example', secrets = { '/none/s' } } }"),
+            r":3: route table 'bulk': option 'routes\[1\]\.protocol\.webhook\.secrets\[1\]' names the file /none/s: No",
+        ),
+        (
+            "kumo.on('get_egress_path_config', function() return { smtp_auth_plain_password = '/none/p' } end)",
+            r":1: get_egress_path_config: option 'smtp_auth_plain_password' names the file /none/p: No such file",
+        ),
+        (
+            "kumo.on('init', function() kumo.start_http_listener { receipts = "
+            "{ mailgun = { main = { signing_key = '/none/k' } } } } end)",
+            r"start_http_listener: option 'receipts\.mailgun\.main\.signing_key' names the file /none/k: No such file",
+        ),
+        (
+            "kumo.on('init', function() kumo.start_esmtp_listener { tls_private_key = '/tmp' } end)",
+            r"start_esmtp_listener: option 'tls_private_key' names the file /tmp, which is a directory",
+        ),
+        (
+            "kumo.on('init', function() "
+            "kumo.start_smpp_receiver { host = 'h', system_id = 'i', password = '/none' } end)",
+            r"start_smpp_receiver: option 'smpp\.password' names the file /none: No such file",
+        ),
+        (
+            "kumo.on('init', function() kumo.start_esmtp_listener { tls_private_key = '-----BEGIN\\nX' } end)",
+            r"option 'tls_private_key' is a text with line breaks and no file name",
+        ),
+    ],
+)
+def test_a_key_file_that_is_not_there(bench: Bench, source: str, warning: str) -> None:
+    """A mistyped path is a warning with option and file, once, and no error: the file may come before the start."""
+    report = _validate(bench, source)
+    assert report.is_valid, report.errors
+    found = [text for text in report.warnings if re.search(warning, text)]
+    assert len(found) == 1, report.warnings
+    assert "BEGIN" not in found[0]
+
+
+def test_keys_that_are_somewhere_else(bench: Bench) -> None:
+    """A file that is there, the environment, Vault, an event and a key in the policy are no reason for a warning."""
+    (bench.path.parent / "key").write_text("k")
+    keys = [
+        f"'{bench.path.parent / 'key'}'",
+        "{ env = 'NOT_SET_HERE' }",
+        "{ vault_mount = 'm', vault_path = 'p' }",
+        "{ event_name = 'e' }",
+        "{ key_data = '/none' }",
+    ]
+    routes = [
+        f"{{ name = 'r{number}', weight = 1, protocol = {{ sendgrid = {{ api_key = {key} }} }} }}"
+        for number, key in enumerate(keys)
+    ]
+    source = f"""
+      kumo.on('init', function() kumo.start_http_listener {{}} end)
+      kumo.on('get_queue_config', function() return {{ route_table = 'bulk' }} end)
+      kumo.on('get_route_table', function(name) return {{ name = name, routes = {{ {", ".join(routes)} }} }} end)
+    """
+    assert _validate(bench, source).warnings == []
+
+
 def test_a_handler_that_waits_too_long_is_reported(bench: Bench) -> None:
     """A policy that hangs in a lookup does not hang the check."""
     bench.write("kumo.on('init', function() kumo.wait 'for ever' end)")
