@@ -16,7 +16,8 @@ $(VENV)/installed: setup.cfg pyproject.toml
 
 $(PEERS): tests/support/npm/package.json
 	if command -v npm >/dev/null; then \
-	    npm install --prefix tests/support/npm --ignore-scripts --no-audit --no-fund --silent && touch $@; fi
+	    npm install --prefix tests/support/npm --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
+	    echo "npm cannot fetch the peers of some tests; those are skipped and say so."; fi
 
 run: $(VENV)/installed
 	$(BIN)/python -m kumotwist.demo $(if $(DURATION),--duration $(DURATION))

@@ -2,8 +2,8 @@
 
 The Lua side lives in the *.lua files beside this one, read once and run in
 this order: harden (takes everything dangerous away), values (the border),
-threads (handlers, budget), environment (what a policy sees), events (kumo.on
-and the ways in). `Engine` holds their entry points; `lua.bridge` drives them.
+shown (what a raised table says), threads (handlers, budget), environment (what
+a policy sees), events (kumo.on and the ways in). `Engine` holds their entry points; `lua.bridge` drives them.
 
 lupa's hazards, and where they are met: a Python exception would reach Lua as
 an object (convert.Crossing.host catches all); an error or lack of memory while
@@ -177,6 +177,7 @@ class Engine:
             "threads",
             raw,
             values,
+            self._run("shown", raw),
             self.crossing.abandon,
             time.thread_time,
             float(settings.cpu_budget),

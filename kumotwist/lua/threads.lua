@@ -1,7 +1,7 @@
 -- Running policy code: every handler is a coroutine from a pool, every coroutine has an instruction hook that
 -- enforces the CPU budget, and a host operation suspends the whole handler, however many coroutines of the
 -- policy's own lie in between.
-local raw, values, abandon, cpu_seconds, budget, counts_lines = ...
+local raw, values, shown, abandon, cpu_seconds, budget, counts_lines = ...
 
 local close, create, isyieldable, resume, running, status, yield = raw.close, raw.create, raw.isyieldable,
   raw.resume, raw.running, raw.status, raw.yield
@@ -103,13 +103,24 @@ local function loop(fn, ...)
   return loop(yield(DONE, fn(...)))
 end
 
-local function describe(err)
+-- Where `error` was called; Lua itself says so of strings only.
+local function place_in(co)
+  local level = 0
+  local facts = getinfo(co, level, "Sl")
+  while facts and (facts.currentline < 0 or facts.source == raw.SOURCE) do
+    level = level + 1
+    facts = getinfo(co, level, "Sl")
+  end
+  return facts and format("%s:%d: ", facts.short_src, facts.currentline) or ""
+end
+
+local function describe(err, co)
   if type(err) == "string" then
     return err
   end
   -- A __tostring of the policy's may do anything, so it runs under the budget as well.
   local ok, text = resume(hooked(tostring), err)
-  return ok and text or format("an error object of type %s", type(err))
+  return place_in(co) .. (ok and shown(err, text) or format("an error object of type %s", type(err)))
 end
 
 local function failed(co, err)
@@ -122,7 +133,7 @@ local function failed(co, err)
   if facts then
     return REJECTED, facts[1], facts[2], facts[3], facts[4]
   end
-  return ERROR, describe(err), traceback(co)
+  return ERROR, describe(err, co), traceback(co)
 end
 
 local function exported(out, n)
