@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
+from kumotwist.config.bounds import address, endpoint
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Cidrs, Duration, option, options
 from kumotwist.config.queue import RefreshStrategy
@@ -51,6 +52,17 @@ class SourceConfig:
     source_address: str | None = option("Local IP address to bind.", default=None)
     ehlo_domain: str | None = option("Name in EHLO.", default=None)
     remote_port: int | None = option("Port to connect to, before any other setting.", default=None)
+    socks5_proxy_server: str | None = option(
+        "`host:port` of a SOCKS5 proxy that SMTP, LMTP and SMPP go out through.", default=None, validator=endpoint
+    )
+    socks5_proxy_source_address: str | None = option(
+        "IP address that the proxy is to connect from. Needs one that takes BIND before CONNECT, as KumoMTA's does;"
+        " without it any proxy will do, and connects from its own.",
+        default=None,
+        validator=address,
+    )
+    socks5_proxy_username: str | None = option("Who we are to the proxy.", default=None)
+    socks5_proxy_password: KeySource | None = option("The password to it.", default=None, secret=True)
     ttl: Duration = option("How long the answer is kept.", default=Duration(60.0))
 
 

@@ -12,10 +12,6 @@ _UNSUPPORTED: Final[dict[str, frozenset[str]]] = {
         (
             "ha_proxy_server",
             "ha_proxy_source_address",
-            "socks5_proxy_password",
-            "socks5_proxy_server",
-            "socks5_proxy_source_address",
-            "socks5_proxy_username",
             "suspend_when_proxy_unhealthy",
             "suspend_when_unplumbed",
         )

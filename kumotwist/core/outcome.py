@@ -46,7 +46,8 @@ SOURCE_REST: Final = 300.0
 class Peer:
     """Who answered and over what; shared by all outcomes of a session.
 
-    `source_address` is `ip:port` of our end. TLS facts are None in clear text.
+    `source_address` is `ip:port` of our end, or of that of the SOCKS5 `proxy` (`host:port`). TLS facts are None in
+    clear text.
     `channel` and `account` name whom a receipt about the message will come
     from; None where none comes.
     """
@@ -61,6 +62,7 @@ class Peer:
     session_id: str | None = None
     channel: str | None = None
     account: str | None = None
+    proxy: str | None = None
 
 
 @frozen

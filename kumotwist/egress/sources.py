@@ -1,7 +1,8 @@
-"""From where a connection goes out: binding to the address of an egress source.
+"""From where a connection goes out: the address of an egress source, and the proxy in front of it.
 
 Public: `connect`, `is_address`, `check_plumbed`. What can go wrong: an address that is not ours, or of
-another family than the peer's, raises `OSError` or a Twisted ConnectError.
+another family than the peer's, raises `OSError` or a Twisted ConnectError; a proxy that refuses,
+ConnectionError; a password that cannot be had, SecretUnavailable.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import ipaddress
 import socket
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as WireProtocol
 
+from kumotwist.config.bounds import split_endpoint
 from kumotwist.config.egress import SourceConfig
+from kumotwist.core.interfaces import KeyLoader
 from kumotwist.egress.services import Reactor
+from kumotwist.net import socks5
+from kumotwist.proto.socks5 import SocksClient
 
 P = TypeVar("P", bound=WireProtocol)
 #: Let the kernel choose the local port.
@@ -51,10 +56,39 @@ def is_address(host: str) -> bool:
     return True
 
 
-async def connect(reactor: Reactor, protocol: P, address: str, port: int, source: SourceConfig, timeout: float) -> P:
-    """Connect `protocol` to an IP address or the path of a Unix socket; may be cancelled."""
+async def connect(
+    reactor: Reactor, protocol: P, address: str, port: int, source: SourceConfig, timeout: float, keys: KeyLoader
+) -> str | None:
+    """Connect `protocol` to an IP address or the path of a Unix socket; may be cancelled.
+
+    The `ip:port` that a proxy connects from, None when there is none.
+    """
+    if source.socks5_proxy_server is not None and not address.startswith("/"):
+        return await _through_proxy(reactor, protocol, (address, port), source, timeout, keys)
     endpoint: _Endpoint[P] = _endpoint(reactor, address, port, source, timeout)
-    return await endpoint.connect(_OneProtocol(protocol))
+    await endpoint.connect(_OneProtocol(protocol))
+    return None
+
+
+async def _through_proxy(
+    reactor: Reactor, protocol: P, peer: tuple[str, int], source: SourceConfig, timeout: float, keys: KeyLoader
+) -> str:
+    proxy = source.socks5_proxy_server
+    assert proxy is not None  # by the caller
+    login = None
+    if source.socks5_proxy_username is not None and source.socks5_proxy_password is not None:
+        password = await keys.load(source.socks5_proxy_password)
+        login = (source.socks5_proxy_username.encode(), password.rstrip(b"\r\n"))
+    client = SocksClient(*peer, source.socks5_proxy_source_address, login)
+    if source.source_address is not None:
+        check_plumbed(source.source_address)
+    try:
+        return await socks5.connect(reactor, protocol, split_endpoint(proxy), client, timeout, source.source_address)
+    except CancelledError:
+        raise
+    except Exception as error:  # Twisted's connect errors share no useful base
+        why = str(error).rstrip(".") or type(error).__name__
+        raise ConnectionError(f"via SOCKS5 proxy server {proxy}: {why}") from None
 
 
 def _endpoint(reactor: Reactor, address: str, port: int, source: SourceConfig, timeout: float) -> Any:

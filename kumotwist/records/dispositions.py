@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 
 from kumotwist.core.ids import created_at
 from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.outcome import Peer
 from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response
@@ -48,6 +49,8 @@ class _Address(msgspec.Struct, gc=False):
 
 class _Source(msgspec.Struct, gc=False):
     address: str
+    server: str | UnsetType = UNSET
+    protocol: str | UnsetType = UNSET
 
 
 class _Receipt(msgspec.Struct, omit_defaults=True, rename={"class_": "class"}):
@@ -109,6 +112,14 @@ class JsonRecord(msgspec.Struct):
 _encoder: Final = msgspec.json.Encoder()
 
 
+def _source(peer: Peer) -> _Source | None:
+    if peer.source_address is None:
+        return None
+    if peer.proxy is None:
+        return _Source(peer.source_address)
+    return _Source(peer.source_address, peer.proxy, "socks5")
+
+
 def build(record: Record, nodeid: str, classify: Classify = uncategorized) -> JsonRecord:
     """The JSON form of `record`, without meta and headers; `classify` tells what kind of failure it is."""
     message, peer = record.message, record.peer
@@ -134,7 +145,7 @@ def build(record: Record, nodeid: str, classify: Classify = uncategorized) -> Js
         classify(record),
         record.egress_pool,
         record.egress_source,
-        _Source(peer.source_address) if peer is not None and peer.source_address is not None else None,
+        _source(peer) if peer is not None else None,
         record.feedback_report,
         {},
         {},

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import pytest
 from support.daemon import Daemon, Sink, eventually, mail
+from support.proxies import BindingProxy, microsocks
 from support.webhook import WebPeer
 
 WHOLE = Path(__file__).parent / "whole"
@@ -66,7 +67,9 @@ def helper_files(directory: Path, port: int) -> None:
         (directory / f"{name}.toml").write_text(text)
 
 
-@pytest.mark.parametrize("name", ["outbound_server", "webhooks", "traffic", "helpers", "conforming_relay"])
+@pytest.mark.parametrize(
+    "name", ["outbound_server", "webhooks", "traffic", "helpers", "conforming_relay", "cluster", "proxied"]
+)
 def test_they_are_valid(name: str, tmp_path: Path) -> None:
     """`kumotwist validate` finds nothing wrong with them."""
     shutil.copy(WHOLE / "customers.lua", tmp_path)
@@ -148,6 +151,23 @@ def test_conforming_relay(tmp_path: Path) -> None:
     assert head in second["data"]
     assert second["data"].endswith(f"\r\n\r\n{body}")
     assert {UUID(record["headers"]["X-Trace-Id"]).version for record in records} == {7}
+
+
+def test_proxied(tmp_path: Path) -> None:
+    """Mail leaves from the addresses of proxies, one that binds and one that asks who we are; records name them."""
+    with Sink(tmp_path) as sink, BindingProxy() as proxy, microsocks("-u", "mail", "-P", "word") as shared:
+        servers = {"PROXY": f"127.0.0.1:{proxy.port}", "SHARED_PROXY": f"localhost:{shared}"}
+        with daemon_with("proxied", tmp_path, DEST_PORT=str(sink.port), **servers) as daemon:
+            with daemon.smtp() as client:
+                client.sendmail("a@src.test", ["b@big.test"], mail("bound"))
+                client.sendmail("a@src.test", ["b@shared.test"], mail("shared"))
+            sink.wait_for(2)
+            records = daemon.wait_for_records("Delivery", 2)
+    by_subject = {record["headers"]["Subject"]: record["source_address"] for record in records}
+    assert by_subject["bound"].pop("address").startswith("127.0.0.9:")
+    assert by_subject["bound"] == {"server": servers["PROXY"], "protocol": "socks5"}
+    assert by_subject["shared"]["server"] == servers["SHARED_PROXY"]
+    assert proxy.asked == ["127.0.0.9"]
 
 
 def test_helpers(tmp_path: Path) -> None:

@@ -67,34 +67,36 @@ class Opener:
 
     async def _attempt(self, candidate: Candidate, is_clear: bool) -> Link:
         addr = candidate.at(port_of(candidate, self.request))
-        wire = await self._connect(candidate, addr)
+        wire, proxied = await self._connect(candidate, addr)
         try:
             facts = await self._greet(wire, candidate, addr, is_clear)
             await self._authenticate(wire, addr, facts)
         except (HostFailed, CancelledError):
             wire.abort()
             raise
-        return Link(wire, candidate, addr, self._peer(wire, candidate, facts))
+        return Link(wire, candidate, addr, self._peer(wire, candidate, facts, proxied))
 
-    async def _connect(self, candidate: Candidate, addr: str) -> SmtpWire:
+    async def _connect(self, candidate: Candidate, addr: str) -> tuple[SmtpWire, str | None]:
+        """The wire, and the `ip:port` that a proxy in front of it connects from."""
         request = self.request
         wire = SmtpWire(self.services.clock, timeouts_of(request.path))
         context = f"connect to {addr} and read initial banner"
         try:
-            await sources.connect(
+            proxied = await sources.connect(
                 self.services.reactor,
                 wire,
                 candidate.address,
                 port_of(candidate, request),
                 request.source,
                 request.path.connect_timeout,
+                self.services.keys,
             )
         except CancelledError:
             raise
         except Exception as error:  # Twisted's connect errors share no useful base
             raise HostFailed(f"{context}: {str(error).rstrip('.') or type(error).__name__}") from None
         await self._say(wire, client_commands.banner(), 220, context)
-        return wire
+        return wire, proxied
 
     # -- EHLO and TLS ----------------------------------------------------------------------------
 
@@ -201,16 +203,17 @@ class Opener:
         assert command.reply is not None
         return command.reply
 
-    def _peer(self, wire: SmtpWire, candidate: Candidate, facts: TlsFacts | None) -> Peer:
+    def _peer(self, wire: SmtpWire, candidate: Candidate, facts: TlsFacts | None, proxied: str | None) -> Peer:
         return Peer(
             candidate.name,
             candidate.address,
             "LMTP" if self.request.path.use_lmtp else "ESMTP",
-            _local_address(wire),
+            proxied or _local_address(wire),
             facts.cipher if facts else None,
             facts.protocol_version if facts else None,
             facts.subject_name if facts else None,
             self.session_id,
+            proxy=self.request.source.socks5_proxy_server if proxied is not None else None,
         )
 
 

@@ -109,7 +109,7 @@ def test_reads_choices_of_numbers() -> None:
         (PathConfig, {"enable_tls": "required"}, ["did you mean 'Required'?"]),
         (PoolConfig, {"name": "p", "entries": [{"weight": 1}]}, ["'entries.1'", "'name' is required"]),
         (PoolConfig, {}, ["option 'name' is required"]),
-        (SourceConfig, {"name": "s", "socks5_proxy_server": "x"}, ["known to KumoMTA but not supported"]),
+        (SourceConfig, {"name": "s", "ha_proxy_server": "x"}, ["known to KumoMTA but not supported"]),
         (HttpListenerConfig, {"trusted_hosts": [1]}, ["'trusted_hosts'", "IP addresses"]),
     ],
 )

@@ -157,7 +157,9 @@ class Opener:
         """Raises LinkTrouble, BindFailed."""
         options, services = self.options, self.services
         try:
-            await sources.connect(services.reactor, link, where.address, where.port, self.source, options.bind_timeout)
+            await sources.connect(
+                services.reactor, link, where.address, where.port, self.source, options.bind_timeout, services.keys
+            )
         except CancelledError:
             raise
         except Exception as error:  # Twisted's connect errors share no useful base
