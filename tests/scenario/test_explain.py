@@ -52,6 +52,15 @@ kumo.on('get_egress_path_config', function()
   return kumo.make_egress_path { connection_limit = 5, max_message_rate = '100/s', prohibited_hosts = {} }
 end)
 """
+OUTAGE = """
+duration = "2 minutes"
+rate = 1
+[[trouble]]
+route = "api"
+from = "30 seconds"
+until = "1 minute"
+success = 0.0
+"""
 MESSAGE = "From: a@src.test\r\nX-Tenant: acme\r\nSubject: hi\r\n\r\nbody\r\n"
 
 
@@ -149,10 +158,12 @@ def test_a_handler_that_fails_is_told_once(tmp_path: Path) -> None:
 
 def test_who_has_read_enough_may_leave(tmp_path: Path) -> None:
     """As in `kumotwist explain … | head -1`: no traceback."""
-    for command in ("explain --policy=policy.lua message.eml --to=u@dest.test", "simulate --scenario=all-bad"):
-        (tmp_path / "policy.lua").write_text(POLICY)
-        (tmp_path / "message.eml").write_text(MESSAGE)
-        line = f"{sys.executable} -m kumotwist.service.main {command} | true; exit ${{PIPESTATUS[0]}}"
+    (tmp_path / "policy.lua").write_text(POLICY)
+    (tmp_path / "message.eml").write_text(MESSAGE)
+    (tmp_path / "outage.toml").write_text(OUTAGE)
+    for command in ("explain message.eml --to=u@dest.test", "simulate --scenario=outage.toml"):
+        asked = f"{sys.executable} -m kumotwist.service.main {command} --policy=policy.lua"
+        line = f"{asked} | true; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(
             ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )

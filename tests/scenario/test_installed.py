@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[2]
 def installed(tmp_path_factory) -> Path:
     """The bin directory of a fresh venv that has the wheel and sees this one's dependencies."""
     directory = tmp_path_factory.mktemp("installed")
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(directory / "dist"), str(ROOT)]
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory / "dist"), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = (directory / "dist").glob("*.whl")
-    venv.create(directory / "venv", with_pip=True)
+    venv.create(directory / "venv")
     purelib = next((directory / "venv" / "lib").glob("python*/site-packages"))
     here = subprocess.run(
         [sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -28,8 +28,8 @@ def installed(tmp_path_factory) -> Path:
         text=True,
     ).stdout.strip()
     purelib.joinpath("dependencies.pth").write_text(f"{here}\n")
-    pip = [str(directory / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
-    subprocess.run(pip, check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", f"--python={directory / 'venv/bin/python'}", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
     return directory / "venv" / "bin"
 
 
