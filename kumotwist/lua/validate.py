@@ -8,6 +8,7 @@ wrong with the policy: the report says it, with file and line.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,7 +19,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
 from kumotwist.config.catalog import CATALOG
-from kumotwist.config.egress import PoolConfig
+from kumotwist.config.egress import PathConfig, PoolConfig
 from kumotwist.config.listener import HttpListenerConfig, SmtpListenerConfig, host_and_port
 from kumotwist.config.option import DOC_KEY, Doc
 from kumotwist.config.queue import CustomLuaProtocol, Protocol
@@ -29,6 +30,7 @@ from kumotwist.core.queuename import QueueName, parse
 from kumotwist.lua.events import suggest
 from kumotwist.lua.keyfiles import missing_files
 from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.lua.validatetls import TlsFiles
 
 T = TypeVar("T")
 
@@ -80,6 +82,7 @@ class _Check:
         self._report = report
         self._constructors: set[str] = set()
         self._clock: Any = services.clock
+        self._tls_files: TlsFiles
 
     async def attempt(self, make: Callable[[], Coroutine[Deferred[Any], Any, T]], what: str = "") -> T | None:
         """The result; None, and an error in the report, when it fails."""
@@ -103,6 +106,12 @@ class _Check:
         if policy.declarations.validation_failed:
             self._report.error("the policy called kumo.validation_failed()")
         self._declarations(policy)
+        self._tls_files = TlsFiles(os.environ.get, policy.run_key_event, self._clock.seconds())
+        declared = policy.declarations
+        listeners: list[SmtpListenerConfig | HttpListenerConfig] = [*declared.esmtp_listeners, *declared.http_listeners]
+        for listener in listeners:
+            whose = f"{policy.program.source_of('init')}: {_MAKERS[type(listener)]} on {listener.listen}"
+            await self._tls(whose, listener)
         for domain in SAMPLE_DOMAINS:
             await self._domain(policy, parse(domain))
         self._events(policy)
@@ -132,6 +141,13 @@ class _Check:
                 self._report.error(f"two listeners are to listen on {listener.listen}")
             if address[1]:
                 taken.add(address)
+
+    async def _tls(self, whose: str, options: SmtpListenerConfig | HttpListenerConfig | PathConfig) -> None:
+        found = await self.attempt(lambda: self._tls_files.find(options), whose)
+        for text in found.errors if found is not None else ():
+            self._report.error(f"{whose}: {text}")
+        for text in found.warnings if found is not None else ():
+            self._report.warn(f"{whose}: {text}")
 
     def _without_effect(self, options: object) -> None:
         for name, reason in without_effect(options):
@@ -197,6 +213,8 @@ class _Check:
         path = await self.attempt(lambda: policy.egress_path(domain, source, domain))
         if path is not None:
             self._without_effect(path)
+            event = "get_egress_path_config"
+            await self._tls(f"{policy.program.source_of(event)}: {event} for {domain}", path)
             self._key_files(f"{policy.program.source_of('get_egress_path_config')}: get_egress_path_config", path)
 
     def _events(self, policy: Policy) -> None:
