@@ -1,36 +1,42 @@
 """`POST /api/admin/explain/v1`: what would become of a message, with the shares and health as they are now.
 
-The message is made, shown to policy and followed; it is not stored, queued or
-sent. What the worker that is asked knows is what is told: shares are shared by
+The message is made, shown to policy and followed, or is one in the queue of which the id is given; nothing is
+stored, queued or sent. What the worker that is asked knows is what is told: shares are shared by
 all, places in a queue are not.
 
-Public: `routes`, `Question`. What can go wrong: 422 for a question that is none.
+Public: `routes`, `Question`. What can go wrong: 422 for a question that is none, 404 for an id that no
+worker has in its queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
-from kumotwist.admin import asked
+from kumotwist.admin import asked, message
 from kumotwist.admin.explanation import Told
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.ids import SpoolId, from_hex
 from kumotwist.net.operation import BODY_REFUSALS, Operation, json_answer, text_answer
-from kumotwist.net.router import HttpError, HttpRequest, Reply, Route, json_reply
+from kumotwist.net.router import JSON, HttpError, HttpRequest, Reply, Route, json_reply
 
 PATH: Final = "/api/admin/explain/v1"
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
-    """The message to explain: an RFC 5322 text, its envelope, metadata, and the way it would have come in."""
+    """The message to explain: an RFC 5322 text, its envelope, metadata, and the way it would have come in.
 
-    recipients: list[str]
+    Or only the `id` of one that is in the queue: 32 hex digits.
+    """
+
+    recipients: list[str] = []
     sender: str = ""
     content: str = "Subject: example\r\n\r\n"
     meta: dict[str, Any] = {}
     intake: Literal["smtp", "http"] = "smtp"
+    id: str = ""
 
 
 _OPERATION: Final = Operation(
@@ -41,6 +47,7 @@ _OPERATION: Final = Operation(
     body=Question,
     answers={
         200: json_answer("The explanation.", Told),
+        404: text_answer("No worker has a message of that id in its queue."),
         422: text_answer("What is wrong with the question."),
         **BODY_REFUSALS,
     },
@@ -48,17 +55,21 @@ _OPERATION: Final = Operation(
 _DECODER: Final = msgspec.json.Decoder(Question)
 
 Tell = Callable[[EnvelopeAddress, tuple[EnvelopeAddress, ...], Question], Awaitable[Told]]
+#: What the workers say of a message in the queue, JSON each; those that have not got it say nothing.
+Find = Callable[[SpoolId], Awaitable[Sequence[bytes]]]
 
 
-def routes(tell: Tell) -> tuple[Route, ...]:
-    """The one route; `tell` explains a question whose addresses have been read."""
+def routes(tell: Tell, find: Find) -> tuple[Route, ...]:
+    """The one route; `tell` explains a question whose addresses have been read, `find` a message in the queue."""
 
     async def explain(request: HttpRequest) -> Reply:
         try:
             question = _DECODER.decode(request.body)
+            if question.id:
+                return await _queued(question, find)
             recipients = tuple([asked.recipient(one) for one in question.recipients])
             if not recipients:
-                raise ValueError("recipients: at least one is needed")
+                raise ValueError("recipients: at least one is needed, or the id of a message in the queue")
             sender = asked.sender(question.sender)
             question.meta = asked.metadata(recipients, question.meta)
         except (msgspec.DecodeError, ValueError) as error:
@@ -66,3 +77,17 @@ def routes(tell: Tell) -> tuple[Route, ...]:
         return json_reply(await tell(sender, recipients, question))
 
     return (Route("POST", PATH, explain, _OPERATION),)
+
+
+async def _queued(question: Question, find: Find) -> Reply:
+    if question != Question(id=question.id):
+        raise ValueError("id: goes alone, since the message is in the queue")
+    try:
+        spool_id = from_hex(question.id)
+    except ValueError:
+        raise ValueError("id: 32 hex digits are needed") from None
+    told = [one for one in await find(spool_id) if one]
+    if not told:
+        where = f"{message.PATH}?id={spool_id.hex()}"
+        raise HttpError(404, f"Error: no worker has the message {spool_id.hex()} in its queue; {where} tells its story")
+    return Reply(200, told[0], JSON)

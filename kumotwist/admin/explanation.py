@@ -1,6 +1,6 @@
 """What a policy would do with a message, step by step: the handlers that run, and the way that follows.
 
-Public: `explain`, `run_handler`, `Told`, `Handler`, `MessageShown`, `EVENTS`. What can go wrong is told, see
+Public: `explain`, `run_handler`, `of_the_way`, `EVENTS`, and `Told` with its parts. What can go wrong is told, see
 `queue.explain`.
 """
 
@@ -46,12 +46,48 @@ class MessageShown(msgspec.Struct):
     octets: int
 
 
+class CourseShown(msgspec.Struct):
+    """Where a message is on a fallback: it began with `table` and is on that of `stage`, since then (Unix seconds).
+
+    With a stage ahead that takes over at `deadline`, unless `until_state` has been reached; else both are null.
+    `failure` is why `stage` has ended badly.
+    """
+
+    table: str
+    stage: str
+    since: float
+    deadline: float | None
+    until_state: str | None
+    is_handed_over: bool
+    failure: str | None
+
+
+class QueuedShown(msgspec.Struct):
+    """A message in the queue, with times in Unix seconds: when it was taken in, and when its next attempt is due.
+
+    `attempts` are those that have ended, on its stage if it has a `course`. `on_its_way` names table and route when
+    it is being attempted by a table. `next` says what comes next.
+    """
+
+    id: str
+    created: float
+    attempts: int
+    due: float
+    on_its_way: str
+    next: str
+    course: CourseShown | None
+
+
 class Told(msgspec.Struct):
-    """Everything there is to tell; `way` is null when the message would not be taken in."""
+    """Everything there is to tell; `way` is null when the message would not be taken in.
+
+    `queued` is there for a message that is in the queue, whose `way` is that of its next attempt.
+    """
 
     handlers: list[Handler]
     message: MessageShown
     way: Explanation | None = None
+    queued: QueuedShown | None = None
 
 
 async def explain(
@@ -69,10 +105,14 @@ async def explain(
     told = Told([handler] if handler is not None else [], shown)
     if handler is None or (not handler.rejected and not handler.problem):
         told.way = await explain_way(message, policy, channel_for, present, now)
-        for event in ("get_queue_config", "get_route_table", "get_egress_pool", "get_egress_path_config"):
-            if policy.handles(event):
-                told.handlers.append(Handler(event, policy.program.source_of(event)))
+        told.handlers.extend(of_the_way(policy))
     return told
+
+
+def of_the_way(policy: Policy) -> list[Handler]:
+    """The handlers that say where a message goes, as far as policy has them."""
+    events = ("get_queue_config", "get_route_table", "get_egress_pool", "get_egress_path_config")
+    return [Handler(event, policy.program.source_of(event)) for event in events if policy.handles(event)]
 
 
 async def run_handler(message: Message, policy: Policy, intake: str) -> Handler | None:

@@ -1,6 +1,7 @@
 """What would happen next to a message, by the kind of failure: the part of an explanation that looks ahead.
 
-Public: `Consequence`, `consequences`, `without_a_way`, `takes_over_when`. Nothing can go wrong.
+Public: `Consequence`, `Past`, `AT_THE_BEGINNING`, `consequences`, `without_a_way`, `takes_over_when`.
+Nothing can go wrong.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 import msgspec
+from attrs import frozen
 
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import FallbackStage, RouteEntry
@@ -39,6 +41,17 @@ Case = Literal[
 ]
 
 
+@frozen
+class Past:
+    """Attempts that a message has behind it, and seconds since it began, both on the stage that it is on."""
+
+    attempts: int
+    seconds: float
+
+
+AT_THE_BEGINNING: Final = Past(0, 0.0)
+
+
 class Consequence(msgspec.Struct):
     """A kind of failure, for programs (`case`) and in words, and what it leads to."""
 
@@ -55,12 +68,13 @@ def consequences(
     now: float,
     options: Any,
     stage: FallbackStage | None,
+    past: Past = AT_THE_BEGINNING,
 ) -> Iterator[Consequence]:
     """What each kind of failure leads to, for a message that goes by the route at `position` of `table`.
 
     `options` are those of its channel, and `stage` is the next one of a fallback.
     """
-    later, onward = _later(config, stage), _onward(stage)
+    later, onward = _later(config, stage, past), _onward(stage)
     lost = f"{onward} at once" if stage is not None else "it is bounced"
     elsewhere = _elsewhere(table, class_, position, now) if table is not None else ""
     yield Consequence("refused_for_good", "the recipient is refused for good", lost)
@@ -78,9 +92,9 @@ def consequences(
         yield from _of_stage(stage)
 
 
-def without_a_way(config: QueueConfig, stage: FallbackStage | None) -> Consequence:
+def without_a_way(config: QueueConfig, stage: FallbackStage | None, past: Past = AT_THE_BEGINNING) -> Consequence:
     """What becomes of a message for as long as a question about its way has no answer."""
-    return Consequence("no_way", "this stays as it is", f"the message waits: {_later(config, stage)}")
+    return Consequence("no_way", "this stays as it is", f"the message waits: {_later(config, stage, past)}")
 
 
 def takes_over_when(stage: FallbackStage) -> str:
@@ -98,14 +112,14 @@ def _onward(stage: FallbackStage | None) -> str:
     return f"it goes on by route table {stage.route_table}" if stage is not None else ""
 
 
-def _later(config: QueueConfig, stage: FallbackStage | None) -> str:
+def _later(config: QueueConfig, stage: FallbackStage | None, past: Past) -> str:
     """The tries that there is time for, and what comes after the last of them."""
     ends_by_stage = stage is not None and (config.max_age <= stage.wait or not stage.alongside)
     end = min(config.max_age, stage.wait) if ends_by_stage and stage is not None else config.max_age
     delays: list[str] = []
-    passed = 0.0
+    passed = past.seconds
     while len(delays) <= _RETRIES:
-        delay = float(backoff(config, len(delays)))
+        delay = float(backoff(config, past.attempts + len(delays)))
         passed += max(delay, 1.0)
         if passed > end:
             break
@@ -113,9 +127,8 @@ def _later(config: QueueConfig, stage: FallbackStage | None) -> str:
     shown = f"{', '.join(delays[:_RETRIES])}{', …' if len(delays) > _RETRIES else ''}"
     tries = f"again after {shown}" if delays else "there is no time for another try"
     after = format_duration(end)
-    return (
-        f"{tries}; {_onward(stage)} after {after}" if ends_by_stage else f"{tries}; it expires when it is {after} old"
-    )
+    left = format_duration(max(end - past.seconds, 0.0))
+    return f"{tries}; {_onward(stage)} after {left}" if ends_by_stage else f"{tries}; it expires when it is {after} old"
 
 
 def _elsewhere(table: RouteTable, class_: str, position: int, now: float) -> str:

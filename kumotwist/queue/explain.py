@@ -19,11 +19,12 @@ from kumotwist.config.egress import UNSPECIFIED, SourceConfig
 from kumotwist.config.queue import Protocol, QueueConfig
 from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core import queuename
+from kumotwist.core.course import Course
 from kumotwist.core.errors import KumotwistError, StateUnavailable
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
-from kumotwist.queue.consequences import consequences, takes_over_when, without_a_way
+from kumotwist.queue.consequences import AT_THE_BEGINNING, Past, consequences, takes_over_when, without_a_way
 from kumotwist.queue.optiontext import changed, limits_of, secrets_of
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
 from kumotwist.queue.routes.breaker import Breaker, State
@@ -44,7 +45,7 @@ async def explain_way(
     now: float,
     to_the_site: bool = True,
 ) -> Explanation:
-    """The way of `message` as its metadata is now.
+    """The way of `message` as its metadata is now, from the stage of a fallback that it is on.
 
     `present` is what is at work. `now` is in Unix seconds. Without `to_the_site` the way
     ends with the sources: no name is resolved, no path asked for, and stages are named only.
@@ -65,6 +66,19 @@ async def explain_way(
     return found
 
 
+@attrs.frozen
+class _Place:
+    """A table, None for none, the number of stages before it, and all stages; None while they are those of the table.
+
+    `past` is what the message has behind it there.
+    """
+
+    table: str | None
+    at: int
+    stages: Sequence[FallbackStage] | None
+    past: Past = AT_THE_BEGINNING
+
+
 @attrs.define(eq=False)
 class _Way:
     """The questions in their order, of a message whose queue is known; each answer goes into a leg."""
@@ -80,55 +94,72 @@ class _Way:
 
     async def follow(self, found: Explanation) -> None:
         """From the queue to the ready queues, and the same for each stage that comes after."""
-        table_name = table_name_of(self.message, self.config)
-        found.route_table = table_name or ""
-        table = await self._leg(found, table_name, 0, None)
-        if table is None or not table.config.fallback:
-            return
-        stages = table.config.fallback
-        for at, stage in enumerate(stages, 1):
+        table_name, course = table_name_of(self.message, self.config), self.message.course
+        place = _Place(table_name, 0, None, _past(self.message, self.now))
+        if course is not None:
+            try:
+                place = await self._place(course)
+            except CancelledError:
+                raise
+            except KumotwistError as error:
+                found.route_table, found.problem = course.at, str(error)
+                return
+        found.route_table = place.table or ""
+        table = await self._leg(found, place)
+        stages = place.stages
+        if stages is None:
+            stages = table.config.fallback if table is not None else ()
+        for at, stage in enumerate(stages[place.at :], place.at + 1):
             when = takes_over_when(stage)
             shown = Stage(when=when, wait=stage.wait, until_state=stage.until_state, alongside=stage.alongside)
             shown.route_table = stage.route_table
             found.fallback.append(shown)
             if self.to_the_site:
-                await self._leg(shown, stage.route_table, at, stages)
-        if self.to_the_site:
+                await self._leg(shown, _Place(stage.route_table, at, stages))
+        if self.to_the_site and stages:
             found.warnings = list(_warnings(found, self.message))
 
-    async def _leg(
-        self, leg: Leg, table_name: str | None, at: int, stages: Sequence[FallbackStage] | None
-    ) -> RouteTable | None:
-        """Fill in `leg`, the table with `at` stages before it; the table, None without one.
+    async def _place(self, course: Course) -> _Place:
+        """Where on its course the message's next attempt is."""
+        table = await self.present.table(course.table)
+        stages = (table.config if table is not None else await self.policy.route_table(course.table)).fallback
+        names = [course.table, *[stage.route_table for stage in stages]]
+        if course.at not in names:
+            return _Place(course.table, 0, stages)  # policy has no such stage any more, and it begins anew
+        at = names.index(course.at)
+        if (course.is_handed_over or course.failure is not None) and at < len(stages):
+            return _Place(stages[at].route_table, at + 1, stages)
+        return _Place(course.at, at, stages[:at] if course.is_released else stages, _past(self.message, self.now))
 
-        `stages` are those of the first table, None while that is asked for.
-        """
-        table, following = None, _at(stages, at)
+    async def _leg(self, leg: Leg, place: _Place) -> RouteTable | None:
+        """Fill in `leg`; its table, None without one."""
+        table, following = None, _at(place.stages, place.at)
         try:
-            if table_name is not None:
-                table = await self.present.table(table_name)
+            if place.table is not None:
+                table = await self.present.table(place.table)
                 if table is None:
-                    table = RouteTable(await self.policy.route_table(table_name))
-                following = _at(table.config.fallback if stages is None else stages, at)
-            await self._decide(leg, table, at, following)
+                    table = RouteTable(await self.policy.route_table(place.table))
+                following = _at(table.config.fallback if place.stages is None else place.stages, place.at)
+            await self._decide(leg, table, place, following)
         except CancelledError:
             raise
         except (KumotwistError, ValueError) as error:
             leg.problem = str(error)
         if leg.problem:
-            leg.on_failure.insert(0, without_a_way(self.config, following))
+            leg.on_failure.insert(0, without_a_way(self.config, following, place.past))
         return table
 
-    async def _decide(self, leg: Leg, table: RouteTable | None, at: int, following: FallbackStage | None) -> None:
+    async def _decide(self, leg: Leg, table: RouteTable | None, place: _Place, following: FallbackStage | None) -> None:
         """Route, channel, sources, and what comes of failures."""
         protocol, pool, position = self.config.protocol, self.config.egress_pool, 0
         if table is not None:
             await self._classify(leg, table.config)
-            position = await self._choose(leg, table, pin_of(self.message) if at == 0 else None)
+            position = await self._choose(leg, table, pin_of(self.message) if place.at == 0 else None)
             entry = table.config.routes[position]
             protocol, pool = entry.protocol, entry.egress_pool
-        ahead = consequences(self.config, table, leg.route_class, position, self.now, protocol, following)
-        leg.on_failure = list(ahead)
+        leg.on_failure = list(
+            consequences(self.config, table, leg.route_class, position, self.now, protocol, following, place.past)
+        )
         leg.options, leg.secrets = changed(protocol), dict(secrets_of(protocol))
         channel = self.channel_for(protocol)
         leg.channel = channel.protocol_name
@@ -227,6 +258,14 @@ def _breaker(breakers: Sequence[Breaker], now: float) -> tuple[State, float | No
         return State.CLOSED, None
     shut = [one.open_until - now for one in breakers if not one.allows(now)]
     return State.OPEN, round(max(shut, default=0.0), 1)
+
+
+def _past(message: Message, now: float) -> Past:
+    """What the message has behind it where it is."""
+    if message.attempts == 0 and message.course is None:
+        return AT_THE_BEGINNING
+    since = message.course.since if message.course is not None else message.created
+    return Past(message.attempts, max(now - since, 0.0))
 
 
 def _at(stages: Sequence[FallbackStage] | None, at: int) -> FallbackStage | None:

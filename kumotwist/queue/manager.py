@@ -139,7 +139,8 @@ class Manager:
     def present(self) -> Present:
         """What is at work here, to look at."""
         routing, ready_queues = self._parts.routing, self._parts.ready_queues
-        return Present(routing.look_at, ready_queues.at_work, self._limits, self._parts.budgets, routing.classes.ask)
+        budgets, ask = self._parts.budgets, routing.classes.ask
+        return Present(routing.look_at, ready_queues.at_work, self._limits, budgets, ask, self.way_of)
 
     def table_at_work(self, name: str) -> RouteTable | None:
         """A route table that messages have used; None for any other."""

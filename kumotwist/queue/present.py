@@ -18,6 +18,7 @@ from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.interfaces import Limits, Rates
 from kumotwist.core.message import Message
 from kumotwist.core.units import Throttle, format_duration
+from kumotwist.core.way import Way
 from kumotwist.queue.classes import Classed, classed_alone
 from kumotwist.queue.ready import ReadyQueue
 from kumotwist.queue.routes.table import RouteTable
@@ -34,6 +35,7 @@ class Present:
     `table` is the one at work, with all that workers have learned about it,
     or raises PolicyError; `ready` is None for a queue that nobody uses.
     `classed` tells a message's class; by itself it looks nothing up.
+    `way_of` is the way by a table that a message is on now, None for any that waits.
     """
 
     table: Callable[[str], Awaitable[RouteTable | None]] = _no_table
@@ -41,6 +43,7 @@ class Present:
     limits: Limits | None = None
     budgets: Rates | None = None
     classed: Callable[[RouteTableConfig, Message], Awaitable[Classed]] = classed_alone
+    way_of: Callable[[Message], Way | None] = lambda _: None
 
 
 #: A policy on its own.

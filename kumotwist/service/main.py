@@ -20,6 +20,7 @@ usage: kumotwist COMMAND [options]
   validate     check a policy without opening a port: kumotwist validate --policy PATH
   script       run a policy's `main` event: kumotwist script --policy PATH [-- ARGUMENTS]
   explain      tell what a policy would do with a message: kumotwist explain --policy PATH MESSAGE --to ADDRESS
+               or what a running daemon will do with one in its queue: kumotwist explain --id ID
   replay       yesterday's log against a new policy: kumotwist replay --policy NEW --log DIR
   simulate     outages against the choice among routes: kumotwist simulate --scenario all
   policy-test  run the Lua tests of a policy: kumotwist policy-test DIR

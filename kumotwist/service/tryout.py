@@ -22,7 +22,7 @@ from kumotwist.core.message import Message
 from kumotwist.net.blocking import BlockingThreads
 from kumotwist.service.offline import Offline, with_policy
 from kumotwist.service.options import DEFAULT_POLICY
-from kumotwist.trial import question
+from kumotwist.trial import live, question
 from kumotwist.trial import replay as replay_command
 from kumotwist.trial.explain import as_text
 from kumotwist.trial.judge import Judge
@@ -35,6 +35,8 @@ _PATIENCE: Final = 60.0
 def explain(arguments: Sequence[str]) -> int:
     """Tell what a policy would do with a message; nothing is sent."""
     asked = question.question(arguments, DEFAULT_POLICY)
+    if asked.id is not None:
+        return _asked_of_a_daemon(asked)
     return with_policy(asked.policy, lambda offline: in_time(offline, _explained(offline, asked)))
 
 
@@ -84,6 +86,16 @@ async def _explained(offline: Offline, asked: argparse.Namespace) -> int:
     sys.stdout.write(msgspec.json.encode(told).decode() + "\n" if asked.json else as_text(told))
     has_failed = any(handler.problem for handler in told.handlers)
     return 1 if has_failed or (told.way is not None and told.way.problem) else 0
+
+
+def _asked_of_a_daemon(asked: argparse.Namespace) -> int:
+    try:
+        answer, told = live.ask(asked.daemon, asked.id)
+    except ConfigError as error:
+        sys.stderr.write(f"kumotwist explain: {error}\n")
+        return 2
+    sys.stdout.write(answer.decode() + "\n" if asked.json else as_text(told))
+    return 1 if told.way is not None and told.way.problem else 0
 
 
 async def _replayed(offline: Offline, asked: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ from kumotwist.admin import explain, liveness, message, metrics
 from kumotwist.admin.explanation import Told
 from kumotwist.admin.explanation import explain as explain_message
 from kumotwist.admin.openapi import with_document
+from kumotwist.admin.queued import explain_queued
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig
@@ -35,7 +36,7 @@ from kumotwist.config.redis import RedisOptions
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.errors import ConfigError, SpoolUnhealthy
 from kumotwist.core.ids import IdGenerator, SpoolId
-from kumotwist.core.interfaces import Channel, MessageStore, Room
+from kumotwist.core.interfaces import Channel, MessageStore, QueuePolicy, Room
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.records import Record
@@ -72,6 +73,7 @@ from kumotwist.queue import announcer, budgetstate, routestate
 from kumotwist.queue.announcer import Announcer
 from kumotwist.queue.budgetstate import BudgetState
 from kumotwist.queue.manager import Manager
+from kumotwist.queue.present import Present
 from kumotwist.queue.routestate import RouteState
 from kumotwist.queue.surroundings import Knowledge, Surroundings
 from kumotwist.records.acct import open_acct_log
@@ -98,8 +100,9 @@ from kumotwist.spool.shards import SpoolInUse, shards_of
 
 log: Final = Logger()
 
-#: A question that all workers are asked: what they have of a message.
+#: Questions that all workers are asked: what they have of a message, and what would become of it.
 MESSAGE: Final = "message"
+EXPLAIN: Final = "explain"
 #: Searches of the logs at a time, and how many may wait. Ours: they are for people.
 SEARCHES: Final = 1
 MAX_SEARCHES: Final = 16
@@ -275,6 +278,9 @@ class Worker:
         sending = Sending(policy, admission, gate, ids, reactor, hostname)
         search = BlockingThreads(reactor, "kumo-search", SEARCHES, MAX_SEARCHES)
         self._close_last("searches of the logs", search.close)
+        self._answers[EXPLAIN] = partial(
+            _explained, opened, (policy, InternalQueues(policy)), channel_for, reactor.seconds, queue.present
+        )
         self._answers[MESSAGE] = lambda spool_id: _described(opened, SpoolId(spool_id))
         sources = message.Sources(
             live=self._living,
@@ -294,7 +300,7 @@ class Worker:
             *liveness.routes(gate),
             *metrics.routes(self._text, self._json),
             *message.routes(sources),
-            *explain.routes(tell),
+            *explain.routes(tell, lambda spool_id: house.ask(EXPLAIN, spool_id)),
         )
         smtp = [
             SmtpFactory(
@@ -488,6 +494,19 @@ class Worker:
 async def _described(store: MessageStore, spool_id: SpoolId) -> bytes:
     """What our spool has of a message, as a JSON list."""
     return msgspec.json.encode([message.describe(one) for one in await store.load((spool_id,)) if one is not None])
+
+
+async def _explained(
+    store: MessageStore,
+    policies: tuple[Policy, QueuePolicy],
+    channel_for: Callable[[Protocol], Channel],
+    now: Callable[[], float],
+    present: Callable[[], Present],
+    spool_id: bytes,
+) -> bytes:
+    """What would become of a message of our spool, as JSON; nothing when it is not there."""
+    told = await explain_queued(SpoolId(spool_id), store, policies, channel_for, now(), present())
+    return msgspec.json.encode(told) if told is not None else b""
 
 
 async def _stop_port(port: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kumotwist.admin.explanation import MessageShown, Told
+from kumotwist.core.schedule import format_rfc3339
 from kumotwist.queue.shown import Explanation, LatelyShown, Leg, RouteShown
 from kumotwist.trial.plaintext import for_people
 
@@ -22,7 +23,9 @@ _OUTAGE: Final = (
 
 def as_text(told: Told) -> str:
     """For people."""
-    return for_people((*_handlers(told), *(_way(told.way, told.message) if told.way is not None else ())))
+    return for_people(
+        (*_handlers(told), *_queued(told), *(_way(told.way, told.message) if told.way is not None else ()))
+    )
 
 
 def _handlers(told: Told) -> Iterator[str]:
@@ -35,6 +38,25 @@ def _handlers(told: Told) -> Iterator[str]:
             yield f"               rejects it: {handler.rejected}"
         if handler.problem:
             yield f"               fails: {handler.problem}"
+
+
+def _queued(told: Told) -> Iterator[str]:
+    """Where a message of a queue is, and what comes next."""
+    queued = told.queued
+    if queued is None:
+        return
+    yield f"in the queue {queued.id}, taken in at {_moment(queued.created)}, {queued.attempts} attempts so far"
+    course = queued.course
+    if course is not None:
+        until = f", until {course.until_state}, or the next at {_moment(course.deadline)}" if course.deadline else ""
+        on = f"on the fallback of {course.table}: on {course.stage}"
+        yield f"               {on} since {_moment(course.since)}{until}"
+    yield f"               {queued.next}"
+
+
+def _moment(seconds: float) -> str:
+    """In UTC, to the second."""
+    return format_rfc3339(float(round(seconds)))
 
 
 def _cut(change: str) -> str:

@@ -1,4 +1,4 @@
-"""What `kumotwist explain` is asked: the command line, and the message that it names.
+"""What `kumotwist explain` is asked: the command line, and the message that it names, or the id of one in a queue.
 
 The message is what SMTP would bring: lines end with CRLF, whatever they do in
 the file. Nothing else of it is changed.
@@ -21,42 +21,62 @@ from kumotwist.trial.commandline import CommandLine
 
 #: Octets of a message that is read. Ours: more than any listener takes unless it is told to (20 MiB).
 _MAX_MESSAGE: Final = 128 * 1024 * 1024
+#: Where a daemon listens unless its policy says otherwise.
+_DAEMON: Final = "http://127.0.0.1:8000"
 #: RFC 5322 s2.2: a name of printable characters, and a colon.
 _HEADER: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 
 
 def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespace:
-    """The command line, with `content` for the message as octets. Exits with 2 when it is wrong."""
+    """The command line, with `content` for the message as octets, or an `id`. Exits with 2 when it is wrong."""
     parser = CommandLine(
         prog="kumotwist explain", description="What a policy would do with a message; nothing is sent."
     )
     add = parser.add_argument
-    add("message", metavar="FILE", help="the message, an RFC 5322 text; - reads standard input")
-    add("--policy", default=default_policy, help="%(default)s unless said")
+    add("message", metavar="FILE", nargs="?", help="the message, an RFC 5322 text; - reads standard input")
+    add("--id", metavar="ID", help="instead: a message in the queue of a running daemon; what becomes of it next")
+    add("--daemon", metavar="URL", help=f"where that daemon listens for HTTP; {_DAEMON} unless said")
+    add("--policy", help=f"{default_policy} unless said")
     add(
         "--from",
         dest="sender",
         type=_reading(read.sender),
-        default="",
         help="the envelope's sender; none: a bounce's, <>",
     )
     add(
         "--to",
         type=_reading(read.recipient),
         action="append",
-        required=True,
         help="a mailbox or a phone number; may be repeated",
     )
     add("--meta", type=_named, action="append", default=[], metavar="NAME=VALUE", help="metadata that is there before")
     add("--http", action="store_true", help="it comes in by HTTP; otherwise by SMTP")
     add("--json", action="store_true", help="for programs; docs/explain.md says what is in it")
     asked = parser.parse_args(arguments)
+    if asked.id is not None:
+        return _of_a_queue(parser, asked)
+    if asked.daemon is not None:
+        parser.error("--daemon is asked about an --id")
+    missing = [name for name, value in (("FILE", asked.message), ("--to", asked.to)) if value is None]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    asked.policy = asked.policy if asked.policy is not None else default_policy
+    asked.sender = asked.sender if asked.sender is not None else read.sender("")
     asked.meta = read.metadata(asked.to, dict(asked.meta))
     try:
         asked.content = _content(asked.message)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         parser.exit(2, f"kumotwist explain: {asked.message}: {why}\n")
+    return asked
+
+
+def _of_a_queue(parser: CommandLine, asked: argparse.Namespace) -> argparse.Namespace:
+    """The command line of a question about a message in a queue, which has envelope, metadata and policy of its own."""
+    others = (asked.message, asked.policy, asked.sender, asked.to, asked.meta or None, asked.http or None)
+    if any(one is not None for one in others):
+        parser.error("--id goes with --daemon and --json only: the message is in the queue")
+    asked.daemon = asked.daemon if asked.daemon is not None else _DAEMON
     return asked
 
 

@@ -200,6 +200,60 @@ def test_a_running_daemon_tells_what_it_has_learned(tmp_path: Path) -> None:
         assert len(daemon.records("Reception")) == 4
 
 
+FALLING_BACK = POLICY.replace("max_age = '1 day'", "max_age = '1 day', retry_interval = '10 minutes'").replace(
+    "    class = 'all',",
+    "    class = 'all', fallback = name == 'bulk' and { { route_table = 'second', wait = '1 hour' } } or nil,",
+)
+
+
+def queued(daemon: Daemon, spool_id: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """What the command says of a message in the queue."""
+    url = f"http://127.0.0.1:{daemon.port('http')}"
+    command = [sys.executable, "-m", "kumotwist.service.main", "explain", f"--id={spool_id}", f"--daemon={url}"]
+    return subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_message_in_the_queue_is_followed_from_where_it_is(tmp_path: Path) -> None:
+    """Whichever worker has it: attempts, when it is due, its stage, what is left to it; nothing is changed."""
+    nobody = {"RELAY": "127.0.0.1:9", "LOGS": str(tmp_path / "log")}
+    with Daemon(tmp_path, FALLING_BACK, workers=2, env=nobody) as daemon:
+        with daemon.smtp() as client:
+            client.sendmail("a@src.test", ["u0@dest.test"], mail("hi", extra="X-Tenant: acme\r\n"))
+        with daemon.smtp() as client:
+            client.sendmail("a@src.test", ["u1@dest.test"], mail("hi", extra="X-Tenant: acme\r\n"))
+        ids = {one["id"] for one in daemon.wait_for_records("TransientFailure", 4)}
+        assert len(ids) == 2
+        for spool_id in ids:
+            told = [ask(daemon, {"id": spool_id}) for _ in range(4)]
+            for one in told:
+                assert list(jsonschema_rs.Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(one)) == []
+                assert one["queued"]["attempts"] == 1
+                assert one["queued"]["next"].startswith("its attempt number 2 is due in ")
+                assert (one["queued"]["course"]["stage"], one["queued"]["course"]["until_state"]) == (
+                    "bulk",
+                    "delivered",
+                )
+                assert one["message"]["meta"]["tenant"] == "acme"
+                assert [stage["route_table"] for stage in one["way"]["fallback"]] == ["second"]
+                then = {failure["case"]: failure["then"] for failure in one["way"]["on_failure"]}
+                assert then["refused_for_now"].startswith("again after 20m; it goes on by route table second after 59m")
+            assert len({json.dumps(one["queued"]["due"]) for one in told}) == 1
+        done = queued(daemon, ids.pop())
+        assert done.returncode == 0, done.stderr
+        assert "1 attempts so far\n               on the fallback of bulk: on bulk since 2" in done.stdout
+        assert "route table  bulk, where the message is of class all (by all)" in done.stdout
+        missing = queued(daemon, "0" * 32)
+        assert (missing.returncode, missing.stdout) == (2, "")
+        assert "no worker has the message" in missing.stderr
+        for question in ({"id": "nothing"}, {"id": "0" * 32, "sender": "a@src.test"}, {}):
+            with pytest.raises(urllib.error.HTTPError, match="422"):
+                ask(daemon, question)
+        assert len(daemon.records("TransientFailure")) == 4, "nothing was tried"
+    gone = queued(daemon, "0" * 32)
+    assert gone.returncode == 2
+    assert "--daemon http://127.0.0.1:" in gone.stderr
+
+
 def test_every_worker_tells_the_same_after_a_restart(tmp_path: Path) -> None:
     """Also one that has not sent anything by the table since."""
     with Sink(tmp_path) as sink:

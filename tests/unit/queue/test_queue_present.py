@@ -8,6 +8,7 @@ from kumotwist.admin.explanation import MessageShown, Told
 from kumotwist.config.egress import UNSPECIFIED, PathConfig, PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import BudgetConfig, FallbackStage, RouteEntry, RouteTableConfig
+from kumotwist.core.course import Course, Failure
 from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.response import Response
 from kumotwist.core.units import Throttle
@@ -226,6 +227,40 @@ def test_a_pin_is_one_to_a_route_of_the_first_table():
     assert way.pinned
     assert not way.fallback[0].pinned
     assert way.fallback[0].draw.startswith("it is furthest behind its share")
+
+
+def at(one, course, attempts=0):
+    """The way of a message that has come so far."""
+    message = one.message()
+    message.set_course(course)
+    message.attempts = attempts
+    channel, seconds = one.channel, one.clock.seconds()
+    return now(explain_way(message, one.policy, lambda _: channel, one.manager.present(), seconds))
+
+
+def test_a_message_on_its_course_is_followed_from_there():
+    """The stage that it is on, what it has left there, and the stages that still lie ahead."""
+    one = chain(FallbackStage(route_table="text", wait=3600.0), FallbackStage(route_table="push", wait=7200.0))
+    one.policy.tables["push"] = evolve(table(1, 1, class_="all"), name="push")
+    began = one.clock.seconds() - 600
+    first = Course(table="bulk", since=began, deadline=began + 3600, until="delivered")
+    way = at(one, first, attempts=1)
+    assert (way.route_table, [stage.route_table for stage in way.fallback]) == ("bulk", ["text", "push"])
+    assert then(way)["refused_for_now"] == "again after 40m; it goes on by route table text after 50m"
+    handed = at(one, evolve(first, is_handed_over=True), attempts=1)
+    assert (handed.route_table, [stage.route_table for stage in handed.fallback]) == ("text", ["push"])
+    assert then(handed)["refused_for_now"].startswith("again after 20m, 40m; it goes on by route table push after 2h")
+    failed = at(one, evolve(first, failure=Failure("refused", "550")))
+    assert failed.route_table == "text"
+    last = at(one, Course(table="bulk", stage="push", since=began), attempts=2)
+    assert (last.route_table, last.fallback) == ("push", [])
+    assert then(last)["refused_for_now"].startswith("again after 1h 20m")
+    released = at(one, Course(table="bulk", since=began, is_released=True))
+    assert (released.route_table, released.fallback) == ("bulk", [])
+    gone = at(one, Course(table="bulk", stage="elsewhere", since=began))
+    assert (gone.route_table, len(gone.fallback)) == ("bulk", 2)
+    one.policy.tables.pop("bulk")
+    assert at(chain(), Course(table="nowhere", since=began)).problem == "no table nowhere"
 
 
 def test_a_stage_that_is_not_there_is_a_warning():

@@ -59,6 +59,8 @@ def test_a_file_that_is_no_message(tmp_path, capsys, content, said):
         (["--to=ann@example.org", "--meta=x"], "'x' is not NAME=VALUE"),
         (["--to=ann@example.org", "--meta=x=\udcff"], "'x=\\udcff' is not all printable text"),
         (["--to=\udcff@example.org"], "'\\udcff@example.org' is neither a mailbox"),
+        (["--to=ann@example.org", "--id=00"], "--id goes with --daemon and --json only: the message is in the queue"),
+        (["--to=ann@example.org", "--daemon=http://x"], "--daemon is asked about an --id"),
         (["--to=ann@example.org", "--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
@@ -71,6 +73,16 @@ def test_a_wrong_command_line(message, capsys, arguments, said):
     assert said in told
     assert told.count("\n") == 1
     assert told.endswith("see `kumotwist explain --help`\n")
+
+
+@pytest.mark.parametrize("other", ["message.eml", "--from=a@b.example", "--policy=p.lua", "--meta=a=b", "--http"])
+def test_a_message_in_a_queue_is_named_by_its_id_alone(capsys, other):
+    """Envelope, metadata and policy are its own."""
+    assert (asked("--id=00", "--json").id, asked("--id=00").daemon) == ("00", "http://127.0.0.1:8000")
+    with pytest.raises(SystemExit) as caught:
+        asked("--id=00", other)
+    assert caught.value.code == 2
+    assert "--id goes with --daemon and --json only" in capsys.readouterr().err
 
 
 def test_lines_end_as_on_the_wire(tmp_path):
