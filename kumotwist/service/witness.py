@@ -5,7 +5,8 @@ file that is mapped into memory: a few octets are copied, nothing is written to
 disk, and the kernel keeps the page when the process is killed. The successor
 reads it. Only the power going off loses it, and that is no message's fault.
 
-Public: `Witness`, `Note`, `read_notes`. What can go wrong: nothing that stops a start.
+Public: `Witness`, `Note`, `read_notes`, `take_over`. What can go wrong: ConfigError for a directory that cannot be
+written; nothing else stops a start.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final
 from attrs import frozen
 from twisted.logger import Logger
 
+from kumotwist.core.errors import ConfigError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.message import Message
 
@@ -67,6 +69,17 @@ class Witness:
     def end(self) -> None:
         """It has returned."""
         self._page[0:2] = _NOBODY
+
+
+def take_over(witness: Witness, directory: Path, index: int, count: int) -> list[Note]:
+    """What the processes before us ended with; from now on our own end is witnessed. Raises ConfigError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        notes = read_notes(directory, index, count)
+        witness.open(directory, index)
+    except OSError as error:
+        raise ConfigError(f"--state-dir {directory}: {error.strerror}") from error
+    return notes
 
 
 def read_notes(directory: Path, index: int, count: int) -> list[Note]:
