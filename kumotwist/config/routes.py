@@ -90,7 +90,9 @@ class RouteEntry:
     budgets: tuple[BudgetConfig, ...] = option("Caps on what goes by it; all must have room.", default=())
 
     def __attrs_post_init__(self) -> None:
-        """Raises ValueError for what is no weight."""
+        """Raises ValueError for what is no name or no weight."""
+        if not self.name:
+            raise ValueError("option 'name' must not be empty")
         if not isfinite(self.weight) or self.weight < 0.0:
             raise ValueError(f"option 'weight' of route '{self.name}' must be 0 or more, got {self.weight:g}")
 

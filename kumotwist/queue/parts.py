@@ -8,7 +8,7 @@ Public: `Parts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from kumotwist.core.ids import SpoolId
@@ -68,7 +68,9 @@ class Parts:
         self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))
         classes = Classes(clock, known.mail_hosts)
         tell = partial(self._tell_moves, known.announcer)
-        self.routing = Routing(policy, clock, tasks, route_changed, classes, known.route_state, tell)
+        self.routing = Routing(
+            policy, clock, tasks, route_changed, classes, self._routes_ended, known.route_state, tell
+        )
         overdue = Overdue(known.heard_of, tasks) if known.heard_of is not None else None
         self.learning = Learning(self.routing, clock, tasks, overdue)
         self.stages = self._make_stages(known)
@@ -189,6 +191,15 @@ class Parts:
         if route is not None and is_protocol_new:
             for ready in [one for one in route.ready if one is not None]:
                 self._put_back(ready.take_of(queue), why.PROTOCOL_CHANGED)
+
+    def _routes_ended(self, table: str, names: Collection[str]) -> None:
+        """What waits to leave by one of these routes chooses anew."""
+
+        def is_on_one(item: Item) -> bool:
+            traveller = self.routing.traveller(item[0])
+            return traveller is not None and traveller.way.table == table and traveller.way.route in names
+
+        self._put_back(self._take_ready(is_on_one), why.PROTOCOL_CHANGED)
 
     def _path_changed(self, ready: ReadyQueue) -> None:
         self._put_back(ready.take_excess(ready.max_ready), why.MAX_READY_WAS_REDUCED)

@@ -147,7 +147,9 @@ class Promoter:
             return None  # `search` will say so
         if traveller is None or traveller.entry.budgets:
             return None  # `search` asks whether there is room
-        return self.ready_queues.routes.find(queue, traveller.entry.name)
+        entry = traveller.entry
+        route = self.ready_queues.routes.find(queue, (table.config.name, entry.name))
+        return route if route is not None and route.leads(entry.protocol, entry.egress_pool) else None
 
     async def _set_out(self, queue: ScheduledQueue, message: Message) -> Traveller | None:
         """By the message's table, unless `place` did already; None without one."""
@@ -223,7 +225,9 @@ class Promoter:
         """The route; while it is looked up the body counts among those of the ready queues."""
         self.bodies.hold(message)
         try:
-            return await self.ready_queues.route_of(queue, traveller.entry if traveller is not None else None)
+            if traveller is None:
+                return await self.ready_queues.route_of(queue)
+            return await self.ready_queues.route_of(queue, traveller.way.table, traveller.entry)
         finally:
             self.bodies.let_go(message)
 

@@ -82,17 +82,17 @@ class ReadyQueues:
         """The ready queue of that name as it is, for those who only look; None when there is none."""
         return self._by_key.get((name, protocol))
 
-    async def route_of(self, queue: ScheduledQueue, entry: RouteEntry | None = None) -> Route:
-        """The route, kept or made anew: the queue's own, or that of an entry of a route table.
+    async def route_of(self, queue: ScheduledQueue, table: str = "", entry: RouteEntry | None = None) -> Route:
+        """The route, kept or made anew: the queue's own, or that of an `entry` of the route table of that name.
 
         Raises ResolveError, PolicyError.
         """
-        old = self.routes.find(queue, entry.name if entry is not None else None)
-        config = queue.config
+        key = (table, entry.name) if entry is not None else None
+        old, config = self.routes.find(queue, key), queue.config
         protocol, pool_name = (
             (config.protocol, config.egress_pool) if entry is None else (entry.protocol, entry.egress_pool)
         )
-        if old is not None and self._clock.seconds() < old.until and old.protocol == protocol:
+        if old is not None and self._clock.seconds() < old.until and old.leads(protocol, pool_name):
             return old
         channel = self._channel_for(protocol)
         if channel.delivers_at_once:
@@ -100,10 +100,10 @@ class ReadyQueues:
         else:
             pool = await self._pools.get(pool_name)
             site = await channel.site_name(queue.name.delivery_domain)
-        robin = old.robin if old is not None else RoundRobin()
-        route = Route(protocol, channel, site, pool, robin, self._clock.seconds() + _ROUTE_TTL)
-        if entry is not None:
-            self.routes.keep(queue, route, entry.name)
+        robin = old.robin if old is not None and old.wanted_pool == pool_name else RoundRobin()
+        route = Route(protocol, pool_name, channel, site, pool, robin, self._clock.seconds() + _ROUTE_TTL)
+        if key is not None:
+            self.routes.keep(queue, route, key)
         elif queue.config is config:
             self.routes.keep(queue, route)
         return route

@@ -19,20 +19,29 @@ from kumotwist.queue.ready import ReadyQueue
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.sources import Pool, RoundRobin
 
-#: Routes by entries of tables that are remembered for a queue. Ours: more than a table has; names change with the
-#: policy.
-_MAX_BY_ENTRY: Final = 32
+#: Routes by entries of tables that are remembered for a queue. Ours: more than its tables have together; names change
+#: with the policy.
+_MAX_BY_ENTRY: Final = 128
 
 
 class Route:
     """Where the messages of one scheduled queue go for now."""
 
-    __slots__ = ("channel", "pool", "protocol", "ready", "robin", "site", "until")
+    __slots__ = ("channel", "pool", "protocol", "ready", "robin", "site", "until", "wanted_pool")
 
     def __init__(
-        self, protocol: Protocol, channel: Channel, site: str, pool: Pool, robin: RoundRobin, until: float
+        self,
+        protocol: Protocol,
+        wanted_pool: str | None,
+        channel: Channel,
+        site: str,
+        pool: Pool,
+        robin: RoundRobin,
+        until: float,
     ) -> None:
+        """`wanted_pool` is the egress pool's name as the queue or entry has it."""
         self.protocol = protocol
+        self.wanted_pool = wanted_pool
         self.channel = channel
         self.site = site
         self.pool = pool
@@ -40,6 +49,10 @@ class Route:
         self.until = until
         #: By position of the source in the pool.
         self.ready: list[ReadyQueue | None] = [None] * len(pool.sources)
+
+    def leads(self, protocol: Protocol, pool_name: str | None) -> bool:
+        """Whether it is the way by that protocol from that pool still, and no policy has meant otherwise since."""
+        return (self.protocol is protocol or self.protocol == protocol) and self.wanted_pool == pool_name
 
     @property
     def sole(self) -> ReadyQueue | None:
@@ -55,17 +68,17 @@ class Routes:
 
     def __init__(self) -> None:
         self._own: WeakKeyDictionary[ScheduledQueue, Route] = WeakKeyDictionary()
-        #: By the name of an entry of a route table.
-        self._by_entry: WeakKeyDictionary[ScheduledQueue, dict[str, Route]] = WeakKeyDictionary()
+        #: By the names of a route table and of an entry of it.
+        self._by_entry: WeakKeyDictionary[ScheduledQueue, dict[tuple[str, str], Route]] = WeakKeyDictionary()
 
-    def find(self, queue: ScheduledQueue, entry: str | None = None) -> Route | None:
-        """The queue's own route, or that by an entry of a route table; None when it was never used."""
+    def find(self, queue: ScheduledQueue, entry: tuple[str, str] | None = None) -> Route | None:
+        """The queue's own route, or that by an entry of a table, both named; None when it was never used."""
         if entry is None:
             return self._own.get(queue)
         by_entry = self._by_entry.get(queue)
         return by_entry.get(entry) if by_entry is not None else None
 
-    def keep(self, queue: ScheduledQueue, route: Route, entry: str | None = None) -> None:
+    def keep(self, queue: ScheduledQueue, route: Route, entry: tuple[str, str] | None = None) -> None:
         """Remember the route in place of the one before."""
         if entry is None:
             self._own[queue] = route

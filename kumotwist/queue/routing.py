@@ -13,12 +13,13 @@ Public: `Routing`, `Traveller`, `table_name_of`, `pin_of`, `position_of`. What c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from math import inf
 from typing import Final
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
 
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import ClassFunction, RouteEntry, RouteTableConfig, ended
@@ -39,6 +40,8 @@ from kumotwist.queue.routes.table import Change, RouteTable
 from kumotwist.queue.routestate import KEPT, RouteState
 from kumotwist.queue.scheduled import ScheduledQueue
 
+log: Final = Logger()
+
 #: Tables remembered. Ours: names may come from messages; an operator has a handful.
 MAX_TABLES: Final = 128
 #: Seconds without a message after which policy is asked whether it still has a table, and after which the table is
@@ -47,6 +50,8 @@ _UNUSED: Final = 600.0
 _LONG_UNUSED: Final = KEPT
 #: Seconds between two looks for such tables.
 _SWEEP_EVERY: Final = 60.0
+#: What meta says when nobody has named anything: a policy may copy a header that is empty.
+_NO_NAME: Final = (None, "")
 
 
 async def _nothing() -> None:
@@ -79,6 +84,8 @@ class Routing:
     tasks: Tasks
     changed: Callable[[RouteTable, Change], object]
     classes: Classes
+    #: Hears of a table and of those of its routes that are no more, or lead elsewhere now.
+    ended: Callable[[str, Collection[str]], object] = lambda *_: None
     #: Where tables are shared and kept; None: in memory only.
     state: RouteState | None = None
     tell: Callable[[], Awaitable[object]] = _nothing
@@ -104,6 +111,8 @@ class Routing:
         if self.policy.epoch != self._epoch:
             self._epoch = self.policy.epoch
             self._let_go()
+            for name in {traveller.way.table for traveller in self._travellers.values()}:
+                self.tasks.spawn("a route table of the new policy", self._follow(name))
         now = self.clock.seconds()
         if not self._sweep_at - _SWEEP_EVERY <= now < self._sweep_at:
             self._sweep_at = now + _SWEEP_EVERY
@@ -112,6 +121,13 @@ class Routing:
         if self.state is not None and self._tables and not self._exchanging:
             self._exchanging = True
             self.tasks.spawn("exchange of what routes have shown", self._exchange(self.state))
+
+    async def _follow(self, name: str) -> None:
+        """See whether messages are on routes that the policy has no longer."""
+        try:
+            await self.table(name)
+        except PolicyError as error:
+            log.info("messages on route table {table} go on as they are: {error}", table=name, error=error)
 
     async def _forget_unless_there(self, name: str) -> None:
         """Forget a table that no message uses, unless policy has it still."""
@@ -183,10 +199,12 @@ class Routing:
             elif self.state is not None:
                 await self.state.recall(made)
                 made = self._tables.get(name, made)  # another caller may have waited for the same
-            self._tables[name] = table = made
-            self._used[name] = self.clock.seconds()
+            former, self._tables[name] = table, made
+            table, self._used[name] = made, self.clock.seconds()
+            if former is not None and former is not made and (gone := _gone(former.config, config)):
+                self.ended(name, gone)
             if len(self._tables) > MAX_TABLES:
-                self._forget(next(iter(self._tables)))
+                self._forget(min(self._used, key=self._used.__getitem__))
         table.config = config  # equal, but a function in it is the present policy's
         self._followed[name] = config
         return table
@@ -271,16 +289,24 @@ class Routing:
         return self.set_out(message, traveller.table, traveller.way.name, traveller.tried)
 
 
+def _gone(former: RouteTableConfig, config: RouteTableConfig) -> frozenset[str]:
+    """The routes of `former` that are no more, or lead elsewhere now."""
+    ways = {(route.name, route.protocol, route.egress_pool) for route in config.routes}
+    return frozenset(
+        route.name for route in former.routes if (route.name, route.protocol, route.egress_pool) not in ways
+    )
+
+
 def table_name_of(message: Message, config: QueueConfig) -> str | None:
     """The table that a message begins with: its own meta's, else its queue's; None for none."""
     own = message.meta.get("route_table")
-    return str(own) if own is not None else config.route_table
+    return str(own) if own not in _NO_NAME else config.route_table
 
 
 def pin_of(message: Message) -> str | None:
     """The route that the message's meta pins it to, on the table that it began with; None for none."""
     pinned = message.meta.get("route")
-    if pinned is None or (message.course is not None and message.course.stage is not None):
+    if pinned in _NO_NAME or (message.course is not None and message.course.stage is not None):
         return None
     return str(pinned)
 

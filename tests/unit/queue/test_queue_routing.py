@@ -8,7 +8,7 @@ from attrs import evolve
 from support.fakes_queue import DEFERRED, DELIVERED, PEER, REFUSED, FakeChannel, FakePolicy, House, now
 from twisted.internet.defer import Deferred
 
-from kumotwist.config.egress import PathConfig
+from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import RouteEntry, RouteTableConfig
 from kumotwist.core.outcome import Outcome, Scope, Verdict
@@ -16,6 +16,7 @@ from kumotwist.core.receipt import ReceiptEvent, ReceiptState
 from kumotwist.core.response import Response
 from kumotwist.core.units import Limit
 from kumotwist.core.way import Way
+from kumotwist.queue.routing import MAX_TABLES
 
 DEAD = Outcome(Verdict.TRANSIENT, Response(451, "cannot connect"), Scope.SESSION, PEER)
 KEY_EXPIRED = Outcome(Verdict.TRANSIENT, Response(421, "401 Unauthorized"), Scope.SOURCE, PEER)
@@ -216,6 +217,105 @@ def test_a_table_made_anew_remembers():
     before = routes_of(one, "TransientFailure")
     one.insert()
     assert routes_of(one, "TransientFailure") == before, "the breaker is still open"
+    one.stop()
+
+
+def channel_of(record):
+    return record.site.rpartition("@")[2]
+
+
+def own(name, **entry):
+    """A table of that name with one route, `main`."""
+    return RouteTableConfig(name=name, routes=(RouteEntry(name="main", weight=1, **entry),))
+
+
+def test_tables_whose_routes_have_the_same_names_do_not_mix_them_up():
+    """Whatever was used last: each message leaves by its own table's channel, from its own table's pool."""
+    one = house()
+    for table, letter in (("t1", "a"), ("t2", "b")):
+        one.policy.tables[table] = own(table, protocol=CustomLuaProtocol(constructor=letter))
+    for table in ("t3", "t4"):
+        one.policy.pools[table] = PoolConfig(name=table, entries=(PoolEntry(name=f"of-{table}"),))
+        one.policy.tables[table] = own(table, protocol=CustomLuaProtocol(constructor="c"), egress_pool=table)
+    tables = ("t1", "t2", "t3", "t4") * 3
+    for table in tables:
+        one.insert(one.message("u@x.example", route_table=table))
+    went = [(record.way.table, channel_of(record), record.egress_pool) for record in one.recorder.of("Delivery")]
+    right = {
+        "t1": ("t1", "fake-a", "unspecified"),
+        "t2": ("t2", "fake-b", "unspecified"),
+        "t3": ("t3", "fake-c", "t3"),
+        "t4": ("t4", "fake-c", "t4"),
+    }
+    assert went == [right[table] for table in tables]
+    one.stop()
+
+
+def test_a_route_that_leads_elsewhere_since_the_policy_was_loaded_anew_does_so_for_every_queue():
+    """No message goes on by the old provider, with a key that may be revoked."""
+    one = house((0, 0, 1))
+    for domain in ("x.example", "y.example"):
+        one.insert(one.message(f"u@{domain}"))
+    routes = one.policy.tables["bulk"].routes
+    moved = evolve(routes[2], protocol=routes[0].protocol)
+    one.policy.tables["bulk"] = evolve(one.policy.tables["bulk"], routes=(*routes[:2], moved))
+    one.policy.epoch += 1
+    for domain in ("x.example", "y.example"):
+        one.insert(one.message(f"u@{domain}"))
+    assert [channel_of(record) for record in one.recorder.of("Delivery")] == [
+        "fake-c",
+        "fake-c",
+        "fake-a",
+        "fake-a",
+    ]
+    one.stop()
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_what_waits_for_a_route_that_is_gone_goes_by_another(is_removed):
+    """Also when no further message comes: a reload is followed within a second or two."""
+    one = house((0, 0, 1))
+    gate = Deferred()
+    one.by_name["c"].answer = lambda batch: gate
+    one.policy.path = PathConfig(connection_limit=Limit(1))
+    for _ in range(5):
+        one.insert()
+    table = one.policy.tables["bulk"]
+    routes = (
+        table.routes[:2]
+        if is_removed
+        else (*table.routes[:2], evolve(table.routes[2], protocol=CustomLuaProtocol(constructor="d")))
+    )
+    one.policy.tables["bulk"] = evolve(table, routes=(evolve(routes[0], weight=1), *routes[1:]))
+    one.policy.epoch += 1
+    one.pass_time(3)
+    gate.callback(DELIVERED)
+    one.pass_time(3)
+    deliveries = one.recorder.of("Delivery")
+    assert len(deliveries) == 5
+    assert [channel_of(record) for record in deliveries].count("fake-c") == 1, "the one on the wire"
+    one.stop()
+
+
+def test_tables_that_clients_make_up_do_not_push_out_one_in_use():
+    """There is room for a hundred and some; the one that was used longest ago makes way."""
+    one = house()
+    for number in range(MAX_TABLES + 10):
+        one.policy.tables[f"t{number}"] = own(f"t{number}", protocol=CustomLuaProtocol(constructor="a"))
+        one.insert(one.message(route_table=f"t{number}"))
+        one.insert()
+        one.pass_time(1)
+    assert "bulk" in shown_tables(one)
+    assert len(shown_tables(one)) == MAX_TABLES
+    one.stop()
+
+
+@pytest.mark.parametrize("name", ["route", "route_table"])
+def test_an_empty_name_in_the_metadata_names_nothing(name):
+    """A policy may copy a header that is not there."""
+    one = house()
+    one.insert(one.message(**{name: ""}))
+    assert len(one.recorder.of("Delivery")) == 1
     one.stop()
 
 
