@@ -37,6 +37,7 @@ bench: $(VENV)/installed
 	$(BIN)/python tests/bench/smpp.py --receipts
 	$(BIN)/python tests/bench/apns.py
 	$(BIN)/python tests/bench/routes.py
+	$(BIN)/python tests/bench/budgets.py
 
 docs: $(VENV)/installed
 	$(BIN)/python -m kumotwist.config.describe docs/reference/options.md

@@ -5,7 +5,11 @@ crash, power cut or change of the number of workers gives a cap back. Events
 that are taken at the same time share one sync. A message that had taken its
 part and was not on the wire when the daemon stopped takes it again.
 
-Public: `BudgetState`, the `Rates` of `core.interfaces` for budgets, `SCHEMA`.
+There is a most of budgets that are counted at a time. Beyond it none is
+forgotten, since whoever could have budgets forgotten by writing to many numbers
+would get his cap back; what needs a new one waits until others are full again.
+
+Public: `BudgetState`, the `Rates` of `core.interfaces` for budgets, `SCHEMA`, `MAX_COUNTED`.
 What can go wrong: StateUnavailable; the caller keeps its message, since what
 is not counted must not go out.
 """
@@ -17,6 +21,7 @@ from typing import Final
 
 from attrs import define, field
 
+from kumotwist.core.errors import StateUnavailable
 from kumotwist.core.units import Throttle
 from kumotwist.net.clock import Clock
 from kumotwist.net.sqlite import SqliteFile
@@ -27,11 +32,18 @@ SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS budget_state (
       name TEXT NOT NULL PRIMARY KEY, arrival TEXT NOT NULL, full_at REAL NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS budget_state_full_at ON budget_state (full_at)",
+    # How many there are: SQLite would look at each of them.
+    "CREATE TABLE IF NOT EXISTS budget_count (counted INTEGER NOT NULL)",
+    """INSERT INTO budget_count SELECT (SELECT count(*) FROM budget_state)
+      WHERE NOT EXISTS (SELECT 1 FROM budget_count)""",
 )
 #: Seconds between two sweeps of the budgets that are full again, and how many one sweep removes. Ours: more than
 #: are taken meanwhile by a worker that hands over thousands of messages a second, in some milliseconds.
 _SWEEP_EVERY: Final = 1.0
 _SWEPT: Final = 10_000
+#: Budgets that are counted at a time. Ours: about a gigabyte of the state file, and as many recipients within the time
+#: in which a budget of one each is full again (a day for 1/d, twenty minutes for 3/h).
+MAX_COUNTED: Final = 4_000_000
 
 
 @define(eq=False)
@@ -40,37 +52,68 @@ class BudgetState:
 
     file: SqliteFile
     clock: Clock
+    max_counted: int = MAX_COUNTED
     _sweep_at: float = field(default=0.0, init=False)
 
     async def throttle(self, key: str, spec: Throttle) -> float:
-        """Take one event: 0.0 when that is on disk, else whole seconds to wait. Raises StateUnavailable."""
+        """Take one event: 0.0 when that is on disk, else whole seconds to wait.
+
+        Raises StateUnavailable, also for a new name when too many are counted.
+        """
         now = self.clock.seconds()
         is_sweep = not self._sweep_at - _SWEEP_EVERY <= now < self._sweep_at
         if is_sweep:
             self._sweep_at = now + _SWEEP_EVERY
 
-        def work(connection: sqlite3.Connection) -> float:
+        def work(connection: sqlite3.Connection) -> float | None:
             if is_sweep:
-                connection.execute(
-                    "DELETE FROM budget_state WHERE name IN "
-                    "(SELECT name FROM budget_state WHERE full_at < ? ORDER BY full_at LIMIT ?)",
-                    (now, _SWEPT),
-                )
+                _sweep(connection, now)
             known = _arrival(connection, key)
-            arrival, wait = throttle.pass_one(known, spec, now)
+            if known is None and not self._may_grow(connection, now):
+                return None
+            arrival, wait = throttle.pass_one(known or 0, spec, now)
             if arrival != known:
                 full_at = now + throttle.until_full(arrival, spec, now)
                 connection.execute("INSERT OR REPLACE INTO budget_state VALUES (?, ?, ?)", (key, str(arrival), full_at))
             return wait
 
-        return await self.file.write(work)
+        wait = await self.file.write(work)
+        if wait is None:
+            raise StateUnavailable(f"{self.max_counted:,} budgets are counted already; what needs another one waits")
+        return wait
 
     async def until_full(self, key: str, spec: Throttle) -> float:
         """Seconds until the whole budget may be taken again; takes nothing. Raises StateUnavailable."""
         now = self.clock.seconds()
-        return await self.file.read(lambda connection: throttle.until_full(_arrival(connection, key), spec, now))
+        return await self.file.read(lambda connection: throttle.until_full(_arrival(connection, key) or 0, spec, now))
+
+    def _may_grow(self, connection: sqlite3.Connection, now: float) -> bool:
+        """Whether there is room for one more, which is then counted."""
+        if _counted(connection) >= self.max_counted:
+            _sweep(connection, now)
+            if _counted(connection) >= self.max_counted:
+                return False
+        connection.execute("UPDATE budget_count SET counted = counted + 1")
+        return True
 
 
-def _arrival(connection: sqlite3.Connection, name: str) -> int:
+def _arrival(connection: sqlite3.Connection, name: str) -> int | None:
+    """Up to when the budget of that name is taken; None for one that is not counted, as nothing is taken of it."""
     row = connection.execute("SELECT arrival FROM budget_state WHERE name = ?", (name,)).fetchone()
-    return int(row[0]) if row is not None else 0
+    return int(row[0]) if row is not None else None
+
+
+def _counted(connection: sqlite3.Connection) -> int:
+    count: int = connection.execute("SELECT counted FROM budget_count").fetchone()[0]
+    return count
+
+
+def _sweep(connection: sqlite3.Connection, now: float) -> None:
+    """Remove budgets that are full again."""
+    swept = connection.execute(
+        "DELETE FROM budget_state WHERE name IN "
+        "(SELECT name FROM budget_state WHERE full_at < ? ORDER BY full_at LIMIT ?)",
+        (now, _SWEPT),
+    )
+    if swept.rowcount > 0:
+        connection.execute("UPDATE budget_count SET counted = counted - ?", (swept.rowcount,))

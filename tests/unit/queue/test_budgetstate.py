@@ -96,3 +96,41 @@ async def test_what_cannot_be_counted_does_not_pass(tmp_path):
         await budgets.file.close()
         with pytest.raises(StateUnavailable):
             await budgets.throttle("k", Throttle.parse("1/h"))
+
+
+async def rows_of(budgets):
+    """How many budgets have a row, and how many are said to."""
+    query = "SELECT (SELECT count(*) FROM budget_state), counted FROM budget_count"
+    return await budgets.file.read(lambda one: one.execute(query).fetchone())
+
+
+@ensureDeferred
+async def test_writing_to_many_numbers_gives_no_cap_back(tmp_path):
+    """When too many budgets are counted none is forgotten: what is new waits, what is known is held to its rate."""
+    clock = Now()
+    async with budgets_of(tmp_path, clock) as budgets, budgets_of(tmp_path, clock) as other:
+        budgets.max_counted = other.max_counted = 20
+        for number in range(20):
+            assert await passed((budgets, other)[number % 2], "2/h", 1, f"number {number}") == 1
+        for one in (budgets, other):
+            with pytest.raises(StateUnavailable, match="20 budgets are counted already"):
+                await one.throttle("another", Throttle.parse("2/h"))
+        assert await rows_of(budgets) == (20, 20)
+        assert await passed(budgets, "2/h", 2, "number 3") == 1
+        clock.now += 1801  # all but number 3 are full again
+        assert await passed(other, "2/h", 1, "another") == 1
+        assert await rows_of(budgets) == (2, 2)
+    async with budgets_of(tmp_path, clock) as budgets:
+        assert await rows_of(budgets) == (2, 2)
+        assert await passed(budgets, "2/h", 3, "number 3") == 1
+
+
+@ensureDeferred
+async def test_a_state_file_without_a_count_gets_one(tmp_path):
+    """One of an earlier version is counted once."""
+    clock = Now()
+    async with budgets_of(tmp_path, clock) as budgets:
+        assert await passed(budgets, "1/h", 1, "a") + await passed(budgets, "1/h", 1, "b") == 2
+        await budgets.file.write(lambda one: one.execute("DROP TABLE budget_count"))
+    async with budgets_of(tmp_path, clock) as budgets:
+        assert await rows_of(budgets) == (2, 2)
