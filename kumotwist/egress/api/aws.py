@@ -12,7 +12,8 @@ from attrs import evolve
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.egress.api.jsonapi import json_of, member, text_of
+from kumotwist.core.json import at
+from kumotwist.egress.api.jsonapi import json_of, text_of
 from kumotwist.egress.api.judge import Fault, Rule
 from kumotwist.egress.api.options import ApiOptions
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_header
@@ -54,7 +55,7 @@ def signed(request: HttpRequest, secrets: Mapping[str, str], region: str, servic
 def error_of(reply: HttpResponse) -> tuple[str | None, str]:
     """The error's name and text."""
     answer = json_of(reply)
-    said = reply.header("x-amzn-errortype") or str(member(answer, "__type") or member(answer, "code") or "")
+    said = reply.header("x-amzn-errortype") or str(at(answer, "__type") or at(answer, "code") or "")
     name = said.partition(":")[0].rpartition("#")[2]
-    text = member(answer, "message") or member(answer, "Message") or ("" if answer else text_of(reply))
+    text = at(answer, "message") or at(answer, "Message") or ("" if answer else text_of(reply))
     return name or None, str(text)

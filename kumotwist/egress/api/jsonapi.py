@@ -1,17 +1,18 @@
 """JSON to and from providers.
 
-Public: `json_request`, `json_of`, `member`, `id_in`, `text_of`, `with_header`. `json_of` never
+Public: `json_request`, `json_of`, `id_in`, `text_of`, `with_header`. `json_of` never
 raises: a reply that is not JSON is an empty object, judged by its status.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from attrs import evolve
 
+from kumotwist.core.json import at
 from kumotwist.egress.api.dialect import Unreadable
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_header
 
@@ -31,19 +32,9 @@ def json_of(reply: HttpResponse) -> Any:
         return {}
 
 
-def member(value: Any, *path: str | int) -> Any:
-    """What stands at `path` inside decoded JSON; None where there is nothing of the kind."""
-    for step in path:
-        if isinstance(step, str):
-            value = value.get(step) if isinstance(value, Mapping) else None
-        else:
-            value = value[step] if isinstance(value, list) and -len(value) <= step < len(value) else None
-    return value
-
-
 def id_in(answer: Any, *path: str | int) -> str:
     """The provider's name for what it took. Raises Unreadable without one: what says yes may be a proxy on the way."""
-    name = member(answer, *path)
+    name = at(answer, *path)
     if not isinstance(name, (str, int)) or not name:
         raise Unreadable(f"no {'.'.join(map(str, path))} in the reply")
     return str(name)

@@ -19,11 +19,11 @@ import msgspec
 from attrs import define, field, frozen
 
 from kumotwist.core.errors import ConfigError, SecretUnavailable
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.receipt import printable
 from kumotwist.egress.api.credentials import KeyCredentials
 from kumotwist.egress.api.discreet import without
-from kumotwist.egress.api.jsonapi import json_of, member, text_of
+from kumotwist.egress.api.jsonapi import json_of, text_of
 from kumotwist.net.flight import SingleFlight
 from kumotwist.net.http import HttpClient, HttpError, HttpRequest
 from kumotwist.net.httpform import url_encoded
@@ -85,9 +85,9 @@ class OAuthCredentials:
         except HttpError as error:
             raise SecretUnavailable(f"no access token: {error}") from None
         answer = json_of(reply)
-        value, lifetime = member(answer, "access_token"), member(answer, "expires_in")
+        value, lifetime = at(answer, "access_token"), at(answer, "expires_in")
         if reply.code != 200 or not isinstance(value, str) or not value:
-            said = member(answer, "error_description") or member(answer, "error") or text_of(reply)
+            said = at(answer, "error_description") or at(answer, "error") or text_of(reply)
             shown = without({**secrets, **_assertion(request)}, str(said))
             text = printable(f"no access token: {reply.code} {shown}", _MAX_ERROR)
             raise SecretUnavailable(text, permanent=400 <= reply.code < 500 and reply.code not in (408, 429))

@@ -13,11 +13,11 @@ from typing import ClassVar, Final
 from attrs import frozen
 
 from kumotwist.config.option import option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.retryafter import seconds_of
 from kumotwist.egress.chat.hook import Hook, HookKind
@@ -72,7 +72,7 @@ class Discord:
         if 200 <= reply.code < 300:
             outcome = self.judge.delivered(reply, None if reply.code == 204 else id_in(answer, "id"))
             return [self.hook.told(outcome, call)] * len(call.targets)
-        code, text, wait = (member(answer, name) for name in ("code", "message", "retry_after"))
+        code, text, wait = (at(answer, name) for name in ("code", "message", "retry_after"))
         hint = seconds_of(wait, self.judge.now()) if isinstance(wait, (int, float)) else None
         named = str(code) if code else None
         return self.hook.refused(self.judge, reply, call, str(text or text_of(reply)), named, hint)

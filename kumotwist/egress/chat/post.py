@@ -13,9 +13,9 @@ from attrs import AttrsInstance, asdict, frozen
 
 from kumotwist.config.translate import ChatTextOptions, Dialect
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.json import at
 from kumotwist.core.message import Message
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
-from kumotwist.egress.api.jsonapi import member
 from kumotwist.egress.api.judge import Fault, Judge
 from kumotwist.egress.api.parts import parts_of
 from kumotwist.egress.chat.options import ChatOptions
@@ -75,7 +75,7 @@ def chat_of(options: ChatOptions, otherwise: str | None = None) -> Callable[[Mes
 
 def _names_chat(message: Message, options: ChatOptions) -> bool:
     """Whether the message says more of its chat than the recipient's mailbox does."""
-    if member(message.meta.get("to"), "chat") or (options.to_meta is not None and message.meta.get(options.to_meta)):
+    if at(message.meta.get("to"), "chat") or (options.to_meta is not None and message.meta.get(options.to_meta)):
         return True
     return options.to_header is not None and bool(headers.first_value(message.body or b"", options.to_header))
 

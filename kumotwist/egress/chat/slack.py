@@ -17,12 +17,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Dialect, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.chat.hook import Hook, HookKind
 from kumotwist.egress.chat.options import HookOptions
@@ -105,7 +105,7 @@ class SlackHook:
         """`ok`, or the error's name, both as plain text; those who speak as Slack does say yes in JSON, too."""
         text, answer = text_of(reply), json_of(reply)
         if 200 <= reply.code < 300:
-            if text.lower() == "ok" or member(answer, "ok") is True or member(answer, "success") is True:
+            if text.lower() == "ok" or at(answer, "ok") is True or at(answer, "success") is True:
                 return [self.hook.told(self.judge.delivered(reply, None, text), call)] * len(call.targets)
             if text not in _ERRORS:
                 raise Unreadable(f"{reply.code} without the `ok` of Slack")
@@ -140,9 +140,9 @@ class SlackBot:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`ok` or `error` under HTTP 200; a post is named by channel and time."""
         answer = json_of(reply)
-        error, stamp = member(answer, "error"), member(answer, "ts")
-        if member(answer, "ok") is True:
-            return [self.judge.delivered(reply, f"{member(answer, 'channel')}/{stamp}")] * len(call.targets)
+        error, stamp = at(answer, "error"), at(answer, "ts")
+        if at(answer, "ok") is True:
+            return [self.judge.delivered(reply, f"{at(answer, 'channel')}/{stamp}")] * len(call.targets)
         if 200 <= reply.code < 300 and not isinstance(error, str):
             raise Unreadable("neither ok nor an error in the reply")
         named = error if isinstance(error, str) else None

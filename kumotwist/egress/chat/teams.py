@@ -18,11 +18,11 @@ from typing import ClassVar, Final
 from attrs import evolve, frozen
 
 from kumotwist.config.option import option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.chat.hook import Hook, HookKind
 from kumotwist.egress.chat.options import HookOptions
@@ -79,8 +79,8 @@ class Teams:
             if reply.code != 202 and run is None and not text.isdecimal():
                 raise Unreadable(f"{reply.code}, and neither a run of the workflow nor a number of posts")
             return [self.hook.told(self.judge.delivered(reply, run), call)] * len(call.targets)
-        error = member(json_of(reply), "error")
-        code, said = member(error, "code"), member(error, "message")
+        error = at(json_of(reply), "error")
+        code, said = at(error, "code"), at(error, "message")
         named = code if isinstance(code, str) else None
         return self.hook.refused(self.judge, reply, call, str(said or text), named)
 

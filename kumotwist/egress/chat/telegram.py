@@ -16,11 +16,11 @@ from attrs import evolve, frozen
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.errors import SecretUnavailable
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.retryafter import seconds_of
@@ -81,14 +81,14 @@ class Telegram:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """The post is named by chat and number; an error says in `parameters` how long to wait."""
         answer = json_of(reply)
-        number, chat = member(answer, "result", "message_id"), member(answer, "result", "chat", "id")
-        if member(answer, "ok") is True:
+        number, chat = at(answer, "result", "message_id"), at(answer, "result", "chat", "id")
+        if at(answer, "ok") is True:
             return [self.judge.delivered(reply, f"{chat}/{number}")] * len(call.targets)
         if 200 <= reply.code < 300:
             raise Unreadable("neither ok nor an error in the reply")
-        text = str(member(answer, "description") or text_of(reply))
-        wait = member(answer, "parameters", "retry_after")
-        moved = member(answer, "parameters", "migrate_to_chat_id")
+        text = str(at(answer, "description") or text_of(reply))
+        wait = at(answer, "parameters", "retry_after")
+        moved = at(answer, "parameters", "migrate_to_chat_id")
         hint = seconds_of(wait, self.judge.now()) if isinstance(wait, (int, float)) else None
         said = text if moved is None else f"{text}; now it is {moved}"
         return [self.judge.refused(reply, said, hint=hint)] * len(call.targets)

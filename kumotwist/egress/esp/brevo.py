@@ -19,12 +19,12 @@ from attrs import evolve, frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.json import Json, JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.batch import Email, emails_of, with_one_reply_to
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -79,9 +79,9 @@ class Brevo:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """201 and the messageId that its events carry as `message-id`."""
         said = json_of(reply)
-        code, text = member(said, "code"), str(member(said, "message") or ("" if said else text_of(reply)))
+        code, text = at(said, "code"), str(at(said, "message") or ("" if said else text_of(reply)))
         if 200 <= reply.code < 300:
-            remote_id = member(said, "messageId") or member(said, "messageIds", 0)
+            remote_id = at(said, "messageId") or at(said, "messageIds", 0)
             if not remote_id:
                 raise Unreadable("its answer has no messageId")
             return [self.judge.delivered(reply, str(remote_id), str(call.note or ""))]

@@ -15,11 +15,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
+from kumotwist.core.json import at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
-from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.oauth import TOKEN, refresh_token, service_account
@@ -89,8 +90,8 @@ class Gmail:
         if 200 <= reply.code < 300:
             outcome = self.judge.delivered(reply, id_in(answer, "id"))
         else:
-            error = member(answer, "error")
-            reason, text = member(error, "errors", 0, "reason"), member(error, "message")
+            error = at(answer, "error")
+            reason, text = at(error, "errors", 0, "reason"), at(error, "message")
             outcome = self.judge.refused(reply, str(text or text_of(reply)), str(reason) if reason else None)
         return [outcome] * len(call.targets)
 

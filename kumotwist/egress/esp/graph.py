@@ -15,11 +15,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
+from kumotwist.core.json import at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable, targets_of
-from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.oauth import TOKEN, client_credentials
@@ -79,8 +80,8 @@ class Graph:
         elif 200 <= reply.code < 300:
             raise Unreadable(f"{reply.code} instead of 202")
         else:
-            error = member(json_of(reply), "error")
-            code, text = member(error, "code"), member(error, "message")
+            error = at(json_of(reply), "error")
+            code, text = at(error, "code"), at(error, "message")
             outcome = self.judge.refused(reply, str(text or text_of(reply)), str(code) if code else None)
         return [outcome] * len(call.targets)
 

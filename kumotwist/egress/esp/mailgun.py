@@ -15,11 +15,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
+from kumotwist.core.json import at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Refused, Target, chunked, targets_of
-from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -78,7 +79,7 @@ class Mailgun:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`id` is the Message-ID by which events come back."""
         answer = json_of(reply)
-        text = str(member(answer, "message") or text_of(reply))
+        text = str(at(answer, "message") or text_of(reply))
         if 200 <= reply.code < 300:
             outcome = self.judge.delivered(reply, id_in(answer, "id"), text)
         else:

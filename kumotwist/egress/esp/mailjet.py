@@ -15,12 +15,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.json import Json, JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.batch import Email, emails_of, packed, refused_together, split, with_one_reply_to
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -100,25 +100,25 @@ class Mailjet:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """An answer for each e-mail, under whatever status: good ones are sent although others are refused."""
         said = json_of(reply)
-        entries = member(said, "Messages")
+        entries = at(said, "Messages")
         if isinstance(entries, list) and len(entries) == len(call.targets):
             notes = call.note if isinstance(call.note, tuple) else ()
             return [self._one(reply, entry, note) for entry, note in zip(entries, notes, strict=True)]
         if 200 <= reply.code < 300:
             raise Unreadable("its answer does not have an entry for each e-mail")
-        code, text = member(said, "ErrorCode"), str(member(said, "ErrorMessage") or ("" if said else text_of(reply)))
+        code, text = at(said, "ErrorCode"), str(at(said, "ErrorMessage") or ("" if said else text_of(reply)))
         one = refused_together(self.judge, reply, len(call.targets), text, None if code is None else str(code))
         return [one] * len(call.targets)
 
     def _one(self, reply: HttpResponse, entry: object, note: str) -> Outcome:
-        if member(entry, "Status") == "success":
-            remote_id = member(entry, "To", 0, "MessageID") or member(entry, "To", 0, "MessageUUID")
+        if at(entry, "Status") == "success":
+            remote_id = at(entry, "To", 0, "MessageID") or at(entry, "To", 0, "MessageUUID")
             return self.judge.delivered(reply, str(remote_id) if remote_id else None, note)
-        errors = member(entry, "Errors")
+        errors = at(entry, "Errors")
         if not isinstance(errors, list) or not errors:
             raise Unreadable("an entry of its answer is neither a success nor an error")
-        text = "; ".join([str(member(one, "ErrorMessage") or "") for one in errors])
-        return self.judge.refused(reply, text, str(member(errors, 0, "ErrorCode") or ""), otherwise=Fault.PERMANENT)
+        text = "; ".join([str(at(one, "ErrorMessage") or "") for one in errors])
+        return self.judge.refused(reply, text, str(at(errors, 0, "ErrorCode") or ""), otherwise=Fault.PERMANENT)
 
     def _call(self, group: tuple[Email, ...]) -> Call:
         value: JsonObject = {"Messages": [one.value for one in group]}

@@ -14,13 +14,13 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.json import Json, JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.batch import Email, emails_of, packed, refused_together, spelled, split
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -91,17 +91,17 @@ class Postmark:
                 raise Unreadable("its answer does not have an entry for each e-mail")
             notes = call.note if isinstance(call.note, tuple) else ()
             return [self._one(reply, entry, note) for entry, note in zip(said, notes, strict=True)]
-        code = member(said, "ErrorCode")
-        text = str(member(said, "Message") or ("" if said else text_of(reply)))
+        code = at(said, "ErrorCode")
+        text = str(at(said, "Message") or ("" if said else text_of(reply)))
         one = refused_together(self.judge, reply, len(call.targets), text, None if code is None else str(code))
         return [one] * len(call.targets)
 
     def _one(self, reply: HttpResponse, entry: object, note: str) -> Outcome:
-        code, text = member(entry, "ErrorCode"), str(member(entry, "Message") or "")
+        code, text = at(entry, "ErrorCode"), str(at(entry, "Message") or "")
         if code is None:
             raise Unreadable("an entry of its answer has no ErrorCode")
         if code == 0:
-            return self.judge.delivered(reply, str(member(entry, "MessageID") or "") or None, note)
+            return self.judge.delivered(reply, str(at(entry, "MessageID") or "") or None, note)
         return self.judge.refused(reply, text, str(code), otherwise=Fault.PERMANENT)
 
     def _call(self, group: tuple[Email, ...]) -> Call:

@@ -21,13 +21,13 @@ from attrs import evolve, frozen
 from kumotwist.config.bounds import between
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.json import Json, JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.batch import Email, emails_of, packed, refused_together, spelled, split
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -94,19 +94,19 @@ class Resend:
         said = json_of(reply)
         notes = call.note if isinstance(call.note, tuple) else ()
         if not 200 <= reply.code < 300:
-            code, text = member(said, "name"), str(member(said, "message") or ("" if said else text_of(reply)))
+            code, text = at(said, "name"), str(at(said, "message") or ("" if said else text_of(reply)))
             one = refused_together(self.judge, reply, len(call.targets), text, str(code) if code else None)
             return [one] * len(call.targets)
         if call.is_idempotent:
-            if not member(said, "id"):
+            if not at(said, "id"):
                 raise Unreadable("its answer has no id")
-            return [self.judge.delivered(reply, str(member(said, "id")), notes[0])]
+            return [self.judge.delivered(reply, str(at(said, "id")), notes[0])]
         return self._each(reply, said, notes)
 
     def _each(self, reply: HttpResponse, said: object, notes: tuple[str, ...]) -> list[Outcome]:
-        errors = member(said, "errors")
-        refused = {member(one, "index"): str(member(one, "message") or "") for one in errors or ()}
-        ids = [str(member(one, "id") or "") for one in member(said, "data") or ()]
+        errors = at(said, "errors")
+        refused = {at(one, "index"): str(at(one, "message") or "") for one in errors or ()}
+        ids = [str(at(one, "id") or "") for one in at(said, "data") or ()]
         if len(ids) + len(refused) != len(notes) or not all(ids):
             raise Unreadable("its answer does not have an entry for each e-mail")
         remaining = iter(ids)

@@ -14,12 +14,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.json import Json, JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Refused, Target, Unreadable, chunked, targets_of
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -86,7 +86,7 @@ class SendGrid:
         elif 200 <= reply.code < 300:
             raise Unreadable(f"{reply.code} instead of 202")
         else:
-            errors = member(json_of(reply), "errors")
+            errors = at(json_of(reply), "errors")
             said = [_error(one) for one in errors] if isinstance(errors, list) else [text_of(reply)]
             outcome = self.judge.refused(reply, "; ".join(said))
         return [outcome] * len(call.targets)
@@ -152,7 +152,7 @@ def _file(file: Attachment, disposition: str) -> JsonObject:
 
 def _error(error: object) -> str:
     """`field: message` of an entry of `errors`."""
-    field, message = member(error, "field"), str(member(error, "message") or "")
+    field, message = at(error, "field"), str(at(error, "message") or "")
     return f"{field}: {message}" if field else message
 
 

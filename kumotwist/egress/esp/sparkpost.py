@@ -17,12 +17,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.dialect import Call, Refused, targets_of
-from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.options import ApiOptions
@@ -85,14 +85,14 @@ class SparkPost:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`results.id` comes back as `transmission_id`; a 200 may still have refused the recipient."""
         answer = json_of(reply)
-        error = member(answer, "errors", 0)
-        text = str(member(error, "description") or member(error, "message") or ("" if answer else text_of(reply)))
-        if 200 <= reply.code < 300 and member(answer, "results", "total_rejected_recipients"):
+        error = at(answer, "errors", 0)
+        text = str(at(error, "description") or at(error, "message") or ("" if answer else text_of(reply)))
+        if 200 <= reply.code < 300 and at(answer, "results", "total_rejected_recipients"):
             outcome = self.judge.outcome(Fault.PERMANENT, f"200 OK: the recipient was rejected {text}".rstrip())
         elif 200 <= reply.code < 300:
             outcome = self.judge.delivered(reply, id_in(answer, "results", "id"))
         else:
-            code = member(error, "code")
+            code = at(error, "code")
             outcome = self.judge.refused(reply, text, str(code) if code is not None else None)
         return [outcome] * len(call.targets)
 

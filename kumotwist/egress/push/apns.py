@@ -20,12 +20,12 @@ from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.interfaces import KeyLoader
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.core.stats import Sample
 from kumotwist.egress.api.dialect import Call, Refused, Target, Unreadable, targets_of
-from kumotwist.egress.api.jsonapi import json_of, member, with_header
+from kumotwist.egress.api.jsonapi import json_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.streamkeep import StreamKeep
 from kumotwist.egress.api.streams import StreamChannel
@@ -263,13 +263,13 @@ def _apns_id(message: Message, target: Target) -> tuple[bytes, bytes]:
 
 
 def _reason(reply: HttpResponse) -> str | None:
-    reason = member(json_of(reply), "reason")
+    reason = at(json_of(reply), "reason")
     return reason if isinstance(reason, str) else None
 
 
 def _text(reply: HttpResponse) -> str:
     """What Apple says besides the reason: since when a token is gone, in milliseconds."""
-    since = member(json_of(reply), "timestamp")
+    since = at(json_of(reply), "timestamp")
     return f"since {since / 1000:.0f}" if isinstance(since, int) else ""
 
 

@@ -17,12 +17,12 @@ from attrs import evolve, frozen
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
 from kumotwist.core.errors import SecretUnavailable
-from kumotwist.core.json import Json, JsonObject
+from kumotwist.core.json import Json, JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.credentials import Credentials
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
-from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.oauth import TOKEN, OAuthCredentials, read_service_account, service_account
@@ -240,17 +240,17 @@ def _text(value: Json) -> str:
 
 def _error(answer: object) -> tuple[str | None, str]:
     """FCM's own code, else Google's; the text with the fields that it is about."""
-    error = member(answer, "error")
-    details = member(error, "details")
-    code, text = member(error, "status"), str(member(error, "message") or "")
+    error = at(answer, "error")
+    details = at(error, "details")
+    code, text = at(error, "status"), str(at(error, "message") or "")
     for detail in details if isinstance(details, list) else ():
-        if member(detail, "@type") == _FCM_ERROR:
-            code = member(detail, "errorCode") or code
+        if at(detail, "@type") == _FCM_ERROR:
+            code = at(detail, "errorCode") or code
         for name in ("fieldViolations", "violations"):
-            found = member(detail, name)
+            found = at(detail, name)
             for one in found if isinstance(found, list) else ():
-                about = member(one, "field") or member(one, "subject") or ""
-                text += f"; {about}: {member(one, 'description') or ''}"
+                about = at(one, "field") or at(one, "subject") or ""
+                text += f"; {about}: {at(one, 'description') or ''}"
     return (code if isinstance(code, str) else None), text
 
 

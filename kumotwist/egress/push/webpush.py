@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
 from kumotwist.core.errors import ConfigError, SecretUnavailable
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope
 from kumotwist.egress.api.credentials import Credentials, KeyCredentials
 from kumotwist.egress.api.dialect import Call, Refused, Target, Unreadable, targets_of
-from kumotwist.egress.api.jsonapi import json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.session import ApiChannel
@@ -201,7 +201,7 @@ class WebPush:
 
 def _names_it(reply: HttpResponse) -> bool:
     """Whether a 200 is a push service's: Mozilla's has a `Location` now and then, ntfy an `id`."""
-    return bool(reply.header("location") or member(json_of(reply), "id"))
+    return bool(reply.header("location") or at(json_of(reply), "id"))
 
 
 def _check_public(endpoint: str) -> None:

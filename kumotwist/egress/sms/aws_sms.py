@@ -15,13 +15,13 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.core.receipt import METADATA_ID
 from kumotwist.egress.api.aws import ACCOUNT_RULES, error_of, signed
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.jsonapi import id_in, json_of, member
+from kumotwist.egress.api.jsonapi import id_in, json_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -100,7 +100,7 @@ class AwsSms:
         if 200 <= reply.code < 300:
             return taken(self.judge, reply, call, id_in(json_of(reply), "MessageId"))
         name, text = error_of(reply)
-        reason = str(member(json_of(reply), "Reason") or "")
+        reason = str(at(json_of(reply), "Reason") or "")
         said = f"{name} {reason} {text}" if name and reason else f"{reason} {text}".strip()
         return refused(self.judge, reply, call, said, reason if reason in _NAMED else name, senders=_SENDERS)
 

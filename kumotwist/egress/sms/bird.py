@@ -16,11 +16,11 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Dialect, Refused
-from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -89,9 +89,7 @@ class Bird(_Account):
         answer = json_of(reply)
         if 200 <= reply.code < 300:
             return taken(self.judge, reply, call, id_in(answer, "id"))
-        return refused(
-            self.judge, reply, call, str(member(answer, "message") or text_of(reply)), member(answer, "code")
-        )
+        return refused(self.judge, reply, call, str(at(answer, "message") or text_of(reply)), at(answer, "code"))
 
     def _request(self, text: Text) -> HttpRequest:
         chosen = self.options
@@ -123,9 +121,9 @@ class MessageBird(_Account):
         answer = json_of(reply)
         if 200 <= reply.code < 300:
             return taken(self.judge, reply, call, id_in(answer, "id"))
-        error = member(answer, "errors", 0)
-        text = ": ".join(str(member(error, key)) for key in ("parameter", "description") if member(error, key))
-        return refused(self.judge, reply, call, text or text_of(reply), member(error, "code"))
+        error = at(answer, "errors", 0)
+        text = ": ".join(str(at(error, key)) for key in ("parameter", "description") if at(error, key))
+        return refused(self.judge, reply, call, text or text_of(reply), at(error, "code"))
 
     def _request(self, text: Text) -> HttpRequest:
         chosen = self.options

@@ -14,11 +14,11 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -64,10 +64,8 @@ class BrevoSms:
         """201 and `messageId`, a number."""
         answer = json_of(reply)
         if 200 <= reply.code < 300:
-            return taken(self.judge, reply, call, id_in(answer, "messageId"), member(answer, "smsCount"))
-        return refused(
-            self.judge, reply, call, str(member(answer, "message") or text_of(reply)), member(answer, "code")
-        )
+            return taken(self.judge, reply, call, id_in(answer, "messageId"), at(answer, "smsCount"))
+        return refused(self.judge, reply, call, str(at(answer, "message") or text_of(reply)), at(answer, "code"))
 
     def _request(self, text: Text) -> HttpRequest:
         chosen = self.options

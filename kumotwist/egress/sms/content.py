@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.json import at
 from kumotwist.core.message import Message
-from kumotwist.egress.api.jsonapi import member
 from kumotwist.proto.mime import headers
 from kumotwist.proto.translate import destination
 
@@ -43,7 +43,7 @@ def number_of(message: Message, recipient: EnvelopeAddress, options: WhomOptions
 
 def sender_of(message: Message, options: WhomOptions) -> str | None:
     """Who the message says that it is from: by the options' header, else meta `from.sms`."""
-    found = _header(message, options.sender_header) or member(message.meta.get("from"), "sms")
+    found = _header(message, options.sender_header) or at(message.meta.get("from"), "sms")
     return (str(found).strip() or None) if found else None
 
 

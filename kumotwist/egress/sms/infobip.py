@@ -14,11 +14,11 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
-from kumotwist.egress.api.jsonapi import json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -77,13 +77,13 @@ class Infobip:
         answer = json_of(reply)
         if not 200 <= reply.code < 300:
             return refused(self.judge, reply, call, _problem(answer) or text_of(reply))
-        message = member(answer, "messages", 0)
-        group, name = member(message, "status", "groupId"), member(message, "messageId")
+        message = at(answer, "messages", 0)
+        group, name = at(message, "status", "groupId"), at(message, "messageId")
         if not isinstance(group, int) or (group in _TAKEN and not name):
             raise Unreadable("no status and messageId in the reply")
         if group in _TAKEN:
-            return taken(self.judge, reply, call, str(name), member(message, "details", "messageCount"))
-        code, text = (str(member(message, "status", key) or "") for key in ("name", "description"))
+            return taken(self.judge, reply, call, str(name), at(message, "details", "messageCount"))
+        code, text = (str(at(message, "status", key) or "") for key in ("name", "description"))
         return refused(self.judge, reply, call, text, code, senders=_SENDERS, otherwise=Fault.PERMANENT)
 
     def _request(self, text: Text) -> HttpRequest:
@@ -107,9 +107,9 @@ class Infobip:
 
 def _problem(answer: object) -> str:
     """What an error says, in the form of today or of before."""
-    found = [str(member(answer, name) or "") for name in ("errorCode", "description")]
-    old = [str(member(answer, "requestError", "serviceException", name) or "") for name in ("messageId", "text")]
-    violations = [member(answer, "violations", 0, name) for name in ("property", "violation")]
+    found = [str(at(answer, name) or "") for name in ("errorCode", "description")]
+    old = [str(at(answer, "requestError", "serviceException", name) or "") for name in ("messageId", "text")]
+    violations = [at(answer, "violations", 0, name) for name in ("property", "violation")]
     return ": ".join(str(one) for one in (*found, *violations, *old) if one)
 
 

@@ -14,11 +14,11 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -74,8 +74,8 @@ class Plivo:
         answer = json_of(reply)
         if 200 <= reply.code < 300:
             return taken(self.judge, reply, call, id_in(answer, "message_uuid", 0))
-        error = member(answer, "error")
-        text = str(member(error, "error") or (error if isinstance(error, str) else "") or text_of(reply))
+        error = at(answer, "error")
+        text = str(at(error, "error") or (error if isinstance(error, str) else "") or text_of(reply))
         return refused(self.judge, reply, call, text)
 
     def _request(self, text: Text) -> HttpRequest:

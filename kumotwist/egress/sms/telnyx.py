@@ -14,11 +14,11 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import option, options
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -82,11 +82,11 @@ class Telnyx:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`data.id` comes back with every event; errors have numbers of their own."""
         answer = json_of(reply)
-        error = member(answer, "errors", 0) or member(answer, "data", "errors", 0)
+        error = at(answer, "errors", 0) or at(answer, "data", "errors", 0)
         if 200 <= reply.code < 300 and error is None:
-            return taken(self.judge, reply, call, id_in(answer, "data", "id"), member(answer, "data", "parts"))
-        text = ": ".join(str(member(error, key)) for key in ("title", "detail") if member(error, key))
-        code = member(error, "code")
+            return taken(self.judge, reply, call, id_in(answer, "data", "id"), at(answer, "data", "parts"))
+        text = ": ".join(str(at(error, key)) for key in ("title", "detail") if at(error, key))
+        code = at(error, "code")
         otherwise = Fault.PERMANENT if reply.code < 300 else None
         return refused(self.judge, reply, call, text or text_of(reply), code, senders=_SENDERS, otherwise=otherwise)
 

@@ -14,11 +14,12 @@ from attrs import frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
+from kumotwist.core.json import at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
 from kumotwist.egress.api.form import form_request
-from kumotwist.egress.api.jsonapi import id_in, json_of, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, plan_texts, refused, taken
@@ -92,11 +93,11 @@ class Twilio:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """`sid` comes back as MessageSid; a 201 may be about a text that has failed already."""
         answer = json_of(reply)
-        failed = member(answer, "status") in _FAILED
+        failed = at(answer, "status") in _FAILED
         if 200 <= reply.code < 300 and not failed:
-            return taken(self.judge, reply, call, id_in(answer, "sid"), member(answer, "num_segments"))
-        code = member(answer, "code") or member(answer, "error_code")
-        text = str(member(answer, "message") or member(answer, "error_message") or text_of(reply))
+            return taken(self.judge, reply, call, id_in(answer, "sid"), at(answer, "num_segments"))
+        code = at(answer, "code") or at(answer, "error_code")
+        text = str(at(answer, "message") or at(answer, "error_message") or text_of(reply))
         otherwise = Fault.PERMANENT if failed else None
         return refused(self.judge, reply, call, text, code, senders=_SENDERS, otherwise=otherwise)
 

@@ -17,11 +17,12 @@ from attrs import evolve, frozen
 
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
+from kumotwist.core.json import at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused, Unreadable
 from kumotwist.egress.api.form import form_request
-from kumotwist.egress.api.jsonapi import json_of, member, text_of
+from kumotwist.egress.api.jsonapi import json_of, text_of
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -106,17 +107,17 @@ class Vonage:
 
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """A status for each part; half a text is worth nothing, so the worst of them counts."""
-        parts = member(json_of(reply), "messages")
+        parts = at(json_of(reply), "messages")
         if not isinstance(parts, list) or not parts:
             if 200 <= reply.code < 300:
                 raise Unreadable("no messages in the reply")
             return refused(self.judge, reply, call, text_of(reply))
         for part in parts:
-            status = str(member(part, "status"))
+            status = str(at(part, "status"))
             if status != "0":
-                text = str(member(part, "error-text") or "")
+                text = str(at(part, "error-text") or "")
                 return refused(self.judge, reply, call, text, status, senders=_SENDERS)
-        ids = [str(member(part, "message-id") or "") for part in parts]
+        ids = [str(at(part, "message-id") or "") for part in parts]
         return taken(self.judge, reply, call, " ".join(filter(None, ids)) or None, len(parts))
 
     def _request(self, text: Text) -> HttpRequest:

@@ -18,11 +18,11 @@ from attrs import frozen
 from kumotwist.config.keysource import KeySource
 from kumotwist.config.option import Duration, option, options
 from kumotwist.core.errors import ConfigError, SecretUnavailable
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer
 from kumotwist.egress.api.dialect import Call, Refused
-from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, member, text_of, with_header
+from kumotwist.egress.api.jsonapi import id_in, json_of, json_request, text_of, with_header
 from kumotwist.egress.api.judge import Fault, Judge, Rule
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.sms.gateway import Text, digits, plan_texts, refused, taken
@@ -103,7 +103,7 @@ class VonageMessages:
         answer = json_of(reply)
         if 200 <= reply.code < 300:
             return taken(self.judge, reply, call, id_in(answer, "message_uuid"))
-        kind, title, detail = (str(member(answer, name) or "") for name in ("type", "title", "detail"))
+        kind, title, detail = (str(at(answer, name) or "") for name in ("type", "title", "detail"))
         code = kind.rpartition("#")[2] if "#" in kind else None
         text = ": ".join(filter(None, (title, detail))) or text_of(reply)
         return refused(self.judge, reply, call, text, code, senders=_SENDERS)

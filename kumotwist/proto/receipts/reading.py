@@ -1,6 +1,6 @@
 """Reading what providers send: nothing is taken for granted, and what is not there is "" or None.
 
-Public: `at`, `text`, `each`, `parsed`, `moment`, `our_id`, `plain`.
+Public: `text`, `each`, `parsed`, `moment`, `our_id`, `plain`.
 """
 
 from __future__ import annotations
@@ -13,22 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from kumotwist.core.ids import SpoolId, from_hex
-from kumotwist.core.json import JsonObject
+from kumotwist.core.json import JsonObject, at
 
 #: Above it a number counts milliseconds: it is the year 5138 in seconds, and 1973 in milliseconds.
 _MILLISECONDS: Final = 1e11
 #: What is beyond is no time; an int may be too large for a float.
 _LARGEST: Final = 1e15
-
-
-def at(value: Any, *path: str | int) -> Any:
-    """What stands at `path` inside JSON; None where there is nothing of the kind."""
-    for step in path:
-        if isinstance(step, str):
-            value = value.get(step) if isinstance(value, Mapping) else None
-        else:
-            value = value[step] if isinstance(value, list) and -len(value) <= step < len(value) else None
-    return value
 
 
 def text(value: Any, *path: str | int) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kumotwist.config.receipts import ResendReceipts
+from kumotwist.core.json import at
 from kumotwist.core.receipt import METADATA_ID, ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.proto.receipts.callback import Callback, Scheme, Unproven, Unreadable
-from kumotwist.proto.receipts.reading import at, each, moment, our_id, plain, text
+from kumotwist.proto.receipts.reading import each, moment, our_id, plain, text
 from kumotwist.proto.receipts.signing import check_age, hmac_of, same, unbase64
 
 _STATES: Final = {

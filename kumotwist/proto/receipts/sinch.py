@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kumotwist.config.receipts import SinchReceipts
+from kumotwist.core.json import at
 from kumotwist.core.receipt import ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.proto.receipts.callback import Callback, Scheme, Unproven, Unreadable
-from kumotwist.proto.receipts.reading import at, each, moment, our_id, plain, text
+from kumotwist.proto.receipts.reading import each, moment, our_id, plain, text
 from kumotwist.proto.receipts.signing import check_age, hmac_of, same
 
 _STATES: Final = {

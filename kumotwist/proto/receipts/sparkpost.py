@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from kumotwist.core.json import at
 from kumotwist.core.receipt import METADATA_ID, ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.proto.receipts.callback import Callback, Scheme
-from kumotwist.proto.receipts.reading import at, each, moment, our_id, plain, text
+from kumotwist.proto.receipts.reading import each, moment, our_id, plain, text
 
 _STATES: Final = {
     "injection": ReceiptState.ACCEPTED,

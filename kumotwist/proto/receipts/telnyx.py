@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from kumotwist.config.receipts import TelnyxReceipts
 from kumotwist.core.ids import SpoolId
+from kumotwist.core.json import at
 from kumotwist.core.receipt import METADATA_ID, ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.proto.receipts.callback import Callback, Scheme, Unproven, Unreadable
-from kumotwist.proto.receipts.reading import at, each, moment, our_id, plain, text
+from kumotwist.proto.receipts.reading import each, moment, our_id, plain, text
 from kumotwist.proto.receipts.signing import check_age, unbase64
 
 _STATES: Final = {

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kumotwist.config.receipts import VonageMessagesReceipts
+from kumotwist.core.json import at
 from kumotwist.core.receipt import METADATA_ID, ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.proto.receipts.callback import Callback, Scheme, Unproven, Unreadable
-from kumotwist.proto.receipts.reading import at, moment, our_id, plain, text
+from kumotwist.proto.receipts.reading import moment, our_id, plain, text
 from kumotwist.proto.receipts.signing import check_age, jwt_claims, same, sha256_hex
 
 _STATES: Final = {
