@@ -54,8 +54,8 @@ _STRUCTURAL: Final = frozenset(
 IDENTITIES: Final = frozenset(("", "7bit", "8bit", "binary"))
 _ENCODINGS: Final = IDENTITIES | {"quoted-printable", "base64"}
 
-#: KumoMTA counts the octets of a line with its CR: 76 characters stay, as in encoded bodies (RFC 2045 s6.7, s6.8).
-_LONG_LINE: Final = re.compile(rb"\n[^\n]{78}[^\n]*+\n|\A[^\n]{79}")
+#: From one LF to the next. KumoMTA counts the CR: 76 characters stay, as in encoded bodies (RFC 2045 s6.7, s6.8).
+MAX_LINE: Final = 78
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
 _FIELD: Final = re.compile(rb"([!-9;-~]+)([ \t]*):(.*)\Z", re.DOTALL)
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
@@ -125,12 +125,20 @@ def _has(message: bytes, issue: Issue) -> bool:
 
 def has_canonical_line_ends(data: bytes) -> bool:
     """Whether every CR and LF stands in a CRLF."""
-    return data.count(b"\r\n") == data.count(b"\r") == data.count(b"\n")
+    # Counting single octets that are frequent takes twenty times as long.
+    return len(data) - len(data.translate(None, b"\r\n")) == 2 * data.count(b"\r\n")
 
 
 def has_long_line(data: bytes) -> bool:
-    """Whether KumoMTA finds a line too long."""
-    return _LONG_LINE.search(data) is not None
+    """Whether KumoMTA finds a line too long; a last line without end is not looked at."""
+    # From line end to the last one within reach: a pattern takes ten times as long, and a split keeps each line.
+    end = data.rfind(b"\n", 0, MAX_LINE + 1)
+    while end >= 0:
+        start = end
+        end = data.rfind(b"\n", start + 1, start + MAX_LINE + 1)
+        if end < 0:
+            return data.find(b"\n", start + MAX_LINE + 1) >= 0
+    return data.find(b"\n", MAX_LINE + 1) >= 0
 
 
 def _is_date(value: bytes | None) -> bool:

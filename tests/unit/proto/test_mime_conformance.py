@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import time
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kumotwist.proto.mime import tree
-from kumotwist.proto.mime.conformance import MISSING_FIELDS, Issue, find_issues, in_words, parse_issues
+from kumotwist.proto.mime.conformance import (
+    MISSING_FIELDS,
+    Issue,
+    find_issues,
+    has_canonical_line_ends,
+    has_long_line,
+    in_words,
+    parse_issues,
+)
 from kumotwist.proto.mime.guess import Guess
 from kumotwist.proto.mime.repair import put_field, repair
 from kumotwist.proto.mime.tree import TooComplex
@@ -63,6 +73,21 @@ def issues(message: bytes) -> str:
 def test_issues_are_found(message: bytes, found: str) -> None:
     """Each of KumoMTA's flags stands for what its documentation and source say."""
     assert issues(message) == found
+
+
+@given(st.lists(st.integers(0, 160), max_size=12), st.sampled_from([b"", b"x" * 200]))
+def test_long_lines_are_found_by_their_ends(lengths: list[int], rest: bytes) -> None:
+    """As KumoMTA counts: from line end to line end, the first line from its first octet, the last only if it ends."""
+    data = b"".join(b"x" * length + b"\n" for length in lengths) + rest
+    ends = [0, *(index for index, octet in enumerate(data) if octet == 10)]
+    assert has_long_line(data) == any(end - start > 78 for start, end in pairwise(ends))
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x"]), max_size=12))
+def test_line_ends_are_canonical_or_not(pieces: list[bytes]) -> None:
+    """Each CR before an LF, each LF behind a CR."""
+    data = b"".join(pieces)
+    assert has_canonical_line_ends(data) == (not re.search(rb"\r(?!\n)|(?<!\r)\n", data))
 
 
 def test_flags_are_read_and_told_as_kumomta_does() -> None:
