@@ -98,12 +98,19 @@ class Library(Protocol):
 
     @property
     def namespace(self) -> str:
-        """Dotted path below `kumo`; "" for `kumo` itself."""
+        """Dotted path below `kumo`; "" for `kumo` itself; `:name` for a module of its own, which `require` finds."""
         ...
 
     def functions(self) -> Mapping[str, Function]:
         """The functions by their Lua name. Asked once per loaded policy."""
         ...
+
+
+def prefix_of(namespace: str) -> str:
+    """What stands before the names of a library's functions: `kumo.`, `kumo.fs.`, `sqlite.`."""
+    if namespace.startswith(":"):
+        return f"{namespace[1:]}."
+    return f"kumo.{namespace}." if namespace else "kumo."
 
 
 class LuaFunction(Protocol):

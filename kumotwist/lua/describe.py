@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 
 from kumotwist.lua import lib
 from kumotwist.lua.address import ENVELOPE_ADDRESS
-from kumotwist.lua.binding import Function
+from kumotwist.lua.binding import Function, prefix_of
 from kumotwist.lua.connection import CONNECTION
 from kumotwist.lua.convert import HostClass
 from kumotwist.lua.corelib import NO_EFFECT, CoreLibrary
@@ -69,7 +69,7 @@ def functions_page() -> str:
     """All functions by namespace, then all objects, as Markdown."""
     sections = [_FUNCTIONS]
     for namespace, functions in sorted(_namespaces().items()):
-        prefix = f"kumo.{namespace}." if namespace else "kumo."
+        prefix = prefix_of(namespace)
         rows = [_row(f"{prefix}{name}", functions[name]) for name in sorted(functions) if name not in NO_EFFECT]
         sections.append(_section(f"## `{prefix.rstrip('.')}`", "", rows))
     names = ", ".join(f"`kumo.{name}`" for name in sorted(NO_EFFECT))

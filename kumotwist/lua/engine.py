@@ -34,7 +34,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from kumotwist.core.errors import PolicyError
-from kumotwist.lua.binding import Function, LuaFunction
+from kumotwist.lua.binding import Function, LuaFunction, prefix_of
 from kumotwist.lua.convert import MARKERS, Crossing, HostClass
 from kumotwist.lua.redact import Redactor
 
@@ -208,8 +208,8 @@ class Engine:
         return key
 
     def install(self, namespace: str, functions: Mapping[str, Function]) -> None:
-        """Put functions into `kumo`, or into the table below it that `namespace` names."""
-        prefix = f"kumo.{namespace}." if namespace else "kumo."
+        """Put functions into `kumo`, or where `namespace` says (`binding.Library`)."""
+        prefix = prefix_of(namespace)
         self.crossing.names.update(functions)
         self._lua_install(namespace.encode(), *self.crossing.functions(functions, prefix))
 

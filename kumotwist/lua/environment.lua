@@ -278,7 +278,7 @@ package.searchers = { search_preload, search_lua, search_c, search_c_root }
 
 local LOADING = {}
 -- What KumoMTA builds in and we lack; a file of that name may stand in for it.
-local KUMOMTA_MODULES = { proxy = true, redis = true, sqlite = true, tsa = true }
+local KUMOMTA_MODULES = { proxy = true, redis = true, tsa = true }
 
 function G.require(name)
   if type(name) ~= "string" then

@@ -2,7 +2,7 @@
 local raw, values, threads, environment, settings = ...
 
 local error, format, ipairs, type = raw.error, raw.format, raw.ipairs, raw.type
-local gmatch, next, pack, unpack = raw.gmatch, raw.next, raw.pack, raw.unpack
+local gmatch, match, next, pack, unpack = raw.gmatch, raw.match, raw.next, raw.pack, raw.unpack
 local build, classes, facade, kept, run = values.build, values.classes, values.facade, values.kept, threads.run
 
 local handlers = {} -- by event: list of functions; only events of `settings.multiple` may have several
@@ -101,6 +101,12 @@ environment.loaded.kumo = kumo
 
 local function install(path, count, ...)
   local target = kumo
+  local module = match(path, "^:(.+)$")
+  if module then
+    target = {}
+    environment.loaded[module] = target
+    path = ""
+  end
   for part in gmatch(path, "[^.]+") do
     target[part] = target[part] or {}
     target = target[part]

@@ -637,3 +637,19 @@ def test_what_stands_beside_the_policy_comes_first(extras: Extras) -> None:
         kumo.on('go', function() return require('policy-extras.sources').mine end)
     """)
     assert now(policy.run_event("go")) is True
+
+
+def test_docker_utils(extras: Extras, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver is asked, its answers are addresses, and nothing but a host name reaches a shell."""
+    monkeypatch.setenv("HOSTNAME", "127.0.0.9")
+    policy = extras.policy("""
+    local docker = require 'policy-extras.docker_utils'
+    kumo.on('network', function() return docker.resolve_docker_network() end)
+    kumo.on('name', function(name) return docker.resolve_docker_name(name) end)
+    kumo.on('tsa', function() return #docker.resolve_tsa_endpoints() end)
+    """)
+    assert now(policy.run_event("network")) == "127.0.0.0/24"
+    assert now(policy.run_event("name", ["localhost"])) == ["127.0.0.1"]
+    assert now(policy.run_event("tsa")) == 0
+    with pytest.raises(PolicyError, match="is no host name"):
+        now(policy.run_event("name", ["x; touch y"]))

@@ -43,7 +43,7 @@ def test_the_error_says_so(tmp_path: Path, source: str, name: str) -> None:
         run(tmp_path, source)
 
 
-@pytest.mark.parametrize("name", ["proxy", "redis", "sqlite", "tsa"])
+@pytest.mark.parametrize("name", ["proxy", "redis", "tsa"])
 def test_modules_that_kumomta_builds_in(tmp_path: Path, name: str) -> None:
     """One line says that they are not here and where to read on; a file of that name stands in for one."""
     with pytest.raises(PolicyError, match=rf"policy\.lua:2: module '{name}' is known .*; see docs/kumomta-users\.md$"):

@@ -82,6 +82,7 @@ METHODS = {
         get_data get_first_named_header_value get_meta id import_headers import_scheduling_header import_x_headers
         num_attempts prepend_header queue_name recipient recipient_list remove_all_named_headers remove_x_headers
         save sender set_data set_due set_meta set_recipient set_scheduling set_sender to_header""",
+    "require('sqlite').open ':memory:'": "close execute",
     "kumo.regex.compile 'a'": "captures find find_all is_match replace replace_all replacen split",
 }
 

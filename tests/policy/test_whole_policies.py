@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import smtplib
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -68,7 +69,8 @@ def helper_files(directory: Path, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["outbound_server", "webhooks", "traffic", "helpers", "conforming_relay", "cluster", "proxied"]
+    "name",
+    ["outbound_server", "webhooks", "traffic", "helpers", "conforming_relay", "cluster", "proxied", "sqlite_auth"],
 )
 def test_they_are_valid(name: str, tmp_path: Path) -> None:
     """`kumotwist validate` finds nothing wrong with them."""
@@ -77,7 +79,9 @@ def test_they_are_valid(name: str, tmp_path: Path) -> None:
     settings = {"default": {"retry": "1s"}}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "kumotwist.service.main", "validate", "--policy", str(WHOLE / f"{name}.lua")]
-    done = subprocess.run(command, capture_output=True, text=True, env={"STATE_DIR": str(tmp_path)}, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={"STATE_DIR": str(tmp_path), "HOSTNAME": "localhost"}, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
     told = [line for line in done.stderr.splitlines() if "WARN lua: policy-extras.shaping: traffic shaping" not in line]
@@ -168,6 +172,34 @@ def test_proxied(tmp_path: Path) -> None:
     assert by_subject["bound"] == {"server": servers["PROXY"], "protocol": "socks5"}
     assert by_subject["shared"]["server"] == servers["SHARED_PROXY"]
     assert proxy.asked == ["127.0.0.9"]
+
+
+def test_sqlite_auth(tmp_path: Path) -> None:
+    """Users from a database may relay, and who comes from the container's own network; nobody else."""
+    with sqlite3.connect(tmp_path / "auth.db") as users:
+        users.execute("create table auth (user, pass)")
+        users.execute("insert into auth values ('ann', 'word')")
+    users.close()
+    with (
+        Sink(tmp_path) as sink,
+        daemon_with("sqlite_auth", tmp_path, DEST_PORT=str(sink.port), HOSTNAME="localhost") as daemon,
+    ):
+        with daemon.smtp() as client:
+            client.sendmail("a@src.test", ["b@big.test"], mail("from our network"))
+        for word, is_right in (("guess", False), ("", False), ("word", True)):
+            with smtplib.SMTP("127.0.0.1", daemon.port(), source_address=("127.0.1.9", 0)) as client:
+                client.starttls()
+                client.ehlo()
+                client.user, client.password = "ann", word
+                if is_right:
+                    assert client.auth("PLAIN", client.auth_plain)[0] == 235
+                    client.sendmail("a@src.test", ["b@big.test"], mail("from ann"))
+                    continue
+                with pytest.raises(smtplib.SMTPAuthenticationError):
+                    client.auth("PLAIN", client.auth_plain)
+                with pytest.raises(smtplib.SMTPRecipientsRefused):
+                    client.sendmail("a@src.test", ["b@big.test"], mail("no"))
+        sink.wait_for(2)
 
 
 def test_helpers(tmp_path: Path) -> None:

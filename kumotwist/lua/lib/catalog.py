@@ -28,6 +28,7 @@ from kumotwist.lua.lib.regex import RegexLibrary
 from kumotwist.lua.lib.regex_set_map import RegexSetMapLibrary
 from kumotwist.lua.lib.secrets import SecretsLibrary
 from kumotwist.lua.lib.serde import SerdeAliases, SerdeLibrary
+from kumotwist.lua.lib.sqlite import SqliteLibrary
 from kumotwist.lua.lib.string import StringLibrary
 from kumotwist.lua.lib.throttle import ThrottleLibrary
 from kumotwist.lua.lib.time import SleepAlias, TimeLibrary
@@ -104,6 +105,7 @@ def standard_libraries(services: Services) -> Sequence[Library]:
         serde,
         SerdeAliases(serde),
         SleepAlias(times),
+        SqliteLibrary(services.file_threads),
         StringLibrary(),
         ThrottleLibrary(services.limits, services.reactor),
         times,
