@@ -33,8 +33,10 @@ from kumotwist.queue.routes.tallies import ALL, Tallies
 #: death is the breaker's.
 _REFRESH: Final = 1.0
 _REFRESH_CLASS: Final = 3.0
-#: A move of a share that is told.
+#: A move of a share that is told when it happens at once, and what is told when it is slow: back to its rest it may
+#: take minutes.
 TOLD: Final = 0.01
+_TOLD_IN_ALL: Final = 0.05
 #: Classes that metrics and explanations show. Ours: a dashboard of more is a list.
 MAX_SHOWN: Final = 100
 
@@ -89,6 +91,8 @@ class RouteTable:
     _balance: Balance = field(init=False)
     _classes: OrderedDict[str, Standing] = field(factory=OrderedDict, init=False)
     _weights: tuple[float, ...] = field(init=False)
+    #: By class, the shares as they were told last.
+    _said: dict[str, list[float]] = field(factory=dict, init=False)
     #: All that the routes have done, beside the evidence that moves shares.
     tallies: Tallies = field(init=False)
 
@@ -222,6 +226,10 @@ class RouteTable:
         positions = {at: before[name] for at, name in enumerate(names) if name in before}
         for name, former in other._classes.items():
             self._class(name).remember(former, positions)
+        for name, said in other._said.items():
+            self._said[name] = [
+                said[positions[at]] if at in positions else weight for at, weight in enumerate(self._weights)
+            ]
         self.tallies.remember(other.tallies, {former: at for at, former in positions.items()})
 
     def news(self) -> Iterator[tuple[str, Known]]:
@@ -366,12 +374,15 @@ class RouteTable:
         self.changed(Change(self.config.routes[position].name, name, "outage", *words, why))
 
     def _tell_shares(self, name: str, before: Judged | None, after: Judged, now: float) -> None:
-        """Say which shares have moved by more than a hundredth."""
-        old = before.shares if before is not None else self._weights
+        """Say which shares have moved by more than a hundredth at once, or by a twentieth little by little."""
+        said = self._said.setdefault(name, list(self._weights))
+        old = before.shares if before is not None else said
         for position, (one, other) in enumerate(zip(old, after.shares, strict=True)):
-            if abs(one - other) >= TOLD:
+            moved = abs(other - said[position])
+            if moved >= _TOLD_IN_ALL or (moved >= TOLD and abs(other - one) >= TOLD):
                 route, why = self.config.routes[position].name, self._evidence(name, after, position, now)
-                self.changed(Change(route, name, "share", f"{one:.3f}", f"{other:.3f}", why))
+                self.changed(Change(route, name, "share", f"{said[position]:.3f}", f"{other:.3f}", why))
+                said[position] = other
 
     def _evidence(self, name: str, judged: Judged, position: int, now: float) -> str:
         """In words, what a share rests on."""
@@ -401,6 +412,7 @@ class RouteTable:
             if len(self._classes) > MAX_CLASSES:
                 oldest = next(one for one in self._classes if one != ALL)
                 del self._classes[oldest]
+                self._said.pop(oldest, None)
         elif name != ALL:
             self._classes.move_to_end(name)
         return known

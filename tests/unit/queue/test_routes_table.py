@@ -373,3 +373,42 @@ def test_a_breaker_says_which_messages_opened_it():
         one.report("x", 1, signal, NOW + 61)
     opened = next(change for change in told if change.after == "open")
     assert opened.evidence == "5 of the last 6 messages that this worker sent by it failed"
+
+
+def told_shares(told, route):
+    return [
+        (change.before, change.after)
+        for change in told
+        if (change.route, change.name, change.what) == (route, "", "share")
+    ]
+
+
+def test_a_share_that_comes_back_little_by_little_is_told_as_well():
+    """Each record begins where the one before it ended, and the last ends near where the share is."""
+    told = []
+    one = table(50, 50, changed=told.append, half_life=Duration(600.0))
+    now = NOW
+    for bad in (0.0, 0.12, 0.0):
+        for number in range(4000):
+            now += 0.5
+            for position in (0, 1):
+                is_good = position == 0 or number % 100 >= bad * 100
+                one.report("x", position, Signal.HANDED_OVER if is_good else Signal.FAILED, now)
+            one.shares("x", now)
+            one.shares("", now)
+    ways = told_shares(told, "r1")
+    assert 10 < len(ways) < 100
+    assert [before for before, _ in ways[1:]] == [after for _, after in ways[:-1]]
+    assert abs(float(ways[-1][1]) - one.shares("", now)[1]) < 0.05
+
+
+def test_a_table_that_is_made_anew_tells_no_move_that_was_told():
+    """What it remembers has been told of, where it still has the route."""
+    one = table(50, 50)
+    now = feed(one, (1.0, 0.5), 500)
+    assert max(one.shares(name, now)[1] for name in ("x", "")) < 0.1
+    told = []
+    anew = table(50, 50, changed=told.append)
+    anew.remember(one)
+    assert max(anew.shares(name, now)[1] for name in ("x", "")) < 0.1
+    assert told == []
