@@ -195,8 +195,10 @@ class RouteTable:
 
     def judged(self, name: str, now: float) -> Judged:
         """The shares and what they rest on, no older than a few seconds."""
-        known = self._class(name)
-        if name != ALL and known.reports < self.config.learn.min_samples and not known.others:
+        known = self._seen(name)
+        if known is self._class(ALL):
+            name = ALL
+        elif known.reports < self.config.learn.min_samples and not known.others:
             return self.judged(ALL, now)  # it has nothing of its own to say
         refresh = _REFRESH if name == ALL else _REFRESH_CLASS
         if known.judged is None or now >= known.judge_at or now < known.judge_at - refresh:
@@ -207,11 +209,11 @@ class RouteTable:
 
     def breaker(self, name: str, position: int) -> Breaker:
         """The breaker of a route and class."""
-        return self._class(name).breakers[position]
+        return self._seen(name).breakers[position]
 
     def is_outage(self, name: str) -> bool:
         """Whether all routes are shut for class `name`, so that the weights decide and nobody is blamed."""
-        return self._class(name).is_shut
+        return self._seen(name).is_shut
 
     def pin(self, name: str, position: int, now: float) -> None:
         """A message goes by the route at `position` because it must; the others make up for it."""
@@ -265,7 +267,7 @@ class RouteTable:
 
     def shown(self, name: str, position: int, now: float) -> Shown:
         """How a route and class stand."""
-        everybody, own = self._class(ALL), self._class(name)
+        everybody, own = self._class(ALL), self._seen(name)
         handed, arrived = (stream[position] for stream in self._streams(own, everybody, now))
         breaker = next(
             (one.breakers[position] for one in (everybody, own) if one.breakers[position].state is not State.CLOSED),
@@ -314,7 +316,7 @@ class RouteTable:
 
     def _out(self, name: str, now: float, tried: Collection[str]) -> list[bool]:
         """For each route whether it is out: tried already, or shut by a breaker."""
-        everybody, own = self._class(ALL).breakers, self._class(name).breakers
+        everybody, own = self._class(ALL).breakers, self._seen(name).breakers
         return [
             route.name in tried or not everybody[position].allows(now) or not own[position].allows(now)
             for position, route in enumerate(self.config.routes)
@@ -397,13 +399,17 @@ class RouteTable:
         return "; ".join(told)
 
     def _told(self, name: str, position: int, now: float) -> str:
-        everybody, own = self._class(ALL), self._class(name)
+        everybody, own = self._class(ALL), self._seen(name)
         handed, arrived = (stream[position] for stream in self._streams(own, everybody, now))
         text = f"{self.config.routes[position].name}: {handed.rate:.1%} of {handed.total:.0f} handed over"
         if self.config.learn.handed_over_within is not None:
             late = self.tallies.lately(name, position, now).to_handover.quantile(0.95)
             text += f" in time, 95 % within {late:.3g} s" if late is not None else " in time"
         return f"{text}, {arrived.rate:.1%} of {arrived.total:.0f} arrived" if arrived.total >= 1.0 else text
+
+    def _seen(self, name: str) -> Standing:
+        """How the routes stand with a class; one that had no message yet is like all, and not noted for being asked."""
+        return self._classes.get(name) or self._class(ALL)
 
     def _class(self, name: str) -> Standing:
         known = self._classes.get(name)

@@ -294,6 +294,8 @@ def test_looking_at_a_table_puts_it_to_no_use():
     assert one.manager.table_at_work("bulk") is None
     assert one.numbers("route_share") == {}
     one.insert()
+    one.manager.table_at_work("bulk").would_choose("another.example", one.clock.seconds())
+    assert one.manager.table_at_work("bulk").classes() == [""]
     one.policy.tables["bulk"] = table(10, 90, class_="all")
     one.policy.epoch += 1
     assert [route.resting for route in explained(one).routes] == [0.1, 0.9], "what the policy says now"

@@ -412,3 +412,20 @@ def test_a_table_that_is_made_anew_tells_no_move_that_was_told():
     anew.remember(one)
     assert max(anew.shares(name, now)[1] for name in ("x", "")) < 0.1
     assert told == []
+
+
+def test_a_class_is_noted_by_its_messages_and_not_by_questions():
+    """One of which nothing is known is shown as all messages together are, and is no more in memory than before."""
+    one = table(50, 50)
+    now = feed(one, (1.0, 0.5), 500)
+    before = one.classes()
+    shares = one.shares("new", now)
+    assert shares == one.shares("", now)
+    assert one.shown("new", 1, now) == one.shown("", 1, now)
+    assert one.breaker("new", 1).state is State.CLOSED
+    assert not one.is_outage("new")
+    assert one.others("new", 0, now) == ["r1"]
+    one.would_choose("new", now)
+    assert one.classes() == before
+    one.choose("new", now)
+    assert "new" in one.classes()
