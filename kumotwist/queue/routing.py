@@ -216,6 +216,7 @@ class Routing:
         """
         config, table = await self._configs.get(name), self._tables.get(name)
         if table is not None and table.config == config:
+            table.config = self._followed[name] = config  # equal, but a function in it is the present policy's
             return table
         made = RouteTable(config)
         if table is not None:
