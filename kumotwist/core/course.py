@@ -38,6 +38,8 @@ class Course:
     Unix seconds. `origin` is the message of several recipients that this one
     was split from. `is_released` is one that stays on its stage to its end,
     since the next has begun alongside; that one's course has it in `beside`.
+    `passed` are the tables that it has left, and `was_handed_over` is whether
+    one of them handed it over: a policy may have other names for them by now.
     """
 
     table: str
@@ -50,6 +52,13 @@ class Course:
     origin: SpoolId | None = None
     is_released: bool = False
     beside: tuple[SpoolId, ...] = ()
+    passed: tuple[str, ...] = ()
+    was_handed_over: bool = False
+
+    @property
+    def is_in_other_hands(self) -> bool:
+        """Whether something has handed it over, or still tries: to begin anew might send it twice."""
+        return self.is_handed_over or self.was_handed_over or bool(self.beside)
 
     @property
     def at(self) -> str:

@@ -25,6 +25,7 @@ from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
 from kumotwist.queue.consequences import AT_THE_BEGINNING, Past, consequences, takes_over_when, without_a_way
+from kumotwist.queue.fallback import renewed
 from kumotwist.queue.optiontext import changed, limits_of, secrets_of
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
 from kumotwist.queue.routes.breaker import Breaker, State
@@ -122,11 +123,14 @@ class _Way:
     async def _place(self, course: Course) -> _Place:
         """Where on its course the message's next attempt is."""
         table = await self.present.table(course.table)
-        stages = (table.config if table is not None else await self.policy.route_table(course.table)).fallback
+        config = table.config if table is not None else await self.policy.route_table(course.table)
+        stages, present = config.fallback, renewed(config, course, self.now)
         names = [course.table, *[stage.route_table for stage in stages]]
-        if course.at not in names:
+        if present is None:
             return _Place(course.table, 0, stages)  # policy has no such stage any more, and it begins anew
-        at = names.index(course.at)
+        if present.at not in names:
+            return _Place(present.at, 0, ())  # it stays on its stage to the end
+        course, at = present, names.index(present.at)
         if (course.is_handed_over or course.failure is not None) and at < len(stages):
             return _Place(stages[at].route_table, at + 1, stages)
         return _Place(course.at, at, stages[:at] if course.is_released else stages, _past(self.message, self.now))

@@ -17,7 +17,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from kumotwist.config.routes import FallbackStage, RouteTableConfig
-from kumotwist.core.course import Course
+from kumotwist.core.course import Course, Failure
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.receipt import Heard, ReceiptState
 from kumotwist.core.units import format_duration
@@ -30,6 +30,9 @@ REFUSED: Final = "refused"
 EXPIRED: Final = "expired"
 CANCELLED: Final = "cancelled"
 SPLIT: Final = "split"
+#: Policy calls the stage otherwise now; it has no such stage any more.
+RENAMED: Final = "renamed"
+GONE: Final = "gone"
 
 #: What must have been reached, each a part of those behind it.
 _RANKS: Final = {"handed_over": 1, "delivered": 2, "opened": 3, "clicked": 4}
@@ -79,7 +82,15 @@ def begun(config: RouteTableConfig, now: float, origin: SpoolId | None = None) -
 
 def on_stage(config: RouteTableConfig, course: Course, stage: FallbackStage, due: float) -> Course:
     """The course on the next stage, which begins when it is `due`."""
-    moved = Course(table=course.table, stage=stage.route_table, since=due, origin=course.origin, beside=course.beside)
+    moved = Course(
+        table=course.table,
+        stage=stage.route_table,
+        since=due,
+        origin=course.origin,
+        beside=course.beside,
+        passed=(*course.passed, course.at),
+        was_handed_over=course.was_handed_over or course.is_handed_over,
+    )
     return _with_next(moved, config.fallback)
 
 
@@ -89,14 +100,38 @@ def released(course: Course) -> Course:
 
 
 def renewed(config: RouteTableConfig, course: Course, now: float) -> Course | None:
-    """The course by the table's present options; None when it is on a stage that they have not.
+    """The course by the table's present options; None when these have neither its stage nor one in its place.
 
     A clock that was put back does not make a stage begin in the future.
     """
-    if course.stage is not None and course.stage not in [stage.route_table for stage in config.fallback]:
-        return None
+    if course.is_released:
+        return course
+    names = [stage.route_table for stage in config.fallback]
+    if course.stage is not None and course.stage not in names:
+        found = _replaced(course, names)
+        if found is None:
+            return None
+        course = found
     is_early = course.since > now and not course.is_handed_over
     return _with_next(evolve(course, since=now) if is_early else course, config.fallback)
+
+
+def _replaced(course: Course, names: Sequence[str]) -> Course | None:
+    """The course of a message whose stage is gone, now that the stages have these names.
+
+    What stands in its place is the same stage, renamed, if it is as much the
+    last one as that was, and the message has not been there. Else it is the one
+    that came next: due at once, or when no receipt comes.
+    """
+    place = len(course.passed) - 1
+    if not 0 <= place < len(names) or names[place] in course.passed:
+        return None
+    if (course.deadline is None) is (place == len(names) - 1):
+        return evolve(course, stage=names[place])
+    before, failure = names[place - 1] if place else None, course.failure
+    if failure is None and not course.is_handed_over:
+        failure = Failure(GONE, f"policy has no {course.at} any more")
+    return evolve(course, stage=before, passed=course.passed[:-1], failure=failure)
 
 
 def decide(config: RouteTableConfig, course: Course, heard: Sequence[Heard], now: float) -> Decision:
@@ -106,6 +141,8 @@ def decide(config: RouteTableConfig, course: Course, heard: Sequence[Heard], now
     stages = config.fallback
     at = _position(course, stages)
     tables = (course.table, *(stage.route_table for stage in stages))
+    # A receipt may name a table as it was called before: it is about what the message was on when it came.
+    heard = [one if one.table in tables else evolve(one, table=None) for one in heard]
     for earlier, before in enumerate(stages[: at + 1]):
         state = _reached(heard, tables[earlier], before.until_state)
         if state is not None:

@@ -12,6 +12,7 @@ that cannot be read; the message then waits, uncharged, and is taken up again.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -26,7 +27,7 @@ from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import MessageStore, ReceiptWatch
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Verdict
-from kumotwist.core.receipt import Heard
+from kumotwist.core.receipt import Heard, ReceiptState
 from kumotwist.core.records import RecordType
 from kumotwist.core.response import internal
 from kumotwist.net.clock import Clock
@@ -46,6 +47,9 @@ log: Final = Logger()
 
 #: Seconds before the ledger is asked again when it could not be read. Ours: a lock or a full disk passes.
 _ASK_AGAIN: Final = 5.0
+#: Messages that were handed over beside another stage, remembered. Ours: a few MB; that one hears of it when it is next
+#: tried.
+_MAX_BESIDE: Final = 10_000
 
 
 @define(eq=False)
@@ -67,6 +71,8 @@ class Stages:
     #: On their way by a table, with a stage ahead or behind.
     _under_way: dict[SpoolId, Message] = field(factory=dict, init=False)
     _is_asking: bool = field(default=False, init=False)
+    #: What was handed over by a stage beside which the next one had begun; a restart forgets it.
+    _handed_beside: OrderedDict[SpoolId, Heard] = field(factory=OrderedDict, init=False)
 
     # -- on the way of a message ------------------------------------------------------------------
 
@@ -98,12 +104,14 @@ class Stages:
         if await stands_back(self.store, message):
             self.store.remove(message.id)
             return False
+        if course.is_released:
+            return self._goes_when_due(queue, message, now)
         try:
-            config = (await self.routing.table(course.table)).config
+            config, began = await self._chain(queue, message, course)
         except CancelledError:
             raise
         except PolicyError as error:
-            return self._without_table(queue, message, course, error)
+            return await self._without_table(queue, message, course, error)
         try:
             heard = await self._heard(message, course)
         except CancelledError:
@@ -112,9 +120,12 @@ class Stages:
             log.error("what receipts say of {id} cannot be read: {error}", id=message.id.hex(), error=error)
             self.waiting.put_off(queue, message, _ASK_AGAIN)
             return False
-        present = fallback.renewed(config, course, now)
+        present = fallback.renewed(config, began, now)
         if present is None or not config.fallback:
-            return self._off_the_chain(message, course)
+            return await self._off_the_chain(queue, message, course)
+        if present.stage not in (course.stage, *course.passed, None):
+            text = f"policy has {present.at} in the place of {course.at}"
+            await self.ledger.tell(queue, message, present.at, fallback.RENAMED, text)
         if present != course:
             message.set_course(present)
         return await self._act(queue, message, config, present, heard)
@@ -122,6 +133,8 @@ class Stages:
     async def settled(self, queue: ScheduledQueue, message: Message, leg: Leg, outcome: Outcome) -> bool:
         """Whether an attempt that has ended for good is not the end of the message, since a stage lies ahead."""
         course = message.course
+        if course is not None and course.is_released and outcome.verdict is Verdict.DELIVERED:
+            self._note_beside(message.id, course)
         if course is None or course.deadline is None:
             return False
         if outcome.verdict is Verdict.PERMANENT:
@@ -188,7 +201,33 @@ class Stages:
             return ()
         # After a start nobody knows that we wait.
         self.watch.expect(message.id)
-        return [heard for one in (message.id, *course.beside) for heard in await self.watch.heard(one)]
+        said = [heard for one in (message.id, *course.beside) for heard in await self.watch.heard(one)]
+        return said + [self._handed_beside[one] for one in course.beside if one in self._handed_beside]
+
+    def _note_beside(self, spool_id: SpoolId, course: Course) -> None:
+        """The stage before has handed over after all: that may be enough for what goes on beside it."""
+        self._handed_beside[spool_id] = Heard(course.at, ReceiptState.ACCEPTED, self.clock.seconds())
+        if len(self._handed_beside) > _MAX_BESIDE:
+            self._handed_beside.popitem(last=False)
+
+    async def _chain(self, queue: ScheduledQueue, message: Message, course: Course) -> tuple[RouteTableConfig, Course]:
+        """The table that a message began with, or the queue's present one when policy has that no longer.
+
+        With it the course, on that table. Raises PolicyError.
+        """
+        try:
+            return (await self.routing.table(course.table)).config, course
+        except PolicyError:
+            own = self.routing.own_table_name(queue, message)
+            if own is None or own == course.table:
+                raise
+        return (await self.routing.table(own)).config, evolve(course, table=own)
+
+    def _goes_when_due(self, queue: ScheduledQueue, message: Message, now: float) -> bool:
+        if message.due <= now:
+            return True
+        self.park(queue, message)
+        return False
 
     async def _act(
         self, queue: ScheduledQueue, message: Message, config: RouteTableConfig, course: Course, heard: Iterable[Heard]
@@ -196,10 +235,8 @@ class Stages:
         now = self.clock.seconds()
         decided = fallback.decide(config, course, tuple(heard), now)
         if decided.step is Step.GO:
-            if message.due <= now:
-                return True
-            self.park(queue, message)
-        elif decided.step is Step.WAIT:
+            return self._goes_when_due(queue, message, now)
+        if decided.step is Step.WAIT:
             message.due = course.deadline or now
             if message.is_meta_dirty:
                 await self._save_and_park(queue, message)
@@ -264,11 +301,12 @@ class Stages:
         message.set_course(fallback.on_stage(config, course, stage, message.due))
         message.attempts = 0
 
-    def _without_table(self, queue: ScheduledQueue, message: Message, course: Course, error: PolicyError) -> bool:
-        """The table that the message began with cannot be made: gone, if its queue has another one by now."""
-        if self.routing.own_table_name(queue, message) != course.table:
-            return self._off_the_chain(message, course)
-        if course.stage is None and not course.is_handed_over:
+    async def _without_table(self, queue: ScheduledQueue, message: Message, course: Course, error: PolicyError) -> bool:
+        """The table that the message began with cannot be made, nor another one that its queue has by now."""
+        own, is_at_the_start = self.routing.own_table_name(queue, message), course.stage is None
+        if own is None or (own != course.table and is_at_the_start and not course.is_handed_over):
+            return await self._off_the_chain(queue, message, course)
+        if is_at_the_start and not course.is_handed_over:
             return True  # the attempt fails, and says why
         log.error(
             "{id} waits, for its route table {table} cannot be made: {error}",
@@ -279,13 +317,14 @@ class Stages:
         self.waiting.put_off(queue, message, FAILURE_TTL)
         return False
 
-    def _off_the_chain(self, message: Message, course: Course) -> bool:
+    async def _off_the_chain(self, queue: ScheduledQueue, message: Message, course: Course) -> bool:
         """Policy has no such fallback any more: what was handed over is done, the rest goes on as any message."""
-        log.info("{id} was on {stage} of a fallback of {table} that is gone", id=message.id.hex(), stage=course.at,
-                 table=course.table)  # fmt: skip
-        if course.is_handed_over:
+        text = f"policy has no {course.at} in a fallback of {course.table} any more"
+        if course.is_in_other_hands:
+            await self.ledger.tell(queue, message, "", fallback.GONE, f"{text}; it was handed over before")
             self.ledger.forget(message)
             return False
+        log.info("{id} begins anew: {text}", id=message.id.hex(), text=text)
         message.set_course(None)
         self.watch.forget(message.id)
         return True

@@ -52,6 +52,8 @@ class _Course(msgspec.Struct, array_like=True):
     origin: bytes | None
     is_released: bool = False
     beside: list[bytes] = []
+    passed: list[str] = []
+    was_handed_over: bool = False
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -117,6 +119,8 @@ def _kept(course: Course) -> _Course:
         course.origin,
         course.is_released,
         list(course.beside),
+        list(course.passed),
+        course.was_handed_over,
     )
 
 
@@ -132,4 +136,6 @@ def _found(kept: _Course) -> Course:
         origin=SpoolId(kept.origin) if kept.origin is not None else None,
         is_released=kept.is_released,
         beside=tuple([SpoolId(one) for one in kept.beside]),
+        passed=tuple(kept.passed),
+        was_handed_over=kept.was_handed_over,
     )

@@ -85,8 +85,34 @@ def test_a_list_that_shrinks():
     assert step(mail, table=without)[0] is Step.GO
     assert step(handed(mail), table=without)[0] is Step.END
     assert step(evolve(mail, failure=Failure("refused", "no")), table=without)[0] is Step.LOST
-    push = on_stage(TABLE, begun(TABLE, 1000.0), PUSH, 1120.0)
-    assert renewed(evolve(TABLE, fallback=(SMS,)), push, 1121.0) is None
+    sms = on_stage(TABLE, on_stage(TABLE, begun(TABLE, 1000.0), PUSH, 1120.0), SMS, 1200.0)
+    assert renewed(evolve(TABLE, fallback=(PUSH,)), sms, 1201.0) is None
+
+
+@pytest.mark.parametrize("is_handed_over", [True, False])
+def test_a_stage_that_is_taken_out(is_handed_over):
+    """The next one follows: when no receipt has come in time, or at once when there is nothing to wait for."""
+    push = on_stage(TABLE, handed(begun(TABLE, 1000.0)), PUSH, 1120.0)
+    shorter = evolve(TABLE, fallback=(SMS,))
+    there = renewed(shorter, evolve(push, is_handed_over=is_handed_over), 1121.0)
+    early = decide(shorter, there, (), 1121.0)
+    if is_handed_over:
+        assert early.step is Step.WAIT
+        early = decide(shorter, there, (), 1120.0 + SMS.wait)
+    assert (early.step, early.stage) == (Step.NEXT, SMS)
+    assert early.reason == ("no_receipt" if is_handed_over else "gone")
+    assert on_stage(shorter, there, SMS, 1200.0).was_handed_over
+
+
+def test_a_stage_that_is_renamed():
+    """The message is where it was; where it has been it does not come again."""
+    text = evolve(SMS, route_table="text")
+    push = on_stage(TABLE, handed(begun(TABLE, 1000.0)), PUSH, 1120.0)
+    assert renewed(evolve(TABLE, fallback=(text, SMS)), push, 1121.0).at == "text"
+    sms = on_stage(TABLE, push, SMS, 1200.0)
+    there = renewed(evolve(TABLE, fallback=(PUSH, text)), sms, 1201.0)
+    assert (there.at, there.since, there.was_handed_over) == ("text", 1200.0, True)
+    assert renewed(evolve(TABLE, fallback=(text, PUSH)), sms, 1201.0) is None
 
 
 def test_the_present_options_hold():

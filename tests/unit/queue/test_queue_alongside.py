@@ -1,5 +1,6 @@
 """Two channels at once, where a stage asks for it: what came before goes on trying."""
 
+from attrs import evolve
 from support.fakes_queue import DEFERRED, DELIVERED, FakeChannel, FakePolicy, House, started_clock
 from twisted.internet.defer import Deferred
 
@@ -11,10 +12,10 @@ from kumotwist.spool.memory import MemoryStore
 MAIL, SMS = CustomLuaProtocol(constructor="mail"), CustomLuaProtocol(constructor="sms")
 
 
-def house(mail, sms, alongside=True, store=None):
+def house(mail, sms, alongside=True, store=None, until="delivered"):
     """A house whose messages go by `mail`, and after a minute by `sms`."""
     policy = FakePolicy(QueueConfig(route_table="mail", retry_interval=600.0))
-    stage = FallbackStage(route_table="sms", wait=60.0, alongside=alongside)
+    stage = FallbackStage(route_table="sms", wait=60.0, alongside=alongside, until_state=until)
     for name, protocol, stages in (("mail", MAIL, (stage,)), ("sms", SMS, ())):
         routes = (RouteEntry(name=name, weight=1, protocol=protocol),)
         policy.tables[name] = RouteTableConfig(name=name, routes=routes, fallback=stages)
@@ -79,6 +80,35 @@ def test_a_late_success_of_the_mail_cancels_the_text():
     one.pass_time(3000)
     assert delivered(one) == ["mail"]
     assert one.recorder.of("Fallback")[-1].fallback["reason"] == "cancelled"
+    assert len(one.store) == 0
+    one.stop()
+
+
+def test_a_late_hand_over_of_the_mail_cancels_the_text_where_that_is_enough():
+    """`until_state = 'handed_over'` asks for no receipt."""
+    one = house(DEFERRED, DEFERRED, until="handed_over")
+    one.insert()
+    one.pass_time(70)
+    one.channels[MAIL].answer = lambda _: DELIVERED
+    one.pass_time(1300)
+    one.channels[SMS].answer = lambda _: DELIVERED
+    one.pass_time(3000)
+    assert delivered(one) == ["mail"]
+    assert one.recorder.of("Fallback")[-1].fallback["reason"] == "cancelled"
+    assert len(one.store) == 0
+    one.stop()
+
+
+def test_what_stays_on_its_stage_stays_there_when_policy_has_that_no_more():
+    """The mail is tried to its end by its own table, and not again by what comes after it."""
+    one = house(DEFERRED, DELIVERED)
+    one.insert()
+    one.pass_time(70)
+    one.policy.tables["mail"] = evolve(one.policy.tables["mail"], fallback=())
+    one.policy.epoch += 1
+    one.channels[MAIL].answer = lambda _: DELIVERED
+    one.pass_time(1300)
+    assert delivered(one) == ["mail", "sms"]
     assert len(one.store) == 0
     one.stop()
 

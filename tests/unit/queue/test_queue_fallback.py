@@ -121,7 +121,7 @@ def test_a_policy_without_the_stage():
 
 
 def test_a_policy_without_the_stage_that_a_message_is_on():
-    """It goes by what its queue has now."""
+    """It goes by what stands in its place now, and not again by what has refused it."""
     one = house(mail=REFUSED, sms=DEFERRED, retry_interval=60.0)
     one.insert()
     one.pass_time(10)
@@ -131,8 +131,9 @@ def test_a_policy_without_the_stage_that_a_message_is_on():
     one.channels[MAIL].answer = lambda _: DELIVERED
     reload(one, mail=table("mail", MAIL, evolve(STAGE, route_table="push")), push=table("push", push))
     one.pass_time(200)
-    assert ways(one)[0] == "mail"
-    assert not one.channels[push].batches
+    assert ways(one) == ["push"]
+    assert moves(one) == [("sms", "refused"), ("push", "renamed")]
+    assert len(one.store) == 0
     one.stop()
 
 

@@ -475,8 +475,50 @@ def test_a_policy_without_the_fallback(what):
     one.by_name["mail"].answer = lambda batch: DELIVERED
     one.pass_time(2600)
     assert len(one.store) == 0
-    assert not one.recorder.of("Fallback")
+    (told,) = one.recorder.of("Fallback")
+    assert (told.message.id, told.fallback["to"], told.fallback["reason"]) == (handed.id, "", "gone")
     assert len(one.recorder.of("Delivery")) == 2
+    one.stop()
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_a_stage_that_is_renamed(is_waiting):
+    """The mail is not sent again: the message is where it was, under the stage's new name."""
+    one = house(answers={"sms": DEFERRED})
+    one.insert()
+    if not is_waiting:
+        one.pass_time(130)
+        assert story(one)[:3] == [MAILED, ("Fallback", "sms", "no_receipt"), ("TransientFailure", "sms", 451)]
+    text = evolve(one.policy.tables.pop("sms"), name="text")
+    one.policy.tables |= {
+        "text": text,
+        "mail": evolve(one.policy.tables["mail"], fallback=(FallbackStage(route_table="text", wait=120.0),)),
+    }
+    one.policy.epoch += 1
+    one.by_name["sms"].answer = lambda batch: DELIVERED
+    one.pass_time(2600)
+    moves = [told[1:] for told in story(one) if told[0] == "Fallback"]
+    assert moves == ([("text", "no_receipt")] if is_waiting else [("sms", "no_receipt"), ("text", "renamed")])
+    assert [told for told in story(one) if told[0] == "Delivery"] == [MAILED, ("Delivery", "text", 250)]
+    assert len(one.store) == 0
+    one.stop()
+
+
+@pytest.mark.parametrize("receipt", [None, "mail", "mail2"])
+def test_a_table_that_is_renamed(receipt):
+    """What waits for a receipt goes on by the queue's table as it is called now; receipts of either name count."""
+    one = house()
+    handed = one.insert()
+    mail = one.policy.tables.pop("mail")
+    one.policy.tables["mail2"] = evolve(mail, name="mail2")
+    one.policy.config = QueueConfig(route_table="mail2")
+    one.policy.epoch += 1
+    one.pass_time(10)
+    if receipt is not None:
+        one.watch.tell(handed.id, ARRIVED, receipt)
+    one.pass_time(200)
+    assert [told[1] for told in story(one) if told[0] == "Delivery"] == ["mail", *([] if receipt else ["sms"])]
+    assert len(one.store) == 0
     one.stop()
 
 
