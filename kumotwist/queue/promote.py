@@ -27,6 +27,7 @@ from kumotwist.core.response import Response, internal
 from kumotwist.core.schedule import format_rfc3339
 from kumotwist.core.units import format_duration
 from kumotwist.net.clock import Clock
+from kumotwist.proto.translate.whom import needs_body
 from kumotwist.queue import reasons as why
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.ledger import Ledger, Leg
@@ -35,7 +36,7 @@ from kumotwist.queue.ready import Bodies, ReadyQueue
 from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import Route
-from kumotwist.queue.routes.budget import Budgets
+from kumotwist.queue.routes.budget import Budgets, Over
 from kumotwist.queue.routing import Routing, Traveller, pin_of
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.settle import Settler
@@ -191,7 +192,7 @@ class Promoter:
         self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller
     ) -> Traveller | None:
         """The traveller on a route whose budgets have room; None when the message has been put back or bounced."""
-        while (over := await self.budgets.take(message, traveller.way.table, traveller.entry)) is not None:
+        while (over := await self._take(message, traveller)) is not None:
             text = f"route {traveller.way.table}/{traveller.way.route}: {over}"
             if over.budget.over == "next_route" and pin_of(message) is None:
                 following = self.routing.set_out(message, traveller.table, traveller.way.name, traveller.tried)
@@ -207,6 +208,12 @@ class Promoter:
             self.routing.arrive(message)
             return None
         return traveller
+
+    async def _take(self, message: Message, traveller: Traveller) -> Over | None:
+        """Its part of the budgets of the route; the one that has no room."""
+        if message.body is None and needs_body(traveller.entry.protocol):
+            await self.store.load_body(message)  # to whom it goes stands in its header
+        return await self.budgets.take(message, traveller.way.table, traveller.entry)
 
     async def _reject(self, queue: ScheduledQueue, message: Message, traveller: Traveller, response: Response) -> None:
         """The end of the message, or of the stage that it is on."""

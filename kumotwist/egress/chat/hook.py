@@ -25,9 +25,10 @@ from kumotwist.egress.api.judge import Fault, Judge
 from kumotwist.egress.api.kind import ApiKind
 from kumotwist.egress.api.session import ApiChannel
 from kumotwist.egress.chat.options import HookOptions
-from kumotwist.egress.chat.post import Post, chat_of
+from kumotwist.egress.chat.post import Post
 from kumotwist.net.http import HttpRequest, HttpResponse, clean_url
 from kumotwist.net.publicaddress import private_host
+from kumotwist.proto.translate.whom import chat_for
 
 #: Statuses after which the URL is read anew: it is the credential.
 REFUSALS: Final = frozenset((401, 403, 404, 410))
@@ -44,9 +45,9 @@ class Hook:
 
     def to(self, message: Message, recipient: EnvelopeAddress) -> str:
         """The URL that the message names, "" when the operator's is used. Raises ValueError."""
-        if self.options.webhook is not None:
+        if self.options.has_one_place:
             return ""
-        url = _url(chat_of(self.options)(message, recipient))
+        url = _url(chat_for(message, recipient, self.options))
         if not self.options.allow_private_addresses and private_host(url) is not None:
             raise ValueError("the chat is a URL that is not on the public Internet")
         return url

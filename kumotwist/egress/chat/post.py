@@ -13,16 +13,14 @@ from attrs import AttrsInstance, asdict, frozen
 
 from kumotwist.config.translate import ChatTextOptions, Dialect
 from kumotwist.core.address import EnvelopeAddress
-from kumotwist.core.json import at
 from kumotwist.core.message import Message
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.judge import Fault, Judge
 from kumotwist.egress.api.parts import parts_of
 from kumotwist.egress.chat.options import ChatOptions
 from kumotwist.net.http import HttpRequest
-from kumotwist.proto.mime import headers
-from kumotwist.proto.translate import destination
 from kumotwist.proto.translate.chat import as_chat
+from kumotwist.proto.translate.whom import chat_for
 
 
 @frozen
@@ -62,22 +60,9 @@ def plan_posts(
     return steps
 
 
-def chat_of(options: ChatOptions, otherwise: str | None = None) -> Callable[[Message, EnvelopeAddress], str]:
-    """Where a recipient's post goes: by meta key or header of the options, meta `to.chat`, `otherwise`, local part."""
-
-    def found(message: Message, recipient: EnvelopeAddress) -> str:
-        if otherwise is not None and not _names_chat(message, options):
-            return otherwise
-        return destination.chat(message, recipient, to_meta=options.to_meta, to_header=options.to_header)
-
-    return found
-
-
-def _names_chat(message: Message, options: ChatOptions) -> bool:
-    """Whether the message says more of its chat than the recipient's mailbox does."""
-    if at(message.meta.get("to"), "chat") or (options.to_meta is not None and message.meta.get(options.to_meta)):
-        return True
-    return options.to_header is not None and bool(headers.first_value(message.body or b"", options.to_header))
+def chat_of(options: ChatOptions) -> Callable[[Message, EnvelopeAddress], str]:
+    """Where a recipient's post goes by these options, for `plan_posts`."""
+    return lambda message, recipient: chat_for(message, recipient, options)
 
 
 def _text(

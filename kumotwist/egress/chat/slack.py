@@ -78,6 +78,11 @@ class SlackOptions(HookOptions):
         if self.token is not None and self.webhook is not None:
             raise ValueError("must have either 'token' or 'webhook'")
 
+    @property
+    def default_chat(self) -> str | None:
+        """The option `chat`, for a bot."""
+        return self.chat if self.token is not None else None
+
 
 def _previews(options: SlackOptions) -> JsonObject:
     return {} if options.previews else {"unfurl_links": False, "unfurl_media": False}
@@ -129,9 +134,7 @@ class SlackBot:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""
-        return plan_posts(
-            batch, self.options, self.judge, "slack", chat_of(self.options, self.options.chat), self._request
-        )
+        return plan_posts(batch, self.options, self.judge, "slack", chat_of(self.options), self._request)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """A bearer token."""

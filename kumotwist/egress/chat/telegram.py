@@ -55,6 +55,11 @@ class TelegramOptions(ChatOptions):
     previews: bool = option("Show previews of links.", default=True)
     base_url: str = option("Where the Bot API is.", default="https://api.telegram.org")
 
+    @property
+    def default_chat(self) -> str | None:
+        """The option `chat`."""
+        return self.chat
+
 
 @frozen(eq=False)
 class Telegram:
@@ -67,9 +72,7 @@ class Telegram:
 
     def plan(self, batch: Sequence[Message], now: float) -> Sequence[Call | Refused]:  # noqa: ARG002
         """One request for each recipient."""
-        return plan_posts(
-            batch, self.options, self.judge, "telegram", chat_of(self.options, self.options.chat), self._request
-        )
+        return plan_posts(batch, self.options, self.judge, "telegram", chat_of(self.options), self._request)
 
     def authorize(self, request: HttpRequest, secrets: Mapping[str, str], now: float) -> HttpRequest:  # noqa: ARG002
         """The token stands in the path. Raises SecretUnavailable."""

@@ -35,8 +35,8 @@ from kumotwist.egress.services import Services
 from kumotwist.net.clock import Clock
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.sign.jwt import JwtKey
-from kumotwist.proto.translate.destination import device_token
 from kumotwist.proto.translate.push import Notification
+from kumotwist.proto.translate.whom import token_for
 
 PushType: TypeAlias = Literal[
     "alert", "background", "complication", "controls", "fileprovider", "liveactivity", "location", "mdm",
@@ -201,7 +201,7 @@ class Apns:
 
     def _token(self, message: Message, target: Target) -> str:
         chosen, recipient = self.options, message.recipients[target[1]]
-        token = device_token(message, recipient, to_meta=chosen.to_meta, to_header=chosen.to_header)
+        token = token_for(message, recipient, chosen)
         if not _TOKEN.match(token):
             raise ValueError("the device token is not one of APNs: 64 to 200 hexadecimal digits")
         return token.lower()

@@ -33,8 +33,8 @@ from kumotwist.egress.push.notification import expiry_of, fitted, notification_o
 from kumotwist.egress.push.options import PushOptions
 from kumotwist.egress.services import Services
 from kumotwist.net.http import HttpRequest, HttpResponse
-from kumotwist.proto.translate.destination import device_token
 from kumotwist.proto.translate.push import Notification
+from kumotwist.proto.translate.whom import token_for
 
 #: Octets of notification and data together (Google).
 MAX_PAYLOAD: Final = 4096
@@ -145,7 +145,7 @@ class Fcm:
 
     def _call(self, message: Message, target: Target, now: float) -> Call:
         chosen, recipient = self.options, message.recipients[target[1]]
-        token = device_token(message, recipient, to_meta=chosen.to_meta, to_header=chosen.to_header)
+        token = token_for(message, recipient, chosen)
         wanted = wishes(message, _WISHES)
         note = notification_of(message, chosen.text)
         # The limit is on what the device gets; the address and what is said to the platforms do not count.

@@ -5,14 +5,19 @@ Public: `PushOptions`. A channel's options class derives from it.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from kumotwist.config.option import Duration, option, options
 from kumotwist.config.translate import PushTextOptions
 from kumotwist.egress.api.options import CallOptions
+from kumotwist.proto.translate.whom import AddressedBy
 
 
 @options
 class PushOptions(CallOptions):
     """How a message becomes a notification."""
+
+    addressed_by: ClassVar[AddressedBy] = "device_token"
 
     text: PushTextOptions = option(
         "What becomes title, body and data, as a table; `docs/translation.md`.", factory=PushTextOptions

@@ -37,8 +37,8 @@ from kumotwist.egress.push.notification import expiry_of, fitted, notification_o
 from kumotwist.egress.push.options import PushOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.net.publicaddress import private_host
-from kumotwist.proto.translate.destination import web_push
 from kumotwist.proto.translate.push import Notification
+from kumotwist.proto.translate.whom import AddressedBy, subscription_for
 from kumotwist.proto.webpush import MAX_PLAINTEXT, VAPID_LIFETIME, Subscription, VapidKey, encrypt
 
 #: Seconds that a service is asked to keep a message at most: four weeks, the most that Google's takes.
@@ -76,6 +76,7 @@ class WebPushOptions(PushOptions):
     """Delivery to browsers by Web Push."""
 
     channel: ClassVar[str] = "webpush"
+    addressed_by: ClassVar[AddressedBy] = "web_push"
 
     vapid_key: KeySource = option(
         "The private key whose public half browsers subscribe with: PEM, or 32 octets in base64url.", secret=True
@@ -146,7 +147,7 @@ class WebPush:
 
     def _call(self, message: Message, targets: tuple[Target, ...], now: float) -> Call:
         chosen = self.options
-        browser = Subscription.parse(web_push(message, to_meta=chosen.to_meta))
+        browser = Subscription.parse(subscription_for(message, chosen))
         if not chosen.allow_private_addresses:
             _check_public(browser.endpoint)
         wanted = wishes(message, _WISHES)

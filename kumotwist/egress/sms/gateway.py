@@ -22,12 +22,13 @@ from kumotwist.core.receipt import METADATA_ID, printable
 from kumotwist.egress.api.dialect import Call, Refused, Target, targets_of
 from kumotwist.egress.api.judge import Fault, Judge
 from kumotwist.egress.api.parts import parts_of
-from kumotwist.egress.sms.content import as_sender, number_of, sender_of
+from kumotwist.egress.sms.content import as_sender, sender_of
 from kumotwist.egress.sms.options import SmsOptions
 from kumotwist.net.http import HttpRequest, HttpResponse
 from kumotwist.proto.sms.coding import Coding
 from kumotwist.proto.sms.segments import Sms, compose
 from kumotwist.proto.translate.sms import words
+from kumotwist.proto.translate.whom import number_for
 
 #: Characters of a sender, as the send API takes them; the longest that a gateway knows are ids of some 40.
 MAX_SENDER: Final = 64
@@ -101,7 +102,7 @@ def plan_texts(
             continue
         for target in targets:
             try:
-                number = number_of(message, message.recipients[target[1]], options)
+                number = number_for(message, message.recipients[target[1]], options)
             except ValueError as error:
                 steps.append(Refused((target,), judge.outcome(Fault.PERMANENT, f"no number to send to: {error}")))
                 continue

@@ -7,7 +7,7 @@ the policy's author sees.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import Attribute
 
@@ -17,6 +17,7 @@ from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.egress.api.options import ApiOptions
 from kumotwist.proto.phone import is_region
 from kumotwist.proto.sms.segments import MAX_SEGMENTS
+from kumotwist.proto.translate.whom import AddressedBy
 
 
 def check_region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
@@ -28,6 +29,8 @@ def check_region(_: object, attribute: Attribute[str | None], value: str | None)
 @options
 class SmsOptions(ApiOptions):
     """How a message becomes a text message."""
+
+    addressed_by: ClassVar[AddressedBy] = "phone"
 
     sender: str | None = option(
         "Who it is from, when the message does not say: a number, a short code or a name.", default=None

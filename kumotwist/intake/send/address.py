@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,14 +23,13 @@ from kumotwist.core.json import JsonObject
 from kumotwist.intake.send.request import Address, WebPush
 from kumotwist.proto.phone import DOMAIN as SMS
 from kumotwist.proto.phone import e164
+from kumotwist.proto.translate.whom import short_hash
 
 PUSH: Final = "push"
 WEB_PUSH: Final = "webpush"
 CHAT: Final = "chat"
 #: The domains of addresses that are no mailboxes.
 KIND_DOMAINS: Final = frozenset((SMS, PUSH, WEB_PUSH, CHAT))
-#: Hex digits of a hash in the envelope. Ours: 64 bits, so two tokens of an application do not meet.
-_DIGITS: Final = 16
 #: RFC 8291 s3.1: an uncompressed P-256 point; s3.2: a secret of 16 octets.
 _POINT: Final = 65
 _SECRET: Final = 16
@@ -83,7 +81,7 @@ def _opaque(kind: str, text: str, domain: str, platform: str | None) -> Placed:
 
 
 def _hashed(text: str, domain: str) -> EnvelopeAddress:
-    return EnvelopeAddress(hashlib.sha256(text.encode()).hexdigest()[:_DIGITS], domain)
+    return EnvelopeAddress(short_hash(text), domain)
 
 
 def _check_subscription(push: WebPush) -> None:

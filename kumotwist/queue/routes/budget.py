@@ -18,11 +18,11 @@ from typing import Final
 from attrs import define, field, frozen
 
 from kumotwist.config.routes import BudgetConfig, RouteEntry
-from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.interfaces import Rates
 from kumotwist.core.message import Message
 from kumotwist.core.units import format_duration
-from kumotwist.proto.phone import calling_code, number_of
+from kumotwist.proto.phone import calling_code
+from kumotwist.proto.translate.whom import Whom, whom_of
 from kumotwist.queue.routes.classes import MAX_NAME
 
 #: What is remembered as taken. Ours: messages that wait for room in a ready queue, some thousand at a time.
@@ -62,7 +62,7 @@ class Budgets:
         Raises what `rates` raises, StateUnavailable.
         """
         for budget in entry.budgets:
-            for what in _counted(budget, message):
+            for what in _counted(entry, budget, message):
                 key = _key(table, entry, budget, what)
                 mark = (message.id, message.attempts, key)
                 if mark in self._taken:
@@ -80,7 +80,7 @@ async def left_of(rates: Rates, message: Message, table: str, entry: RouteEntry)
     """What each budget of a route has left for the message; nothing is taken. Raises as `Budgets.take`."""
     told, used_up = [], []
     for budget in entry.budgets:
-        for what in dict.fromkeys(_counted(budget, message)):
+        for what in dict.fromkeys(_counted(entry, budget, message)):
             until_full = await rates.until_full(_key(table, entry, budget, what), budget.rate)
             left = budget.rate.left(until_full)
             told.append(f"{describe(budget)}: {what} has {left} of {budget.rate.burst} left")
@@ -100,21 +100,28 @@ def _key(table: str, entry: RouteEntry, budget: BudgetConfig, what: str) -> str:
     return f"route-budget-{table}-{entry.name}-{describe(budget)}-{what}"
 
 
-def _counted(budget: BudgetConfig, message: Message) -> Iterator[str]:
+def _counted(entry: RouteEntry, budget: BudgetConfig, message: Message) -> Iterator[str]:
     """What each recipient is counted as; several of one kind are several."""
     for recipient in message.recipients:
-        number = number_of(recipient.email)
-        if budget.prefixes and not number.startswith(budget.prefixes):
+        whom = whom_of(message, recipient, entry.protocol)
+        if budget.prefixes and not whom.number.startswith(budget.prefixes):
             continue
-        yield _name(budget.by, message, recipient, number)[:MAX_NAME] or "none"
+        yield _name(budget.by, message, whom)[:MAX_NAME] or "none"
 
 
-def _name(by: str, message: Message, recipient: EnvelopeAddress, number: str) -> str:
+def _name(by: str, message: Message, whom: Whom) -> str:
     if by == "all":
         return "all"
     if by == "recipient":
-        return number or recipient.email.lower()
+        return whom.name
     if by == "country":
-        return calling_code(number) if number else ""
+        return _country(whom.number)
     value = message.meta.get(by.removeprefix("meta:"))
     return value if isinstance(value, str) else ""
+
+
+def _country(number: str) -> str:
+    try:
+        return calling_code(number) if number else ""
+    except ValueError:
+        return ""  # of the form of a number, but nobody's

@@ -9,17 +9,17 @@ from support.fakes_queue import DELIVERED, FakeChannel, FakePolicy, House
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import BudgetConfig, RouteEntry, RouteTableConfig
 from kumotwist.core.units import Throttle
-from kumotwist.egress.protocols import route_table
+from kumotwist.egress.protocols import protocol, route_table
 
 
-def house(*budgets, weights=(100, 0)):
-    """A house with the routes a, which has these budgets, and b."""
+def house(*budgets, weights=(100, 0), way=None):
+    """A house with the routes a, which has these budgets, perhaps `way` as protocol, and b."""
     policy = FakePolicy(QueueConfig(route_table="bulk"))
     routes = [
         RouteEntry(name=name, weight=weight, protocol=CustomLuaProtocol(constructor=name))
         for name, weight in zip("ab", weights, strict=True)
     ]
-    routes[0] = evolve(routes[0], budgets=budgets)
+    routes[0] = evolve(routes[0], budgets=budgets, protocol=way or routes[0].protocol)
     policy.tables["bulk"] = RouteTableConfig(name="bulk", routes=tuple(routes))
     one = House(policy=policy)
     for route in routes:
@@ -107,6 +107,24 @@ def test_numbers_are_counted_by_country_prefix_or_themselves(options, numbers, p
     for number in numbers:
         one.insert(one.message(f"{number}@sms"))
     assert delivered(one) == {"a": passed}
+    one.stop()
+
+
+@pytest.mark.parametrize("options", [{"by": "recipient"}, {"by": "country"}, {"prefixes": ("+7",)}])
+@pytest.mark.parametrize("place", [{"to_meta": "phone"}, {"to_header": "X-Phone"}])
+def test_a_text_counts_by_the_number_that_it_goes_to(options, place):
+    """Whatever mailbox it was addressed to, and though its body is only in the spool."""
+    way = protocol({"telnyx": {"api_key": {"key_data": "x"}, "sender": "+15550001111", **place}}, "test")
+    one = house(budget("1/h", over="reject", **options), way=way)
+    for number in range(20):
+        message = one.message(
+            f"u{number}@d{number}.example",
+            body=b"X-Phone: +79161234567\r\nSubject: x\r\n\r\nhi\r\n",
+            phone="+79161234567",
+        )
+        one.insert(message)
+    assert delivered(one) == {"a": 1}
+    assert len(one.recorder.of("Bounce")) == 19
     one.stop()
 
 

@@ -20,6 +20,7 @@ from kumotwist.core.units import Throttle
 from kumotwist.egress.sms.options import check_region
 from kumotwist.proto.smpp.commands import status_number, tag_number
 from kumotwist.proto.sms.segments import MAX_SEGMENTS
+from kumotwist.proto.translate.whom import AddressedBy
 
 #: Ours: SMSCs grant some ten to a few hundred.
 MAX_WINDOW: Final = 10_000
@@ -51,6 +52,7 @@ class SmppProtocol:
     """
 
     channel: ClassVar[str] = "smpp"
+    addressed_by: ClassVar[AddressedBy] = "phone"
 
     # -- the binds: equal ones are shared -----------------------------------------------------------
     host: str = option("The SMSC: a name or an IP address.")

@@ -9,7 +9,6 @@ reason, for a permanent failure of that recipient.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Final
@@ -18,7 +17,7 @@ from attrs import evolve, frozen
 
 from kumotwist.core.errors import LocalProtocolError
 from kumotwist.core.message import Message
-from kumotwist.egress.sms.content import as_sender, number_of, sender_of
+from kumotwist.egress.sms.content import as_sender, sender_of
 from kumotwist.egress.sms.smpp.content import words_of
 from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.proto.smpp import addressing
@@ -29,6 +28,7 @@ from kumotwist.proto.sms import udh
 from kumotwist.proto.sms.coding import Coding, encode
 from kumotwist.proto.sms.segments import Sms, compose
 from kumotwist.proto.sms.udh import Concatenation
+from kumotwist.proto.translate.whom import number_for
 
 #: data_coding (SMPP 3.4 s5.2.19): the SMSC's default, Latin-1, UCS-2.
 _DATA_CODING: Final = {Coding.GSM: 0x00, Coding.GSM_AS_LATIN1: 0x00, Coding.LATIN1: 0x03, Coding.UCS2: 0x08}
@@ -38,7 +38,6 @@ _FLASH_CODING: Final = {Coding.GSM: 0x10, Coding.GSM_AS_LATIN1: 0x10, Coding.LAT
 _REGISTERED: Final = {"Never": 0, "Always": 1, "OnFailure": 2}
 _INTERMEDIATE: Final = 0x10
 #: E.164 s6.2.1: up to 15 digits, and no country code begins with 0.
-_E164: Final = re.compile(r"\+[1-9]\d{6,14}\Z")
 
 
 @frozen
@@ -61,7 +60,6 @@ class Planner:
     def __init__(self, options: SmppProtocol, reference: Callable[[], int]) -> None:
         self._options = options
         self._reference = reference
-        self._looks_at_envelope_only = options.to_meta is None and options.to_header is None
         first = Coding.GSM if options.default_alphabet == "Gsm" else Coding.GSM_AS_LATIN1
         latin1 = (Coding.LATIN1,) if options.allow_latin1 else ()
         self._codings = (first, *latin1, Coding.UCS2)
@@ -146,11 +144,8 @@ class Planner:
     def _destination(self, message: Message, position: int) -> Address:
         """Raises ValueError when there is no number, or none that can be dialled."""
         options, recipient = self._options, message.recipients[position]
-        if self._looks_at_envelope_only and "to" not in message.meta and _E164.match(recipient.user):
-            # In the right form already; whether somebody has it is the SMSC's to say.
-            number = recipient.user
-        else:
-            number = number_of(message, recipient, options)
+        # Whether there are such numbers is the SMSC's to say.
+        number = number_for(message, recipient, options, is_checked=False)
         return _with(addressing.guess(number), options.dest_ton, options.dest_npi)
 
     def _source(self, message: Message) -> Address | Unfit:
