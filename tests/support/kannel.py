@@ -87,14 +87,10 @@ class Kannel:
         return int(found[1])
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
+        # Told to stop, bearerbox may wait for its boxes for ever. It has nothing that is worth keeping.
         for process in self._processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
 
 
 def _listens(port: int) -> bool:
