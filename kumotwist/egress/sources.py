@@ -22,6 +22,7 @@ from kumotwist.config.egress import SourceConfig
 from kumotwist.core.interfaces import KeyLoader
 from kumotwist.egress.services import Reactor
 from kumotwist.net import socks5
+from kumotwist.net.ending import why_ended
 from kumotwist.proto.socks5 import SocksClient
 
 P = TypeVar("P", bound=WireProtocol)
@@ -87,8 +88,7 @@ async def _through_proxy(
     except CancelledError:
         raise
     except Exception as error:  # Twisted's connect errors share no useful base
-        why = str(error).rstrip(".") or type(error).__name__
-        raise ConnectionError(f"via SOCKS5 proxy server {proxy}: {why}") from None
+        raise ConnectionError(f"via SOCKS5 proxy server {proxy}: {why_ended(error, 'the proxy')}") from None
 
 
 def _endpoint(reactor: Reactor, address: str, port: int, source: SourceConfig, timeout: float) -> Any:

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from kumotwist.core.errors import ResolveError
 from kumotwist.net.clock import Clock
+from kumotwist.net.ending import why_ended
 from kumotwist.net.zone import Zone, parse_hosts
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ MAX_TTL: Final = 86400.0
 _MAX_NAME: Final = 253
 _MAX_LABEL: Final = 63
 _MAX_ALIASES: Final = 8
+#: Of RFC 1035 s4.1.1, what is wrong with an answer; the classes of twisted.names have no words.
+_PROBLEMS: Final = (
+    (defer.TimeoutError, "timed out"),
+    (error.DNSServerError, "server failure"),
+    (error.DNSQueryRefusedError, "the server refuses to answer"),
+    (error.DNSFormatError, "the server cannot read the question"),
+    (error.DNSNotImplementedError, "the server does not know such questions"),
+    (error.DNSUnknownError, "the server answers with an unknown error"),
+    (error.ResolverError, "no server can be asked"),
+    (error.DomainError, "no answer that could be used"),
+    (error.AuthoritativeDomainError, "no answer that could be used"),
+)
 
 
 @frozen
@@ -273,11 +286,10 @@ def _answers(result: object) -> Iterable[dns.RRHeader]:
 
 
 def _in_words(failure: Failure) -> str:
-    if failure.check(defer.TimeoutError) is not None:
-        return "timed out"
-    if failure.check(error.DNSServerError) is not None:
-        return "server failure"
-    return failure.type.__name__ if failure.type is not None else "failed"
+    for kind, words in _PROBLEMS:
+        if failure.check(kind) is not None:
+            return words
+    return why_ended(failure)
 
 
 def _txt_text(record: dns.Record_TXT) -> str:

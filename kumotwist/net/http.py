@@ -24,22 +24,22 @@ from typing import Final, cast
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from attrs import define, field, frozen
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.ssl import Certificate
 from twisted.logger import Logger
+from twisted.web._newclient import ParseError
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.http import _MalformedChunkedDataError
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
 from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock
-from kumotwist.net.httpclientbody import RequestBody, ResponseShape, TooLarge, read_body
+from kumotwist.net.ending import why_ended
+from kumotwist.net.httpclientbody import RequestBody, ResponseShape, read_body
 from kumotwist.net.httphead import BoundedPool
 from kumotwist.net.httptls import Endpoints, Lender
-from kumotwist.net.publicaddress import PrivateAddress
 
 log: Final = Logger()
 
@@ -330,17 +330,10 @@ def describe(error: BaseException) -> str:
         reasons = [one.value for one in error.reasons if not isinstance(one.value, (ResponseDone, type(None)))]
         return describe(reasons[0]) if reasons and reasons[0] is not None else "the reply is not HTTP"
     match error:
-        case TooLarge():
-            return str(error)
         case ConnectionClosed():
-            return "the connection was closed before the reply was complete"
-        case VerificationError():
-            return "the server's certificate is for another name"
-        case SSL.Error():
-            causes = ", ".join(part[-1] for part in error.args[0] if part) if error.args else ""
-            return f"TLS failed: {causes or 'the connection ended'}"
+            return f"{why_ended(error)} before the reply was complete"
         case ConnectError() | DNSLookupError():
-            return f"cannot connect: {error}"
-        case PrivateAddress():
-            return str(error)
-    return f"{type(error).__name__}: {error}"
+            return f"cannot connect: {why_ended(error)}"
+        case ParseError() | _MalformedChunkedDataError():
+            return "the reply is not HTTP"
+    return why_ended(error)

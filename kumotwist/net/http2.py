@@ -31,7 +31,8 @@ from zope.interface import implementer
 
 from kumotwist.core.errors import RemoteProtocolError
 from kumotwist.net.clock import Clock, DelayedCall
-from kumotwist.net.http import HttpResponse, describe
+from kumotwist.net.ending import in_words, why_ended
+from kumotwist.net.http import HttpResponse
 from kumotwist.net.http2engine import Engine
 from kumotwist.net.http2frames import Goaway, GoawayFilter, code_name
 from kumotwist.net.http2stream import Exchange, Http2Request
@@ -178,7 +179,7 @@ class Http2Connection(WireProtocol):
             happened = self._h2.receive_data(data)
         except (ProtocolError, RemoteProtocolError) as error:
             self._flush()  # h2 has written a GOAWAY
-            self.abort(f"the peer broke the protocol: {str(error) or type(error).__name__}")
+            self.abort(f"the peer broke the protocol: {in_words(error)}")
             return
         for event in happened:
             handle = self._on_event.get(type(event))
@@ -191,7 +192,7 @@ class Http2Connection(WireProtocol):
         self._pump()
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
-        self._end(_in_words(reason.value))
+        self._end(why_ended(reason))
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
@@ -403,9 +404,3 @@ class Http2Connection(WireProtocol):
         while self._waiting and self._waiting[0].deadline <= now:
             overdue.append(self._waiting.popleft())
         return overdue
-
-
-def _in_words(error: BaseException | None) -> str:
-    if error is None or isinstance(error, ConnectionDone):
-        return "the peer closed the connection"
-    return describe(error)

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from kumotwist.config.redis import RedisNode, RedisOptions
 from kumotwist.core.errors import ConfigError, KumotwistError
+from kumotwist.net.ending import why_ended
 from kumotwist.net.securedendpoint import SecuredEndpoint
 
 log: Final = Logger()
@@ -83,7 +84,7 @@ class Redis:
 
     def _first_came(self, outcome: object) -> None:
         if not self._first.called:
-            self._first.callback(outcome.getErrorMessage() if isinstance(outcome, Failure) else None)
+            self._first.callback(why_ended(outcome) if isinstance(outcome, Failure) else None)
 
 
 def _endpoint(server: RedisNode, timeout: float, reactor: Any) -> Any:

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from kumotwist.core.errors import RemoteProtocolError
+from kumotwist.net.ending import why_ended
 from kumotwist.proto.socks5 import SocksClient
 
 
@@ -64,7 +65,7 @@ class _Talk(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.done.called:
-            self.done.errback(RemoteProtocolError(f"the proxy hung up: {reason.getErrorMessage().rstrip('.')}"))
+            self.done.errback(RemoteProtocolError(why_ended(reason, "the proxy")))
 
     def _hand_over(self) -> None:
         transport = cast("Any", self.transport)

@@ -23,6 +23,7 @@ from attrs import define, field
 
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.json import Json, JsonObject
+from kumotwist.net.ending import kind_in_words
 from kumotwist.secrets.connection import VaultConnection
 
 T = TypeVar("T")
@@ -40,6 +41,17 @@ STALE_READ_RETRIES: Final = 3
 _TOKEN_FILE_LIMIT: Final = 65536
 
 _DENIED: Final = (hvac.exceptions.Forbidden, hvac.exceptions.Unauthorized)
+#: What Vault answers by the classes that hvac makes of it; their texts hold requests and replies.
+_ANSWERS: Final = (
+    (hvac.exceptions.Unauthorized, "Vault does not know the token (401)"),
+    (hvac.exceptions.Forbidden, "Vault denies the permission (403)"),
+    (hvac.exceptions.InvalidPath, "Vault has nothing there (404)"),
+    (hvac.exceptions.UnsupportedOperation, "Vault does not support that there (405)"),
+    (hvac.exceptions.PreconditionFailed, "Vault is behind its primary (412)"),
+    (hvac.exceptions.InternalServerError, "Vault failed (500)"),
+    (hvac.exceptions.VaultNotInitialized, "Vault is not initialized (501)"),
+    (hvac.exceptions.BadGateway, "Vault cannot reach what is behind it (502)"),
+)
 _TRANSIENT: Final = (hvac.exceptions.VaultError, requests.exceptions.RequestException, OSError)
 
 
@@ -220,7 +232,9 @@ def _describe(error: Exception) -> str:
         case hvac.exceptions.InvalidRequest():
             return "Vault refused the request or the login (400)"
         case hvac.exceptions.VaultError():
-            return f"Vault answered with {type(error).__name__}"
+            return next(
+                (text for kind, text in _ANSWERS if isinstance(error, kind)), "Vault answered with an unknown status"
+            )
         case requests.exceptions.Timeout():
             return f"Vault did not answer within {TIMEOUT} s"
         case requests.exceptions.SSLError():
@@ -229,4 +243,4 @@ def _describe(error: Exception) -> str:
             return "cannot connect to Vault"
         case OSError(strerror=str(text)):
             return text
-    return type(error).__name__
+    return kind_in_words(error)

@@ -21,6 +21,7 @@ import zstandard
 from attrs import define, field, frozen
 
 from kumotwist.core.json import JsonObject
+from kumotwist.net.ending import in_words
 
 #: Octets that are decompressed at a time.
 _PIECE: Final = 1024 * 1024
@@ -118,7 +119,7 @@ class PastLog:
             except EOFError as error:
                 self.damaged[path] = str(error)
             except OSError as error:
-                self.damaged[path] = error.strerror or type(error).__name__
+                self.damaged[path] = error.strerror or in_words(error)
             except zstandard.ZstdError:
                 self.damaged[path] = "damaged, or no Zstandard"
             self.segments_read += 1

@@ -24,6 +24,7 @@ from kumotwist.egress.esmtp.tlsmode import Course, course, falls_back
 from kumotwist.egress.esmtp.trouble import HostFailed, WireTrouble
 from kumotwist.egress.esmtp.wire import FAREWELL, SmtpWire
 from kumotwist.egress.services import Services
+from kumotwist.net.ending import why_ended
 from kumotwist.net.mx import Candidate
 from kumotwist.net.tls_client import ClientIdentity, TlsFacts
 from kumotwist.proto.smtp import client_commands
@@ -94,7 +95,7 @@ class Opener:
         except CancelledError:
             raise
         except Exception as error:  # Twisted's connect errors share no useful base
-            raise HostFailed(f"{context}: {str(error).rstrip('.') or type(error).__name__}") from None
+            raise HostFailed(f"{context}: {why_ended(error)}") from None
         await self._say(wire, client_commands.banner(), 220, context)
         return wire, proxied
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final, cast
 
-from OpenSSL.SSL import Error as SslError
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IHandshakeListener, ITCPTransport
@@ -28,6 +27,7 @@ from kumotwist.egress.esmtp.transport import StreamTransport
 from kumotwist.egress.esmtp.trouble import ConnectionGone, HandshakeFailed, OutOfStep, ReplyTimeout, WireTrouble
 from kumotwist.net.clock import Clock, DelayedCall
 from kumotwist.net.eager import write_now
+from kumotwist.net.ending import why_ended, why_no_tls
 from kumotwist.net.tls_client import TlsAttempt, TlsFacts
 from kumotwist.proto.smtp.client import ClientSession
 from kumotwist.proto.smtp.client_capabilities import Capabilities
@@ -149,8 +149,8 @@ class SmtpWire(Protocol):
             self._timer.cancel()
             self._timer = None
         waiting = self._waiting_for()
-        why = _in_words(reason)
-        text = f"connection closed while waiting for response to {waiting}: {why}" if waiting else why
+        why = why_no_tls(reason) if self._tls is not None else why_ended(reason)
+        text = f"no response to {waiting}: {why}" if waiting else why
         self._settle(self._trouble or ConnectionGone(text, waiting))
         self.closed.callback(None)
 
@@ -252,13 +252,3 @@ class SmtpWire(Protocol):
             self._fail(ReplyTimeout(self._exchange.waiting_for, self._timeouts[self._exchange.step]))
         else:
             self.abort()
-
-
-def _in_words(reason: Failure) -> str:
-    """Why a connection ended, without the noise of exception classes."""
-    error = reason.value
-    if isinstance(error, ConnectionDone):
-        return "peer closed the connection"
-    if isinstance(error, SslError) and error.args and isinstance(error.args[0], list):
-        return ", ".join(str(entry[-1]) for entry in error.args[0]) or "TLS failed"
-    return str(error).rstrip(".") or type(error).__name__

@@ -10,6 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from kumotwist.core.message import Message
+from kumotwist.net.ending import in_words
 
 #: One commit covers so many octets of one request. Ours: all of them are in memory until then.
 MAX_BATCH_OCTETS: Final = 32 * 1024 * 1024
@@ -29,6 +30,6 @@ class Made:
 
 
 def told(error: BaseException) -> str:
-    """What the client hears of an error: its first line, in bounds; its class where it says nothing."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    """What the client hears of an error: its first line, in bounds."""
+    lines = str(error).strip().splitlines() or [in_words(error)]
     return lines[0][:_MAX_ERROR]

@@ -114,7 +114,7 @@ async def test_a_proxy_that_cannot_bind_sends_nothing() -> None:
 async def test_trouble_with_the_proxy_is_told() -> None:
     """It is away, is none, is silent, or cannot reach the peer: each in words, within the connect timeout."""
     async with ScriptedSmtp().start(reactor) as server:
-        assert "Connection refused" in await refusal(server, proxied(unused_port()), connect_timeout=5)
+        assert "connection refused" in await refusal(server, proxied(unused_port()), connect_timeout=5)
         # A peer that says 220 at once is no proxy.
         assert "does not speak SOCKS5" in await refusal(server, proxied(server.port), connect_timeout=5)
         with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -193,17 +193,25 @@ async def test_nobody_listens():
 @pytest.mark.parametrize(
     ("reply", "text"),
     [
-        (b"", "closed before the reply"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "closed before the reply"),
-        (b"what is this?\r\n\r\n", "ParseError|not HTTP"),
+        (b"", "the peer closed the connection before the reply was complete"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+            "the peer closed the connection before the reply was complete",
+        ),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha", "before the reply was complete"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nha", "the reply is not HTTP"),
+        (b"what is this?\r\n\r\n", "the reply is not HTTP"),
+        (b"HTTP/1.1 fine OK\r\n\r\n", "the reply is not HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the reply is not HTTP"),
     ],
 )
 @ensureDeferred
 async def test_a_server_that_lies_is_an_error(reply, text):
     """A reply that is cut short or is no HTTP never passes for a whole one."""
     async with raw_peer(reply) as url, http_client() as client:
-        with pytest.raises(HttpError, match=text):
+        with pytest.raises(HttpError, match=text) as caught:
             await client.send(get(url))
+    assert str(caught.value).endswith(text)
 
 
 @ensureDeferred

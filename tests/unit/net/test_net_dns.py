@@ -6,6 +6,7 @@ from twisted.internet import defer, reactor, task
 from twisted.names import client as names_client
 from twisted.names import dns, error, server
 from twisted.names.common import ResolverBase
+from twisted.python.failure import Failure
 
 from kumotwist.core.errors import ResolveError
 from kumotwist.net.dns import (
@@ -103,6 +104,28 @@ def test_no_answer_in_five_seconds_is_a_failure():
     clock.advance(5.1)
     with pytest.raises(ResolveError, match="timed out"):
         result_of(waiting)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (dns.EFORMAT, "the server cannot read the question"),
+        (dns.ESERVER, "server failure"),
+        (dns.ENOTIMP, "the server does not know such questions"),
+        (dns.EREFUSED, "the server refuses to answer"),
+        (6, "the server answers with an unknown error"),
+    ],
+)
+def test_what_a_server_answers_is_told_in_words(code, text):
+    """Each code of RFC 1035 that is no answer is told by what it means, and may pass."""
+    client, _, resolver = held_resolver()
+    waiting = start(resolver.mx("x.example"))
+    problem = ResolverBase().exceptionForCode(code)
+    client.asked[0][2].errback(Failure(problem(dns.Message(rCode=code))))
+    with pytest.raises(ResolveError) as caught:
+        result_of(waiting)
+    assert str(caught.value) == f"MX x.example: {text}"
+    assert not caught.value.permanent
 
 
 def test_equal_questions_at_one_time_are_asked_once_and_survive_a_cancel():

@@ -15,7 +15,6 @@ from math import inf
 from typing import Final, cast
 from typing import Protocol as Shape
 
-from OpenSSL.SSL import Error as SslError
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -26,6 +25,7 @@ from zope.interface import implementer
 
 from kumotwist.net.clock import Clock, DelayedCall
 from kumotwist.net.eager import write_now
+from kumotwist.net.ending import why_ended, why_no_tls
 from kumotwist.net.tls_client import TlsAttempt, TlsFacts
 from kumotwist.proto.smpp.bind import BindMode, Credentials
 from kumotwist.proto.smpp.commands import Status, status_name
@@ -196,7 +196,8 @@ class Link(Protocol):
             if call is not None and call.active():
                 call.cancel()
         self._timer = None
-        self._settle(self._trouble or LinkTrouble(_in_words(reason)))
+        tell = why_no_tls if self._tls is not None else why_ended
+        self._settle(self._trouble or LinkTrouble(tell(reason, "the SMSC")))
         self.closed.callback(None)
 
     # -- inside -----------------------------------------------------------------------------------
@@ -294,13 +295,3 @@ class Link(Protocol):
         self._timer = None
         self._timer_at = inf
         self._take(self.core.tick(self._clock.seconds()))
-
-
-def _in_words(reason: Failure) -> str:
-    """Why a connection ended, without the noise of exception classes."""
-    error = reason.value
-    if isinstance(error, ConnectionDone):
-        return "the SMSC closed the connection"
-    if isinstance(error, SslError) and error.args and isinstance(error.args[0], list):
-        return ", ".join(str(entry[-1]) for entry in error.args[0]) or "TLS failed"
-    return str(error).rstrip(".") or type(error).__name__

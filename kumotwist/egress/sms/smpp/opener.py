@@ -22,6 +22,7 @@ from kumotwist.egress.sms.smpp.classify import Fault, classify
 from kumotwist.egress.sms.smpp.link import Link, LinkOwner, LinkTrouble
 from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.net.clock import DelayedCall
+from kumotwist.net.ending import why_ended
 from kumotwist.net.tls_client import TlsFacts
 from kumotwist.proto.smpp.bind import BindMode, Credentials
 from kumotwist.proto.smpp.commands import Status
@@ -163,7 +164,7 @@ class Opener:
         except CancelledError:
             raise
         except Exception as error:  # Twisted's connect errors share no useful base
-            raise LinkTrouble(f"cannot connect: {str(error).rstrip('.') or type(error).__name__}") from None
+            raise LinkTrouble(f"cannot connect: {why_ended(error, 'the SMSC')}") from None
         facts = None
         if options.tls != "Disabled":
             try:
