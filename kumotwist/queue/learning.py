@@ -2,7 +2,8 @@
 
 Every attempt by a table ends in an outcome, and some time later often in a
 receipt, or in none where one was due: each is counted, and judged as a signal
-for or against the route that carried the message.
+for or against the route that carried the message. A message arrives once: who
+opens it says so again, and counts only where nothing else tells of arrivals.
 
 Public: `Learning`. What can go wrong: nothing that anybody has to hear of; a
 receipt for a table or a route that is no more teaches nothing.
@@ -10,9 +11,11 @@ receipt for a table or a route that is no more teaches nothing.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Final
 
-from attrs import define
+from attrs import define, field
 
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.message import Message
@@ -30,6 +33,12 @@ from kumotwist.queue.routes.tallies import ALL
 from kumotwist.queue.routes.tally import samples_of
 from kumotwist.queue.routing import Routing
 
+#: What people do with a message, and may do many times.
+_SEEN: Final = (ReceiptState.OPENED, ReceiptState.CLICKED)
+#: Messages that were opened which are remembered, for routes that do not report deliveries. Ours: who opens a message
+#: again mostly does so within the hour; some 3 MB.
+_MAX_SEEN: Final = 10_000
+
 
 @define(eq=False)
 class Learning:
@@ -40,6 +49,8 @@ class Learning:
     tasks: Tasks
     #: What waits for receipts; None: nobody does, and only those that come late are lost.
     overdue: Overdue | None = None
+    #: Messages whose opening has counted as their arrival.
+    _seen: OrderedDict[tuple[object, ...], None] = field(factory=OrderedDict, init=False)
 
     def tick(self) -> None:
         """Once a second: count as lost what was not heard of in time."""
@@ -91,10 +102,27 @@ class Learning:
         within = table.config.learn.receipt_within
         signal = signal_of_receipt(event.state, event.class_, seconds, within)
         is_late = within is not None and seconds is not None and seconds > within
-        if is_late and self.overdue is not None and event.state is ReceiptState.DELIVERED:
+        if is_late and self.overdue is not None and event.state in (ReceiptState.DELIVERED, *_SEEN):
             return  # it has counted as lost when it was due
+        if event.state in _SEEN and not self._is_arrival(table, position, event, now):
+            return
         if signal is not None:
             table.report(way.name, position, signal, now)
+
+    def _is_arrival(self, table: RouteTable, position: int, event: ReceiptEvent, now: float) -> bool:
+        """Whether that somebody saw the message is the first word of its arrival that is to be had."""
+        if ReceiptState.DELIVERED.value in table.tallies.lately(ALL, position, now).receipts:
+            return False  # a receipt of its own says so
+        message = event.spool_id or event.remote_id
+        if not message:
+            return True
+        key = (event.channel, message, event.recipient)
+        if key in self._seen:
+            return False
+        self._seen[key] = None
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.popitem(last=False)
+        return True
 
     def _lose(self, way: Way) -> None:
         """Nothing was heard of a message in time; that tells something on routes of which something is heard."""

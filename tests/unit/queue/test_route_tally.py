@@ -282,6 +282,22 @@ def arrivals(one: House, position: int) -> tuple[int, int]:
     return round(counts.good), round(counts.bad)
 
 
+@pytest.mark.parametrize(("has_receipts", "expected"), [(True, (1, 0)), (False, (2, 0))])
+def test_a_message_arrives_once_however_often_it_is_opened(has_receipts, expected):
+    """Opens say nothing more where deliveries are reported; where they are not, the first of a message counts."""
+    one = house()
+    way = Way("t", "a", "x.example")
+    told = [(ReceiptState.DELIVERED, "m1")] if has_receipts else []
+    told += [(ReceiptState.OPENED, "m1"), (ReceiptState.OPENED, "m1"), (ReceiptState.CLICKED, "m1")]
+    told += [(ReceiptState.OPENED, "m2")]
+    for number, (state, message) in enumerate(told):
+        event = ReceiptEvent(channel="x", state=state, remote_id=message, event_id=str(number))
+        one.manager.note_receipt(way, event)
+    assert arrivals(one, 0) == expected
+    assert lately(one, "", 0).receipts["opened"] == pytest.approx(3.0), "all are counted, for who asks"
+    one.stop()
+
+
 class Ledger:
     """The ledger of receipts: which messages it knows the fate of, or why it does not answer."""
 
