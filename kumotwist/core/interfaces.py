@@ -341,6 +341,34 @@ class Rates(Protocol):
         ...
 
 
+@frozen
+class Event:
+    """One event of the rate `spec` under `key`."""
+
+    key: str
+    spec: Throttle
+
+
+@frozen
+class NoRoom:
+    """Which of the events that were asked for has no room, by position, and the whole seconds until it has."""
+
+    position: int
+    wait: float
+
+
+class Budgeting(Protocol):
+    """Rates of which an event takes several at a time."""
+
+    async def take_all(self, events: Sequence[Event]) -> NoRoom | None:
+        """Take them all, or nothing when there is no room for one; the first of these. Raises StateUnavailable."""
+        ...
+
+    async def until_full(self, key: str, spec: Throttle) -> float:
+        """As of `Rates`."""
+        ...
+
+
 class Limits(Rates, Protocol):
     """Rates and counts that hold for the whole machine."""
 

@@ -1,15 +1,17 @@
 """What has been taken of routes' budgets, in the state file: shared by all workers and kept over restarts.
 
 A budget caps money, so each event is on disk before its message goes on: no
-crash, power cut or change of the number of workers gives a cap back. Events
-that are taken at the same time share one sync. A message that had taken its
-part and was not on the wire when the daemon stopped takes it again.
+crash, power cut or change of the number of workers gives a cap back. Messages
+that take their parts at the same time share one sync. One takes its part of all
+budgets or of none, so what is held up or refused by one has cost the others
+nothing, however often it comes back. A message that had taken its part and was
+not on the wire when the daemon stopped takes it again.
 
 There is a most of budgets that are counted at a time. Beyond it none is
 forgotten, since whoever could have budgets forgotten by writing to many numbers
 would get his cap back; what needs a new one waits until others are full again.
 
-Public: `BudgetState`, the `Rates` of `core.interfaces` for budgets, `SCHEMA`, `MAX_COUNTED`.
+Public: `BudgetState`, the `Budgeting` of `core.interfaces` for budgets, `SCHEMA`, `MAX_COUNTED`.
 What can go wrong: StateUnavailable; the caller keeps its message, since what
 is not counted must not go out.
 """
@@ -17,11 +19,13 @@ is not counted must not go out.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field
 
 from kumotwist.core.errors import StateUnavailable
+from kumotwist.core.interfaces import Event, NoRoom
 from kumotwist.core.units import Throttle
 from kumotwist.net.clock import Clock
 from kumotwist.net.sqlite import SqliteFile
@@ -55,8 +59,8 @@ class BudgetState:
     max_counted: int = MAX_COUNTED
     _sweep_at: float = field(default=0.0, init=False)
 
-    async def throttle(self, key: str, spec: Throttle) -> float:
-        """Take one event: 0.0 when that is on disk, else whole seconds to wait.
+    async def take_all(self, events: Sequence[Event]) -> NoRoom | None:
+        """Take them all, and have that on disk, or nothing when there is no room for one; the first of these.
 
         Raises StateUnavailable, also for a new name when too many are counted.
         """
@@ -65,35 +69,39 @@ class BudgetState:
         if is_sweep:
             self._sweep_at = now + _SWEEP_EVERY
 
-        def work(connection: sqlite3.Connection) -> float | None:
+        def work(connection: sqlite3.Connection) -> tuple[bool, NoRoom | None]:
             if is_sweep:
                 _sweep(connection, now)
-            known = _arrival(connection, key)
-            if known is None and not self._may_grow(connection, now):
-                return None
-            arrival, wait = throttle.pass_one(known or 0, spec, now)
-            if arrival != known:
-                full_at = now + throttle.until_full(arrival, spec, now)
-                connection.execute("INSERT OR REPLACE INTO budget_state VALUES (?, ?, ?)", (key, str(arrival), full_at))
-            return wait
+            known = {event: _arrival(connection, event.key) for event in events}
+            changed, no_room = throttle.pass_all(known.__getitem__, events, now)
+            if not self._may_grow(connection, sum(known[event] is None for event in changed), now):
+                return False, None
+            rows = [
+                (event.key, str(arrival), now + throttle.until_full(arrival, event.spec, now))
+                for event, arrival in changed.items()
+            ]
+            connection.executemany("INSERT OR REPLACE INTO budget_state VALUES (?, ?, ?)", rows)
+            return True, no_room
 
-        wait = await self.file.write(work)
-        if wait is None:
+        is_done, no_room = await self.file.write(work)
+        if not is_done:
             raise StateUnavailable(f"{self.max_counted:,} budgets are counted already; what needs another one waits")
-        return wait
+        return no_room
 
     async def until_full(self, key: str, spec: Throttle) -> float:
         """Seconds until the whole budget may be taken again; takes nothing. Raises StateUnavailable."""
         now = self.clock.seconds()
         return await self.file.read(lambda connection: throttle.until_full(_arrival(connection, key) or 0, spec, now))
 
-    def _may_grow(self, connection: sqlite3.Connection, now: float) -> bool:
-        """Whether there is room for one more, which is then counted."""
-        if _counted(connection) >= self.max_counted:
+    def _may_grow(self, connection: sqlite3.Connection, by: int, now: float) -> bool:
+        """Whether there is room for so many more, which are then counted."""
+        if by == 0:
+            return True
+        if _counted(connection) + by > self.max_counted:
             _sweep(connection, now)
-            if _counted(connection) >= self.max_counted:
+            if _counted(connection) + by > self.max_counted:
                 return False
-        connection.execute("UPDATE budget_count SET counted = counted + 1")
+        connection.execute("UPDATE budget_count SET counted = counted + ?", (by,))
         return True
 
 

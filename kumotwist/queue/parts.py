@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from kumotwist.core.ids import SpoolId
+from kumotwist.core.interfaces import Budgeting
 from kumotwist.core.message import Message
 from kumotwist.core.stats import Histogram
 from kumotwist.core.suspect import Suspect
@@ -37,6 +38,7 @@ from kumotwist.queue.settle import Settler
 from kumotwist.queue.sources import Pools
 from kumotwist.queue.stages import Stages
 from kumotwist.queue.surroundings import Knowledge, Surroundings
+from kumotwist.queue.throttle import LocalLimits
 from kumotwist.queue.uptake import Uptake
 from kumotwist.queue.waiting import Waiting
 
@@ -62,7 +64,7 @@ class Parts:
         #: Of deliveries, by protocol.
         self.latency: dict[str, Histogram] = {}
         #: What counts how much has been taken of routes' budgets.
-        self.budgets = known.budgets or around.limits
+        self.budgets: Budgeting = known.budgets or LocalLimits(around.clock)
         self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
         self.queues = ScheduledQueues(policy, self._pools, clock, tasks, self._way_changed)
         self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from kumotwist.config.queue import Protocol
 from kumotwist.config.routes import RouteTableConfig
-from kumotwist.core.interfaces import Limits, Rates
+from kumotwist.core.interfaces import Budgeting, Limits
 from kumotwist.core.message import Message
 from kumotwist.core.units import Throttle, format_duration
 from kumotwist.core.way import Way
@@ -41,7 +41,7 @@ class Present:
     table: Callable[[str], Awaitable[RouteTable | None]] = _no_table
     ready: Callable[[str, Protocol], ReadyQueue | None] = lambda *_: None
     limits: Limits | None = None
-    budgets: Rates | None = None
+    budgets: Budgeting | None = None
     classed: Callable[[RouteTableConfig, Message], Awaitable[Classed]] = classed_alone
     way_of: Callable[[Message], Way | None] = lambda _: None
 

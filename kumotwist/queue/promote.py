@@ -193,6 +193,10 @@ class Promoter:
     ) -> Traveller | None:
         """The traveller on a route whose budgets have room; None when the message has been put back or bounced."""
         while (over := await self._take(message, traveller)) is not None:
+            if len(message.recipients) > 1:
+                # Some of them may have room; nobody is held up or refused for another.
+                await self.stages.part(queue, message, traveller.table.config)
+                continue
             text = f"route {traveller.way.table}/{traveller.way.route}: {over}"
             if over.budget.over == "next_route" and pin_of(message) is None:
                 following = self.routing.set_out(message, traveller.table, traveller.way.name, traveller.tried)

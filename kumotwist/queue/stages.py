@@ -81,16 +81,25 @@ class Stages:
 
         Raises what the store raises.
         """
-        course = fallback.begun(config, self.clock.seconds())
         if len(message.recipients) > 1:
-            others = await split(self.store, message, course)
-            for one in (message, *others):
-                await self.ledger.tell(queue, one, course.at, fallback.SPLIT, f"from {message.id.hex()}")
-            for one in others:
-                self.park(queue, one)
+            await self.part(queue, message, config)
         else:
-            message.set_course(course)
+            message.set_course(fallback.begun(config, self.clock.seconds()))
             await self.store.save_meta_later(message)
+
+    async def part(self, queue: ScheduledQueue, message: Message, config: RouteTableConfig) -> None:
+        """Have each recipient go on by itself on that table; the first keeps the message.
+
+        Raises what the store raises.
+        """
+        course = fallback.begun(config, self.clock.seconds())
+        others = await split(self.store, message, course)
+        for one in (message, *others):
+            await self.ledger.tell(queue, one, course.at, fallback.SPLIT, f"from {message.id.hex()}")
+        for one in others:
+            self.park(queue, one)
+        if not config.fallback:
+            message.set_course(None)
 
     def set_out(self, message: Message) -> None:
         """A message with a course has been set out; it may have to be withdrawn."""
@@ -324,7 +333,8 @@ class Stages:
             await self.ledger.tell(queue, message, "", fallback.GONE, f"{text}; it was handed over before")
             self.ledger.forget(message)
             return False
-        log.info("{id} begins anew: {text}", id=message.id.hex(), text=text)
+        if course.origin is None or course.deadline is not None:  # else it was split, and is on no fallback
+            log.info("{id} begins anew: {text}", id=message.id.hex(), text=text)
         message.set_course(None)
         self.watch.forget(message.id)
         return True

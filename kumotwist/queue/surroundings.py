@@ -10,7 +10,7 @@ from collections.abc import Callable
 from attrs import Factory, frozen
 
 from kumotwist.config.queue import Protocol
-from kumotwist.core.interfaces import Channel, Limits, MessageStore, QueuePolicy, Rates, ReceiptWatch, Recorder
+from kumotwist.core.interfaces import Budgeting, Channel, Limits, MessageStore, QueuePolicy, ReceiptWatch, Recorder
 from kumotwist.net.clock import Clock
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.announcer import Announcer
@@ -46,7 +46,7 @@ class Knowledge:
     heard_of: HeardOf | None = None
     #: Knows what receipts said, for messages on a fallback; by itself, that they never say anything.
     watch: ReceiptWatch = Factory(MemoryWatch)
-    #: Counts what has been taken of routes' budgets; without it the `limits` do.
-    budgets: Rates | None = None
+    #: Counts what has been taken of routes' budgets; without it they are counted in memory.
+    budgets: Budgeting | None = None
     #: Sees to it that one of several workers tells of a move; without it, this one tells of all.
     announcer: Announcer | None = None

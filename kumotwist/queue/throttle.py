@@ -5,16 +5,17 @@ of `max_burst + 1` may pass in one instant, `max_burst` being the limit less
 one unless it is given and smaller. All arithmetic is on integers, so a rate is
 kept to the event.
 
-Public: `LocalLimits`, the `Limits` of `core.interfaces` for one process,
+Public: `LocalLimits`, the `Limits` and `Budgeting` of `core.interfaces` for one process,
 `Cells` for whoever shares rates between processes, and the algorithm itself,
-`pass_one` and `until_full`, for whoever keeps the arrival times elsewhere.
+`pass_one`, `pass_all` and `until_full`, for whoever keeps the arrival times elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from kumotwist.core.interfaces import Lease
+from kumotwist.core.interfaces import Event, Lease, NoRoom
 from kumotwist.core.units import Limit, Throttle
 from kumotwist.net.clock import Clock
 
@@ -42,6 +43,26 @@ def pass_one(arrival: int, spec: Throttle, now: float) -> tuple[int, float]:
     return arrival + interval, 0.0
 
 
+def pass_all(
+    arrival_of: Callable[[Event], int | None], events: Sequence[Event], now: float
+) -> tuple[dict[Event, int], NoRoom | None]:
+    """The arrival times that change when all events pass at `now`, or none does for want of room for one.
+
+    `arrival_of` gives the present one of a rate, None when nothing of it was ever taken. Equal events are several of
+    one rate.
+    """
+    reached: dict[Event, int] = {}
+    for position, event in enumerate(events):
+        known = arrival_of(event)
+        arrival, wait = pass_one(reached.get(event, known or 0), event.spec, now)
+        if wait > 0.0:
+            # What was reckoned by a clock that has been put back since is mended all the same.
+            is_mended = event not in reached and known is not None and arrival != known
+            return {event: arrival} if is_mended else {}, NoRoom(position, wait)
+        reached[event] = arrival
+    return reached, None
+
+
 def until_full(arrival: int, spec: Throttle, now: float) -> float:
     """Seconds until the whole burst may pass again."""
     ahead = (arrival - round(now * _TICKS) * spec.limit) / (_TICKS * spec.limit)
@@ -67,6 +88,14 @@ class Cells:
         if len(self._arrivals) > self._sweep_at:
             self._sweep(now)
         return wait
+
+    def take_all(self, events: Sequence[Event], now: float) -> NoRoom | None:
+        """Let all events pass, or none: the first that may not."""
+        changed, no_room = pass_all(lambda event: self._arrivals.get((event.key, event.spec)), events, now)
+        self._arrivals.update({(event.key, event.spec): arrival for event, arrival in changed.items()})
+        if len(self._arrivals) > self._sweep_at:
+            self._sweep(now)
+        return no_room
 
     def until_full(self, name: str, spec: Throttle, now: float) -> float:
         """Seconds until the whole burst may pass again."""
@@ -110,6 +139,10 @@ class LocalLimits:
     async def throttle(self, key: str, spec: Throttle) -> float:
         """Take one event of `spec` under `key`: 0.0 when it may pass, else whole seconds to wait."""
         return self._cells.take(key, spec, self._clock.seconds())
+
+    async def take_all(self, events: Sequence[Event]) -> NoRoom | None:
+        """Take them all, or nothing when there is no room for one; the first of these."""
+        return self._cells.take_all(events, self._clock.seconds())
 
     async def until_full(self, key: str, spec: Throttle) -> float:
         """Seconds until the whole burst of `spec` may pass again."""

@@ -1,8 +1,9 @@
 """Budgets of routes: what may still go by one, counted for the whole machine.
 
-A budget is a rate under a name of its own for each thing that it counts. What
-a message has taken it keeps while it only waits, so that one which is held up
-elsewhere is not charged twice; a new attempt is charged again.
+A budget is a rate under a name of its own for each thing that it counts. A
+message takes its part of all budgets of its route or of none. What it has taken
+it keeps while it only waits, so that one which is held up elsewhere is not
+charged twice; a new attempt is charged again.
 
 Public: `Budgets`, `Over`, `Left`, `describe`, `left_of`. A recipient that is no number has no country. What can go
 wrong: StateUnavailable, when what has been taken cannot be read or written.
@@ -18,7 +19,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from kumotwist.config.routes import BudgetConfig, RouteEntry
-from kumotwist.core.interfaces import Rates
+from kumotwist.core.interfaces import Budgeting, Event
 from kumotwist.core.message import Message
 from kumotwist.core.units import format_duration
 from kumotwist.proto.phone import calling_code
@@ -53,30 +54,31 @@ class Left:
 class Budgets:
     """Asks `rates`."""
 
-    rates: Rates
-    _taken: OrderedDict[tuple[bytes, int, str], None] = field(factory=OrderedDict, init=False)
+    rates: Budgeting
+    #: By message, attempt, table and route, the hash of the keys that it has taken.
+    _taken: OrderedDict[tuple[bytes, int, str, str], int] = field(factory=OrderedDict, init=False)
 
     async def take(self, message: Message, table: str, entry: RouteEntry) -> Over | None:
-        """Take the message's part of all budgets of a route; the first that has no room.
+        """Take the part of each recipient of all budgets of a route, or nothing; the first that has no room.
 
         Raises what `rates` raises, StateUnavailable.
         """
-        for budget in entry.budgets:
-            for what in _counted(entry, budget, message):
-                key = _key(table, entry, budget, what)
-                mark = (message.id, message.attempts, key)
-                if mark in self._taken:
-                    continue
-                wait = await self.rates.throttle(key, budget.rate)
-                if wait > 0.0:
-                    return Over(budget, what, wait)
-                self._taken[mark] = None
-                if len(self._taken) > _REMEMBERED:
-                    self._taken.popitem(last=False)
+        counted = [(budget, what) for budget in entry.budgets for what in _counted(entry, budget, message)]
+        events = [Event(_key(table, entry, budget, what), budget.rate) for budget, what in counted]
+        mark, taken = (message.id, message.attempts, table, entry.name), hash(tuple(events))
+        if self._taken.get(mark) == taken:
+            return None
+        no_room = await self.rates.take_all(events)
+        if no_room is not None:
+            budget, what = counted[no_room.position]
+            return Over(budget, what, no_room.wait)
+        self._taken[mark] = taken
+        if len(self._taken) > _REMEMBERED:
+            self._taken.popitem(last=False)
         return None
 
 
-async def left_of(rates: Rates, message: Message, table: str, entry: RouteEntry) -> Left:
+async def left_of(rates: Budgeting, message: Message, table: str, entry: RouteEntry) -> Left:
     """What each budget of a route has left for the message; nothing is taken. Raises as `Budgets.take`."""
     told, used_up = [], []
     for budget in entry.budgets:

@@ -7,9 +7,11 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from kumotwist.core.errors import StateUnavailable
+from kumotwist.core.interfaces import Event, NoRoom
 from kumotwist.core.units import Throttle
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.queue.budgetstate import SCHEMA, BudgetState
+from kumotwist.queue.throttle import LocalLimits
 
 DAY = 86_400.0
 
@@ -33,9 +35,15 @@ async def budgets_of(path, clock):
         await file.close()
 
 
+async def throttle(budgets, name, rate):
+    """Seconds to wait for one event, 0.0 when it passes."""
+    no_room = await budgets.take_all([Event(name, rate)])
+    return no_room.wait if no_room is not None else 0.0
+
+
 async def passed(budgets, rate, count, name="k"):
     """How many of so many events pass."""
-    return [await budgets.throttle(name, Throttle.parse(rate)) for _ in range(count)].count(0.0)
+    return [await throttle(budgets, name, Throttle.parse(rate)) for _ in range(count)].count(0.0)
 
 
 @ensureDeferred
@@ -46,7 +54,7 @@ async def test_a_restart_gives_nothing_back(tmp_path):
         assert await passed(budgets, "10,000/d", 9_000) == 9_000
     async with budgets_of(tmp_path, clock) as budgets:
         assert await passed(budgets, "10,000/d", 1_200) == 1_000
-        assert await budgets.throttle("k", Throttle.parse("10,000/d")) == 9.0
+        assert await throttle(budgets, "k", Throttle.parse("10,000/d")) == 9.0
         clock.now += 8.64
         assert await passed(budgets, "10,000/d", 2) == 1
 
@@ -95,7 +103,7 @@ async def test_what_cannot_be_counted_does_not_pass(tmp_path):
     async with budgets_of(tmp_path, Now()) as budgets:
         await budgets.file.close()
         with pytest.raises(StateUnavailable):
-            await budgets.throttle("k", Throttle.parse("1/h"))
+            await throttle(budgets, "k", Throttle.parse("1/h"))
 
 
 async def rows_of(budgets):
@@ -114,7 +122,7 @@ async def test_writing_to_many_numbers_gives_no_cap_back(tmp_path):
             assert await passed((budgets, other)[number % 2], "2/h", 1, f"number {number}") == 1
         for one in (budgets, other):
             with pytest.raises(StateUnavailable, match="20 budgets are counted already"):
-                await one.throttle("another", Throttle.parse("2/h"))
+                await throttle(one, "another", Throttle.parse("2/h"))
         assert await rows_of(budgets) == (20, 20)
         assert await passed(budgets, "2/h", 2, "number 3") == 1
         clock.now += 1801  # all but number 3 are full again
@@ -134,3 +142,32 @@ async def test_a_state_file_without_a_count_gets_one(tmp_path):
         await budgets.file.write(lambda one: one.execute("DROP TABLE budget_count"))
     async with budgets_of(tmp_path, clock) as budgets:
         assert await rows_of(budgets) == (2, 2)
+
+
+@ensureDeferred
+async def test_all_budgets_or_none(tmp_path):
+    """What one of them refuses has cost the others nothing, in the file and in memory."""
+    clock = Now()
+    day, hour = (Event(name, Throttle.parse(rate)) for name, rate in (("day", "5/d"), ("hour", "1/h")))
+    async with budgets_of(tmp_path, clock) as budgets:
+        for counted in (budgets, LocalLimits(clock)):
+            assert await counted.take_all([day, hour]) is None
+            for _ in range(10):
+                assert await counted.take_all([day, hour]) == NoRoom(1, 3600.0)
+            assert day.spec.left(await counted.until_full(day.key, day.spec)) == 4
+            # Three of a kind are three; a fourth is one too many, and then none is taken.
+            assert await counted.take_all([day, day, day]) is None
+            assert (await counted.take_all([day, day])).position == 1
+            assert await counted.take_all([day]) is None
+
+
+@ensureDeferred
+async def test_what_is_refused_makes_no_rows(tmp_path):
+    """So messages to ever new numbers under a spent cap do not fill the file."""
+    async with budgets_of(tmp_path, Now()) as budgets:
+        spent = Event("all", Throttle.parse("1/d"))
+        assert await budgets.take_all([spent]) is None
+        for number in range(20):
+            assert await budgets.take_all([Event(str(number), Throttle.parse("3/h")), spent]) is not None
+        count = await budgets.file.read(lambda one: one.execute("SELECT counted FROM budget_count").fetchone())
+        assert count == (1,)

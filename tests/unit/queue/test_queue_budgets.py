@@ -129,13 +129,56 @@ def test_a_text_counts_by_the_number_that_it_goes_to(options, place):
 
 
 def test_several_budgets_must_all_have_room():
-    """What one of them gave is kept while another has none."""
+    """What waits for one of them takes nothing of the others."""
     one = house(budget("3/d"), budget("1/m"))
     for _ in range(3):
         one.insert()
     assert delivered(one) == {"a": 1}
     one.pass_time(150)
     assert delivered(one) == {"a": 3}
+    one.stop()
+
+
+@pytest.mark.parametrize(("over", "ended"), [("reject", "Bounce"), ("hold", "Delayed"), ("next_route", "Delivery")])
+def test_what_one_budget_refuses_costs_the_others_nothing(over, ended):
+    """Whoever pumps one number does not use up the day of all, though each message asks for it first."""
+    one = house(budget("5/d"), budget("1/h", by="recipient", over=over))
+    for _ in range(20):
+        one.insert(one.message("+491711234567@sms"))
+    assert delivered(one)["a"] == 1
+    assert len(one.recorder.of(ended)) >= 19
+    for number in range(4):
+        one.insert(one.message(f"+49171123450{number}@sms"))
+    assert delivered(one)["a"] == 5
+    one.stop()
+
+
+@pytest.mark.parametrize(
+    ("over", "here", "elsewhere", "bounced"), [("hold", 5, 0, 0), ("reject", 5, 0, 3), ("next_route", 5, 3, 0)]
+)
+def test_each_recipient_of_a_message_counts(over, here, elsewhere, bounced):
+    """One message to eight is eight: what does not fit whole is split, and each has room or not by itself."""
+    one = house(budget("5/h", over=over))
+    one.insert(one.message(*(f"u{number}@to.example" for number in range(8))))
+    one.pass_time(2)
+    assert delivered(one) == Counter({"a": here} | ({"b": elsewhere} if elsewhere else {}))
+    assert len(one.recorder.of("Bounce")) == bounced
+    assert len(one.store) == 8 - here - elsewhere - bounced
+    assert {record.fallback["reason"] for record in one.recorder.of("Fallback")} == {"split"}
+    one.pass_time(3600)
+    assert len(one.store) == 0
+    assert len({recipient for record in one.recorder.of("Delivery") for recipient in record.recipients}) == 8 - bounced
+    one.stop()
+
+
+def test_a_message_that_fits_whole_is_not_split():
+    """A provider gets its recipients together, as many as there are."""
+    one = house(budget("5/h"))
+    one.insert(one.message(*(f"u{number}@to.example" for number in range(4))))
+    assert [len(record.recipients) for record in one.recorder.of("Delivery")] == [4]
+    one.insert()
+    one.insert()
+    assert (delivered(one), one.recorder.of("Fallback")) == ({"a": 2}, [])
     one.stop()
 
 
