@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock
 from kumotwist.net.sqlite import SqliteFile
+from kumotwist.queue.routes.balance import MAX_CLASSES
 from kumotwist.queue.routes.evidence import Evidence
 from kumotwist.queue.routes.standing import Known
 from kumotwist.queue.routes.table import RouteTable
@@ -31,19 +32,41 @@ from kumotwist.queue.routes.tally import Tally
 log: Final = Logger()
 
 SCHEMA: Final = (
-    """CREATE TABLE IF NOT EXISTS route_state (
+    """CREATE TABLE IF NOT EXISTS route_standing (
+      number INTEGER PRIMARY KEY AUTOINCREMENT,
       worker INTEGER NOT NULL, name TEXT NOT NULL, class TEXT NOT NULL, changed REAL NOT NULL, state BLOB NOT NULL,
-      PRIMARY KEY (worker, name, class)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS route_state_changed ON route_state (changed)",
+      UNIQUE (worker, name, class) ON CONFLICT REPLACE)""",
+    "CREATE INDEX IF NOT EXISTS route_standing_worker ON route_standing (worker)",
+    "CREATE INDEX IF NOT EXISTS route_standing_all ON route_standing (number) WHERE class = ''",
 )
 #: Seconds after which a row tells nothing any more: dozens of the usual half-lives.
 KEPT: Final = 86_400.0
-#: Rows that one look reads; more are read the next second.
+#: Rows that one look reads; more are read the next second. Those of the class of all come first, since breakers of
+#: whole routes are there.
 _ROWS: Final = 2_000
-#: Seconds that clocks and transactions may be apart: a row is read twice rather than never.
-_OVERLAP: Final = 5.0
+#: Rows that a worker keeps: of more classes than memory has nothing is known anyway. Some 10 MB.
+_MOST: Final = 2 * MAX_CLASSES
+#: Seconds between two rounds of forgetting rows, and how many one takes.
+_PRUNE_EVERY: Final = 10.0
+_PRUNED_AT_ONCE: Final = 2_000
 
-_Row = tuple[int, str, str, float, bytes]
+_INSERT: Final = "INSERT INTO route_standing (worker, name, class, changed, state) VALUES (?, ?, ?, ?, ?)"
+# A number is given when a row is written and grows with every writing, so whoever knows the last one misses nothing.
+_NEWS_OF_ALL: Final = """SELECT number, worker, name, class, state FROM route_standing
+    WHERE number > :after AND worker != :own AND class = '' ORDER BY number LIMIT :most"""
+_NEWS_OF_CLASSES: Final = """SELECT number, worker, name, class, state FROM route_standing
+    WHERE number > :after AND worker != :own AND class != '' ORDER BY number LIMIT :most"""
+_OWN: Final = """SELECT number, worker, name, class, state FROM route_standing
+    WHERE worker = :own AND name = :name ORDER BY number DESC LIMIT :classes"""
+_OTHERS: Final = """SELECT number, worker, name, class, state FROM route_standing
+    WHERE worker != :own AND name = :name
+    AND (class = '' OR number > (SELECT max(number) FROM route_standing) - :most)"""
+_PRUNE: Final = """DELETE FROM route_standing WHERE number IN (
+        SELECT number FROM route_standing WHERE worker = :worker ORDER BY number LIMIT :at_once)
+    AND (changed < :older_than OR (class != '' AND number <= (
+        SELECT number FROM route_standing WHERE worker = :worker ORDER BY number DESC LIMIT 1 OFFSET :most)))"""
+
+_Row = tuple[int, int, str, str, bytes]
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -69,61 +92,65 @@ class RouteState:
     file: SqliteFile
     worker: int
     clock: Clock
-    _read_to: float = field(default=0.0, init=False)
-    _seen: dict[tuple[int, str, str], float] = field(factory=dict, init=False)
+    #: The numbers of the last rows that were read: of the class of all, and of other classes.
+    _read_to: list[int] = field(factory=lambda: [0, 0], init=False)
+    _prune_at: float = field(default=0.0, init=False)
     _is_told: bool = field(default=False, init=False)
 
     async def recall(self, table: RouteTable) -> None:
         """Give a table that was just made what is known about it, by us before the last start and by others."""
-        name = table.config.name
+        name, own = table.config.name, self.worker
 
         def work(connection: sqlite3.Connection) -> list[_Row]:
-            query = "SELECT worker, name, class, changed, state FROM route_state WHERE name = ? LIMIT ?"
-            return connection.execute(query, (name, _ROWS)).fetchall()
+            asked = {"own": own, "name": name, "classes": MAX_CLASSES, "most": _ROWS}
+            rows = connection.execute(_OWN, asked).fetchall()
+            return [*connection.execute(_OTHERS, asked), *reversed(rows)]
 
-        for worker, _, class_, _, state in await self._ask(work) or ():
+        now = self.clock.seconds()
+        for _, worker, _, class_, state in await self._ask(work) or ():
             known = _known(table, state)
             if known is None:
                 continue
-            if worker == self.worker:
-                table.recall(class_, known, self.clock.seconds())
+            if worker == own:
+                table.recall(class_, known, now)
             else:
-                table.hear(worker, class_, known, self.clock.seconds())
+                table.hear(worker, class_, known, now)
 
     async def exchange(self, tables: Sequence[RouteTable]) -> None:
         """Write what is new of ours, read what is new of the others'."""
-        now = self.clock.seconds()
+        now, own = self.clock.seconds(), self.worker
         rows = [
-            (self.worker, table.config.name, class_, now, _encode(_states(table, known)))
+            (own, table.config.name, class_, now, _encode(_states(table, known)))
             for table in tables
             for class_, known in table.news()
         ]
-        since, worker = min(self._read_to, now) - _OVERLAP, self.worker
+        of_all, of_classes = self._read_to
+        prunes = not self._prune_at - _PRUNE_EVERY <= now < self._prune_at
 
         def work(connection: sqlite3.Connection) -> list[_Row]:
-            connection.executemany("INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?)", rows)
-            connection.execute("DELETE FROM route_state WHERE changed < ?", (now - KEPT,))
-            query = (
-                "SELECT worker, name, class, changed, state FROM route_state "
-                "WHERE changed >= ? AND worker != ? ORDER BY changed LIMIT ?"
-            )
-            return connection.execute(query, (since, worker, _ROWS)).fetchall()
+            connection.executemany(_INSERT, rows)
+            if prunes:
+                _prune(connection, now - KEPT)
+            asked = {"own": own, "most": _ROWS}
+            return [
+                *connection.execute(_NEWS_OF_ALL, {**asked, "after": of_all}),
+                *connection.execute(_NEWS_OF_CLASSES, {**asked, "after": of_classes}),
+            ]
 
         found = await self._ask(work)
-        if found is not None:
-            self._hear({table.config.name: table for table in tables}, found, now)
+        if found is None:
+            return
+        if prunes:
+            self._prune_at = now + _PRUNE_EVERY
+        self._hear({table.config.name: table for table in tables}, found, now)
 
     def _hear(self, tables: dict[str, RouteTable], rows: Sequence[_Row], now: float) -> None:
-        for worker, name, class_, changed, state in rows:
-            self._read_to = max(self._read_to, min(changed, now))
-            table, key = tables.get(name), (worker, name, class_)
-            if table is None or self._seen.get(key) == changed:
-                continue
-            self._seen[key] = changed
-            known = _known(table, state)
-            if known is not None:
+        for number, worker, name, class_, state in rows:
+            self._read_to[class_ != ""] = number
+            table = tables.get(name)
+            known = _known(table, state) if table is not None else None
+            if table is not None and known is not None:
                 table.hear(worker, class_, known, now)
-        self._seen = {key: changed for key, changed in self._seen.items() if changed >= self._read_to - 2 * _OVERLAP}
 
     async def _ask(self, work: object) -> list[_Row] | None:
         """The rows; None when the state file fails, which is said once."""
@@ -138,6 +165,13 @@ class RouteState:
             return None
         self._is_told = False
         return rows
+
+
+def _prune(connection: sqlite3.Connection, older_than: float) -> None:
+    """Forget what is old, and of each worker what it wrote longest ago when there is too much."""
+    for (worker,) in connection.execute("SELECT DISTINCT worker FROM route_standing").fetchall():
+        bounds = {"worker": worker, "at_once": _PRUNED_AT_ONCE, "older_than": older_than, "most": _MOST}
+        connection.execute(_PRUNE, bounds)
 
 
 def _states(table: RouteTable, known: Known) -> dict[str, _State]:
@@ -160,11 +194,15 @@ def _known(table: RouteTable, state: bytes) -> Known | None:
     except msgspec.DecodeError:
         return None
     half_life = table.config.learn.half_life
-    nothing = _State((0.0,) * 6, (0.0,) * 6, 0.0)
+    nothing, none = _State((0.0,) * 6, (0.0,) * 6, 0.0), Evidence(half_life)
+
+    def evidence(numbers: Sequence[float]) -> Evidence:
+        return Evidence.of_numbers(half_life, numbers) if any(numbers) else none  # nobody adds to another's
+
     found = [states.get(route.name, nothing) for route in table.config.routes]
     return Known(
-        tuple(Evidence.of_numbers(half_life, one.handed) for one in found),
-        tuple(Evidence.of_numbers(half_life, one.arrived) for one in found),
+        tuple(evidence(one.handed) for one in found),
+        tuple(evidence(one.arrived) for one in found),
         tuple(one.open_until for one in found),
         tuple(one.moved for one in found),
         {at: Tally.of_numbers(half_life, one.counted_at, one.counted) for at, one in enumerate(found) if one.counted},

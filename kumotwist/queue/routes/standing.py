@@ -6,13 +6,17 @@ Public: `Standing`, `Known`. Every list is by route, in the table's order. Nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence
 from kumotwist.queue.routes.judgement import Judged
 from kumotwist.queue.routes.tally import Tally
+
+_NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
 
 
 @frozen(eq=False)
@@ -27,7 +31,11 @@ class Known:
     open_until: tuple[float, ...]
     moved: tuple[float, ...]
     #: By position, of those that have any.
-    tallies: Mapping[int, Tally] = field(factory=dict)
+    tallies: Mapping[int, Tally] = _NOTHING
+
+    def for_judgement(self) -> Known:
+        """The same without tallies, which only people look at and `Tallies` keeps."""
+        return evolve(self, tallies=_NOTHING) if self.tallies else self
 
 
 @define(eq=False)

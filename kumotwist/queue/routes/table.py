@@ -243,7 +243,7 @@ class RouteTable:
     def hear(self, worker: int, name: str, known: Known, now: float) -> None:
         """What another worker has learned."""
         own = self._class(name)
-        own.others[worker] = known
+        own.others[worker] = known.for_judgement()
         self.tallies.hear(worker, name, known.tallies)
         for position, breaker in enumerate(own.breakers):
             before = breaker.state

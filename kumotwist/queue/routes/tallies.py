@@ -16,6 +16,9 @@ from kumotwist.core.receipt import ReceiptState
 from kumotwist.queue.routes.balance import MAX_CLASSES
 from kumotwist.queue.routes.tally import Lately, Tally
 
+#: Classes whose tallies on other workers are kept. Ours: people look at them; each is a few hundred octets for each
+#: worker and route.
+_MAX_OTHERS: Final = 1_000
 #: The class that stands for all of them.
 ALL: Final = ""
 
@@ -62,8 +65,11 @@ class Tallies:
 
     def hear(self, worker: int, name: str, tallies: Mapping[int, Tally]) -> None:
         """What another worker has counted."""
+        if not tallies:
+            return
         self._others.setdefault(name, {})[worker] = tallies
-        _bound(self._others, name)
+        self._others.move_to_end(name)
+        _bound(self._others, ALL, _MAX_OTHERS)
 
     def recall(self, name: str, tallies: Mapping[int, Tally]) -> None:
         """What this worker had counted before: under another table or, without totals, another process."""
@@ -103,10 +109,12 @@ def _moved(tallies: Mapping[int, Tally], places: Mapping[int, int]) -> dict[int,
 
 
 def _bound(
-    classes: OrderedDict[str, dict[int, Tally]] | OrderedDict[str, dict[int, Mapping[int, Tally]]], keep: str
+    classes: OrderedDict[str, dict[int, Tally]] | OrderedDict[str, dict[int, Mapping[int, Tally]]],
+    keep: str,
+    most: int = MAX_CLASSES,
 ) -> str | None:
     """Forget the class that was used longest ago when there are too many, but not `keep`; which one it was."""
-    if len(classes) <= MAX_CLASSES:
+    if len(classes) <= most:
         return None
     oldest = next(one for one in classes if one != keep)
     del classes[oldest]

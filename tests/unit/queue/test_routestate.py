@@ -7,6 +7,7 @@ from twisted.internet import reactor
 
 from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.net.sqlite import SqliteFile
+from kumotwist.queue import routestate
 from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routes.signals import Signal
 from kumotwist.queue.routes.table import RouteTable
@@ -184,6 +185,76 @@ async def test_a_restart_forgets_nothing(tmp_path):
         assert renamed.shown("", 1, clock.now).samples == 0
 
 
+def note_many(one, clock, count, start=0):
+    for number in range(start, start + count):
+        one.report(f"d{number}.example", 0, Signal.HANDED_OVER, clock.now)
+
+
+@ensureDeferred
+async def test_many_classes_at_once_make_nobody_deaf(tmp_path):
+    """However many rows come at once, all are read in the end, and what concerns whole routes at once."""
+    clock, count = Now(), 5_000
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        await second.exchange([theirs])
+        note_many(mine, clock, count)
+        for _ in range(4):
+            mine.report("d0.example", 1, Signal.FAILED, clock.now)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        assert theirs.breaker("", 1).state is State.OPEN
+        for _ in range(3):
+            clock.now += 1
+            await second.exchange([theirs])
+        assert sum(bool(theirs._class(f"d{number}.example").others) for number in range(count)) == count
+        clock.now += 1
+        feed(mine, clock)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        assert theirs._class("gmail.com").others[0].handed[0].slow.total > 90
+
+
+@ensureDeferred
+async def test_another_worker_s_many_rows_do_not_hide_ours(tmp_path):
+    """A worker that is started anew has all that it knew, and of the others at least what they know of the routes."""
+    clock, count = Now(), 3_000
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        note_many(theirs, clock, count, start=count)
+        await second.exchange([theirs])
+        note_many(mine, clock, count)
+        await first.exchange([mine])
+        again = table()
+        await second.recall(again)
+        own = [again._class(f"d{number}.example").handed[0].slow.total for number in range(count, 2 * count)]
+        assert own == [1.0] * count
+        assert again._class("").others[0].handed[0].slow.total == count
+
+
+@ensureDeferred
+async def test_rows_have_a_most_and_an_age(tmp_path, monkeypatch):
+    """Classes may be made up by clients; those used last stay."""
+    clock = Now()
+    monkeypatch.setattr(routestate, "_MOST", 100)
+    async with state_of(tmp_path, 0, clock) as state:
+        one = table()
+
+        async def rows():
+            query = "SELECT class FROM route_standing ORDER BY number"
+            return [class_ for (class_,) in await state.file.read(lambda c: c.execute(query).fetchall())]
+
+        for start in range(0, 500, 100):
+            note_many(one, clock, 100, start)
+            await state.exchange([one])
+            clock.now += 20
+        left = await rows()
+        assert len(left) <= 201
+        assert {"", "d499.example"} <= set(left)
+        clock.now += routestate.KEPT
+        await state.exchange([one])
+        assert await rows() == []
+
+
 @ensureDeferred
 async def test_rows_that_cannot_be_read_are_passed_over(tmp_path):
     """Somebody else's or a later version's rows harm nothing."""
@@ -191,7 +262,7 @@ async def test_rows_that_cannot_be_read_are_passed_over(tmp_path):
     async with state_of(tmp_path, 0, clock) as state:
         await state.file.write(
             lambda connection: connection.execute(
-                "INSERT INTO route_state VALUES (7, 't', 'x', ?, ?)", (clock.now, b"\xc1 junk")
+                "INSERT INTO route_standing VALUES (1, 7, 't', 'x', ?, ?)", (clock.now, b"\xc1 junk")
             )
         )
         one = table()
