@@ -277,6 +277,8 @@ def test_a_function_goes_with_its_policy():
     one.pass_time(1)
     assert at_work.config.class_.run is not old.class_.run
     assert "has been replaced" in now(Classes(one.clock).ask(at_work.config, one.message())).problem
+    looked_at = now(one.manager.present().table("bulk"))
+    assert now(Classes(one.clock).ask(looked_at.config, one.message())) == Classed("new"), "whoever only looks, too"
     one.insert()
     assert classes_of(one) == ["old", "new"]
     assert one.manager.table_at_work("bulk") is at_work, "what was learned stays"
