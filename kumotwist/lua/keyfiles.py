@@ -39,7 +39,7 @@ def _within(path: str, value: object) -> Iterator[tuple[str, str]]:
                 yield from _within(f"{path}[{number}]", one)
         case _ if attrs.has(type(value)):
             channel = getattr(value, "channel", None)
-            inside = _below(path, channel) if isinstance(channel, str) else path
+            inside = _below(path, channel) if path and isinstance(channel, str) else path
             cls: type = type(value)
             for one in attrs.fields(cls):
                 yield from _within(_below(inside, option_name(one)), getattr(value, one.name))

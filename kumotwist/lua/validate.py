@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Iterable
+from copy import copy
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,6 +39,17 @@ T = TypeVar("T")
 _MAKERS: Final = {cls: name for name, cls in CATALOG.items()}
 #: Asked for when the policy is checked; big providers, since policies treat these differently.
 SAMPLE_DOMAINS: Final = ("example.com", "gmail.com", "yahoo.com", "outlook.com", "example.org!relay.example.net")
+#: Queues of addresses that are no mailboxes, as the send API names them. A policy need not know them.
+SAMPLE_KINDS: Final = (
+    "sms",
+    "push!fcm",
+    "push!apns",
+    "webpush",
+    "chat!slack",
+    "chat!teams",
+    "chat!discord",
+    "chat!telegram",
+)
 #: Seconds that one handler may take; it may look up names or secrets.
 HANDLER_TIMEOUT: Final = 20.0
 
@@ -114,6 +126,9 @@ class _Check:
             await self._tls(whose, listener)
         for domain in SAMPLE_DOMAINS:
             await self._domain(policy, parse(domain))
+        # A handler that fails or hangs has been told; to ask it more takes long and helps nobody.
+        for kind in SAMPLE_KINDS if self._report.is_valid else ():
+            await self._kind(policy, parse(kind))
         self._events(policy)
 
     def _declarations(self, policy: Policy) -> None:
@@ -156,6 +171,19 @@ class _Check:
     def _key_files(self, whose: str, options: object) -> None:
         for name, problem in missing_files(options):
             self._report.warn(f"{whose}: option '{name}' {problem}")
+
+    async def _kind(self, policy: Policy, name: QueueName) -> None:
+        """Looks for the key files of a queue; that the policy refuses such messages is no mistake."""
+        aside = copy(self)
+        aside._report = Report()
+        config = await aside.attempt(lambda: policy.queue_config(name))
+        if config is None:
+            return
+        self._key_files(f"{policy.program.source_of('get_queue_config')}: get_queue_config", config)
+        table_name = config.route_table
+        table = await aside.attempt(lambda: policy.route_table(table_name)) if table_name is not None else None
+        if table is not None:
+            self._key_files(f"{policy.program.source_of('get_route_table')}: route table '{table_name}'", table)
 
     async def _domain(self, policy: Policy, name: QueueName) -> None:
         """Checks what a message to this queue would meet."""

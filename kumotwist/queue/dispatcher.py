@@ -288,7 +288,10 @@ class Dispatcher:
         rest = outcome.retry_after or SOURCE_REST
         self.ready.rests_until = max(self.ready.rests_until, self._means.clock.seconds() + rest)
         log.warn(
-            "{queue} rests for {rest:g} s: {said}", queue=self.ready.name, rest=rest, said=outcome.response.to_line()
+            "{queue} rests for {rest:g} s: {said}",
+            queue=self.ready.name,
+            rest=round(rest, 1),
+            said=outcome.response.to_line(),
         )
         await self._hand.leave(outcome, why.SOURCE_RESTS, rest)
 
