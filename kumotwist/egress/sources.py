@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as WireProtocol
@@ -67,7 +68,11 @@ async def connect(
     if source.socks5_proxy_server is not None and not address.startswith("/"):
         return await _through_proxy(reactor, protocol, (address, port), source, timeout, keys)
     endpoint: _Endpoint[P] = _endpoint(reactor, address, port, source, timeout)
-    await endpoint.connect(_OneProtocol(protocol))
+    try:
+        await endpoint.connect(_OneProtocol(protocol))
+    except ConnectingCancelledError:
+        # So Twisted's endpoints tell of a cancellation; for callers it is no trouble of the peer's.
+        raise CancelledError from None
     return None
 
 
@@ -85,8 +90,8 @@ async def _through_proxy(
         check_plumbed(source.source_address)
     try:
         return await socks5.connect(reactor, protocol, split_endpoint(proxy), client, timeout, source.source_address)
-    except CancelledError:
-        raise
+    except (CancelledError, ConnectingCancelledError):
+        raise CancelledError from None
     except Exception as error:  # Twisted's connect errors share no useful base
         raise ConnectionError(f"via SOCKS5 proxy server {proxy}: {why_ended(error, 'the proxy')}") from None
 

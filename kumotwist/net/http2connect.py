@@ -13,6 +13,7 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IProtocolFactory, ITCPTransport
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
@@ -113,8 +114,8 @@ async def connect(
     endpoint = HostnameEndpoint(reactor, destination.host, destination.port, destination.timeout, bind)
     try:
         connection = cast("TlsHttp2Connection", await endpoint.connect(cast("IProtocolFactory", _Connections(make))))
-    except CancelledError:
-        raise
+    except (CancelledError, ConnectingCancelledError):
+        raise CancelledError from None
     except Exception as error:  # Twisted's connect errors share no useful base
         raise HttpError(f"{destination.authority}: {describe(error)}") from None
     await _begin(clock, connection, destination)
