@@ -122,7 +122,10 @@ class Account:
                 keeper.lost(text)
         if self._sender.is_of(link):
             if not self._is_closed:
-                log.warn("the SMPP bind of {account} is lost: {text}", account=self.name, text=text)
+                where = self.peer.name if self.peer is not None else self.options.host
+                log.warn(
+                    "the SMPP bind of {account} at {host} is lost: {text}", account=self.name, host=where, text=text
+                )
             self._flow.lost(text, self._without_link())
         self._tend()
 

@@ -119,7 +119,12 @@ class Keeper:
             raise
         except BindFailed as failure:
             pause = options.rest if failure.is_account else self._backoff.pause()
-            log.warn("no SMPP bind, next try in {pause:g} s: {problem}", pause=pause, problem=failure)
+            log.warn(
+                "no SMPP bind of {account}, next try in {pause:g} s: {problem}",
+                account=self._opener.account,
+                pause=pause,
+                problem=failure,
+            )
             self._rest(str(failure), pause)
         except Exception as error:
             # Whatever it is, it must not be tried again without a pause.
