@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.connection import AuthInfo, ConnectionMeta, Identity
@@ -343,15 +343,19 @@ class Rates(Protocol):
 
 @frozen
 class Event:
-    """One event of the rate `spec` under `key`."""
+    """One event of the rate `spec` under `key`, which takes only what has been free for `behind` seconds."""
 
     key: str
     spec: Throttle
+    behind: float = field(default=0.0, eq=False)
 
 
 @frozen
 class NoRoom:
-    """Which of the events that were asked for has no room, by position, and the whole seconds until it has."""
+    """One of the events that were asked for, by position, and the whole seconds until there is room for it.
+
+    0.0 when there is, but not yet for so long as it must have been.
+    """
 
     position: int
     wait: float
@@ -360,8 +364,8 @@ class NoRoom:
 class Budgeting(Protocol):
     """Rates of which an event takes several at a time."""
 
-    async def take_all(self, events: Sequence[Event]) -> NoRoom | None:
-        """Take them all, or nothing when there is no room for one; the first of these. Raises StateUnavailable."""
+    async def take_all(self, events: Sequence[Event]) -> tuple[NoRoom, ...]:
+        """Take them all, or nothing when there is no room for some, which these are. Raises StateUnavailable."""
         ...
 
     async def until_full(self, key: str, spec: Throttle) -> float:

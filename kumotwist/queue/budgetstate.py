@@ -59,8 +59,8 @@ class BudgetState:
     max_counted: int = MAX_COUNTED
     _sweep_at: float = field(default=0.0, init=False)
 
-    async def take_all(self, events: Sequence[Event]) -> NoRoom | None:
-        """Take them all, and have that on disk, or nothing when there is no room for one; the first of these.
+    async def take_all(self, events: Sequence[Event]) -> tuple[NoRoom, ...]:
+        """Take them all, and have that on disk, or nothing when there is no room for some, which these are.
 
         Raises StateUnavailable, also for a new name when too many are counted.
         """
@@ -69,24 +69,24 @@ class BudgetState:
         if is_sweep:
             self._sweep_at = now + _SWEEP_EVERY
 
-        def work(connection: sqlite3.Connection) -> tuple[bool, NoRoom | None]:
+        def work(connection: sqlite3.Connection) -> tuple[NoRoom, ...] | None:
             if is_sweep:
                 _sweep(connection, now)
             known = {event: _arrival(connection, event.key) for event in events}
-            changed, no_room = throttle.pass_all(known.__getitem__, events, now)
+            changed, without = throttle.pass_all(known.__getitem__, events, now)
             if not self._may_grow(connection, sum(known[event] is None for event in changed), now):
-                return False, None
+                return None
             rows = [
                 (event.key, str(arrival), now + throttle.until_full(arrival, event.spec, now))
                 for event, arrival in changed.items()
             ]
             connection.executemany("INSERT OR REPLACE INTO budget_state VALUES (?, ?, ?)", rows)
-            return True, no_room
+            return without
 
-        is_done, no_room = await self.file.write(work)
-        if not is_done:
+        without = await self.file.write(work)
+        if without is None:
             raise StateUnavailable(f"{self.max_counted:,} budgets are counted already; what needs another one waits")
-        return no_room
+        return without
 
     async def until_full(self, key: str, spec: Throttle) -> float:
         """Seconds until the whole budget may be taken again; takes nothing. Raises StateUnavailable."""

@@ -171,7 +171,7 @@ class Parts:
             bodies=self._bodies,
             routing=self.routing,
             stages=self.stages,
-            budgets=Budgets(self.budgets),
+            budgets=Budgets(self.budgets, self._around.clock),
         )
 
     def _make_recovery(self, suspects: Mapping[SpoolId, Suspect]) -> Recovery:

@@ -12,6 +12,7 @@ is raised to the caller; no route is a transient failure of the message.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from attrs import define, field, frozen
@@ -36,7 +37,8 @@ from kumotwist.queue.ready import Bodies, ReadyQueue
 from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import Route
-from kumotwist.queue.routes.budget import Budgets, Over
+from kumotwist.queue.routes.budget import Budgets, Held, Over
+from kumotwist.queue.routes.line import LOOK_EVERY
 from kumotwist.queue.routing import Routing, Traveller, pin_of
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.settle import Settler
@@ -192,29 +194,38 @@ class Promoter:
         self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller
     ) -> Traveller | None:
         """The traveller on a route whose budgets have room; None when the message has been put back or bounced."""
-        while (over := await self._take(message, traveller)) is not None:
+        while overs := await self._take(message, traveller):
             if len(message.recipients) > 1:
                 # Some of them may have room; nobody is held up or refused for another.
                 await self.stages.part(queue, message, traveller.table.config)
                 continue
-            text = f"route {traveller.way.table}/{traveller.way.route}: {over}"
+            over, way = overs[0], f"route {traveller.way.table}/{traveller.way.route}"
             if over.budget.over == "next_route" and pin_of(message) is None:
                 following = self.routing.set_out(message, traveller.table, traveller.way.name, traveller.tried)
                 if following is not None:
                     traveller = following
                     continue
             if over.budget.over == "reject":
-                await self._reject(queue, message, traveller, internal(550, f"5.7.1 {text}"))
+                await self._reject(queue, message, traveller, internal(550, f"5.7.1 {way}: {over}"))
             else:
-                held = internal(451, f"4.4.4 {text}, delay={format_duration(over.wait)}")
-                reasons = (reason, why.BUDGET_USED_UP, text)
-                await self.requeuer.postpone(queue, message, held, reasons, over.wait)
+                held = self.budgets.hold(message, [one for one in overs if one.budget.over != "reject"])
+                await self._hold(queue, message, reason, way, held)
             self.routing.arrive(message)
             return None
         return traveller
 
-    async def _take(self, message: Message, traveller: Traveller) -> Over | None:
-        """Its part of the budgets of the route; the one that has no room."""
+    async def _hold(self, queue: ScheduledQueue, message: Message, reason: str, way: str, held: Held) -> None:
+        """Until its turn, or until it is looked at whether there is room sooner; told when it begins."""
+        text, wait = f"{way}: {held.over}", min(held.wait, LOOK_EVERY)
+        reasons = (reason, why.BUDGET_USED_UP, text)
+        if not held.is_new:
+            await self.requeuer.hold(queue, message, reasons, wait, is_news=False)
+            return
+        response = internal(451, f"4.4.4 {text}, delay={format_duration(math.ceil(held.wait))}")
+        await self.requeuer.postpone(queue, message, response, reasons, wait)
+
+    async def _take(self, message: Message, traveller: Traveller) -> tuple[Over, ...]:
+        """Its part of the budgets of the route; those that have no room."""
         if message.body is None and needs_body(traveller.entry.protocol):
             await self.store.load_body(message)  # to whom it goes stands in its header
         return await self.budgets.take(message, traveller.way.table, traveller.entry)

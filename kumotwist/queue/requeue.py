@@ -89,23 +89,31 @@ class Requeuer:
             await self.hold(await self._current(queue), message, reasons, delay)
 
     async def hold(
-        self, queue: ScheduledQueue, message: Message, reasons: Sequence[str], delay: float | None = None
+        self,
+        queue: ScheduledQueue,
+        message: Message,
+        reasons: Sequence[str],
+        delay: float | None = None,
+        *,
+        is_news: bool = True,
     ) -> None:
-        """The same without asking policy."""
+        """The same without asking policy; what was told before makes no record."""
         if delay is None:
             delay = self.chance() * MAX_RANDOM_DELAY
         now = self.clock.seconds()
         _set_due(message, max(message.due, now) + delay)
-        if why.SOURCE_RESTS in reasons:
+        if why.SOURCE_RESTS in reasons or why.BUDGET_USED_UP in reasons:
             # Not the message's fault: a long rest does not cut its life short. At its end another route may be open.
             last = last_chance(queue.config, message)
             if now < last < message.due:
                 _set_due(message, last)
-        await self._wait_or_expire(queue, message, reasons)
+        await self._wait_or_expire(queue, message, reasons, is_news=is_news)
 
-    async def wait(self, queue: ScheduledQueue, message: Message, reasons: Sequence[str]) -> None:
+    async def wait(
+        self, queue: ScheduledQueue, message: Message, reasons: Sequence[str], *, is_news: bool = True
+    ) -> None:
         """Let the message wait until it is due; the spool gets what has changed."""
-        if why.LOGGED_TRANSIENT_FAILURE not in reasons and tuple(reasons) != (why.ENUMERATED,):
+        if is_news and why.LOGGED_TRANSIENT_FAILURE not in reasons and tuple(reasons) != (why.ENUMERATED,):
             await self.ledger.note(RecordType.DELAYED, queue, message, self._delayed(message, reasons))
         try:
             if message.is_body_dirty:
@@ -159,10 +167,12 @@ class Requeuer:
         await self._wait_or_expire(queue, message, reasons)
         return True
 
-    async def _wait_or_expire(self, queue: ScheduledQueue, message: Message, reasons: Sequence[str]) -> None:
+    async def _wait_or_expire(
+        self, queue: ScheduledQueue, message: Message, reasons: Sequence[str], *, is_news: bool = True
+    ) -> None:
         expired = expiry_of_wait(queue.config, message)
         if expired is None:
-            await self.wait(queue, message, reasons)
+            await self.wait(queue, message, reasons, is_news=is_news)
         else:
             await self._expire(queue, message, expired, Leg("localhost", queue.pool_name, None))
 

@@ -45,22 +45,28 @@ def pass_one(arrival: int, spec: Throttle, now: float) -> tuple[int, float]:
 
 def pass_all(
     arrival_of: Callable[[Event], int | None], events: Sequence[Event], now: float
-) -> tuple[dict[Event, int], NoRoom | None]:
-    """The arrival times that change when all events pass at `now`, or none does for want of room for one.
+) -> tuple[dict[Event, int], tuple[NoRoom, ...]]:
+    """The arrival times that change when all events pass at `now`, or none does for want of room for some.
 
     `arrival_of` gives the present one of a rate, None when nothing of it was ever taken. Equal events are several of
     one rate.
     """
     reached: dict[Event, int] = {}
+    mended: dict[Event, int] = {}
+    without: list[NoRoom] = []
     for position, event in enumerate(events):
         known = arrival_of(event)
-        arrival, wait = pass_one(reached.get(event, known or 0), event.spec, now)
+        before = reached.get(event, known or 0)
+        arrival, wait = pass_one(before, event.spec, now)
         if wait > 0.0:
-            # What was reckoned by a clock that has been put back since is mended all the same.
-            is_mended = event not in reached and known is not None and arrival != known
-            return {event: arrival} if is_mended else {}, NoRoom(position, wait)
-        reached[event] = arrival
-    return reached, None
+            without.append(NoRoom(position, wait))
+            if event not in reached and known is not None and arrival != known:
+                mended[event] = arrival  # it was reckoned by a clock that has been put back since
+        elif event.behind > 0.0 and pass_one(before, event.spec, now - event.behind)[1] > 0.0:
+            without.append(NoRoom(position, 0.0))
+        else:
+            reached[event] = arrival
+    return (mended if without else reached), tuple(without)
 
 
 def until_full(arrival: int, spec: Throttle, now: float) -> float:
@@ -89,13 +95,13 @@ class Cells:
             self._sweep(now)
         return wait
 
-    def take_all(self, events: Sequence[Event], now: float) -> NoRoom | None:
-        """Let all events pass, or none: the first that may not."""
-        changed, no_room = pass_all(lambda event: self._arrivals.get((event.key, event.spec)), events, now)
+    def take_all(self, events: Sequence[Event], now: float) -> tuple[NoRoom, ...]:
+        """Let all events pass, or none: those that may not."""
+        changed, without = pass_all(lambda event: self._arrivals.get((event.key, event.spec)), events, now)
         self._arrivals.update({(event.key, event.spec): arrival for event, arrival in changed.items()})
         if len(self._arrivals) > self._sweep_at:
             self._sweep(now)
-        return no_room
+        return without
 
     def until_full(self, name: str, spec: Throttle, now: float) -> float:
         """Seconds until the whole burst may pass again."""
@@ -140,8 +146,8 @@ class LocalLimits:
         """Take one event of `spec` under `key`: 0.0 when it may pass, else whole seconds to wait."""
         return self._cells.take(key, spec, self._clock.seconds())
 
-    async def take_all(self, events: Sequence[Event]) -> NoRoom | None:
-        """Take them all, or nothing when there is no room for one; the first of these."""
+    async def take_all(self, events: Sequence[Event]) -> tuple[NoRoom, ...]:
+        """Take them all, or nothing when there is no room for some, which these are."""
         return self._cells.take_all(events, self._clock.seconds())
 
     async def until_full(self, key: str, spec: Throttle) -> float:

@@ -5,15 +5,15 @@ message takes its part of all budgets of its route or of none. What it has taken
 it keeps while it only waits, so that one which is held up elsewhere is not
 charged twice; a new attempt is charged again.
 
-Public: `Budgets`, `Over`, `Left`, `describe`, `left_of`. A recipient that is no number has no country. What can go
-wrong: StateUnavailable, when what has been taken cannot be read or written.
+Public: `Budgets`, `Over`, `Held`, `Left`, `describe`, `left_of`. A recipient that is no number has no country.
+What can go wrong: StateUnavailable, when what has been taken cannot be read or written.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import define, field, frozen
@@ -22,9 +22,11 @@ from kumotwist.config.routes import BudgetConfig, RouteEntry
 from kumotwist.core.interfaces import Budgeting, Event
 from kumotwist.core.message import Message
 from kumotwist.core.units import format_duration
+from kumotwist.net.clock import Clock
 from kumotwist.proto.phone import calling_code
 from kumotwist.proto.translate.whom import Whom, whom_of
 from kumotwist.queue.routes.classes import MAX_NAME
+from kumotwist.queue.routes.line import Lines
 
 #: What is remembered as taken. Ours: messages that wait for room in a ready queue, some thousand at a time.
 _REMEMBERED: Final = 65_536
@@ -32,14 +34,24 @@ _REMEMBERED: Final = 65_536
 
 @frozen
 class Over:
-    """A budget that is used up: which one, what it counted, and the seconds until it has room."""
+    """A budget that is used up: which one, what it counted and under which key, and the seconds until it has room."""
 
     budget: BudgetConfig
     what: str
+    key: str
     wait: float
 
     def __str__(self) -> str:
         return f"budget of {describe(self.budget)} is used up for {self.what}"
+
+
+@frozen
+class Held:
+    """The budget that a message waits for, the seconds until its turn, and whether it did not wait for it before."""
+
+    over: Over
+    wait: float
+    is_new: bool
 
 
 @frozen
@@ -55,27 +67,44 @@ class Budgets:
     """Asks `rates`."""
 
     rates: Budgeting
+    clock: Clock
+    lines: Lines = field(factory=Lines, init=False)
     #: By message, attempt, table and route, the hash of the keys that it has taken.
     _taken: OrderedDict[tuple[bytes, int, str, str], int] = field(factory=OrderedDict, init=False)
 
-    async def take(self, message: Message, table: str, entry: RouteEntry) -> Over | None:
-        """Take the part of each recipient of all budgets of a route, or nothing; the first that has no room.
+    async def take(self, message: Message, table: str, entry: RouteEntry) -> tuple[Over, ...]:
+        """Take the part of each recipient of all budgets of a route, or nothing when some have no room: these.
 
         Raises what `rates` raises, StateUnavailable.
         """
+        now = self.clock.seconds()
         counted = [(budget, what) for budget in entry.budgets for what in _counted(entry, budget, message)]
-        events = [Event(_key(table, entry, budget, what), budget.rate) for budget, what in counted]
-        mark, taken = (message.id, message.attempts, table, entry.name), hash(tuple(events))
+        keys = [_key(table, entry, budget, what) for budget, what in counted]
+        mark, taken = (message.id, message.attempts, table, entry.name), hash(tuple(keys))
         if self._taken.get(mark) == taken:
-            return None
-        no_room = await self.rates.take_all(events)
-        if no_room is not None:
-            budget, what = counted[no_room.position]
-            return Over(budget, what, no_room.wait)
+            return ()
+        is_due = self.lines.is_due(message.id, now)
+        events = [
+            Event(key, budget.rate, 0.0 if is_due else self.lines.behind(key, now))
+            for key, (budget, _) in zip(keys, counted, strict=True)
+        ]
+        without = await self.rates.take_all(events)
+        if without:
+            return tuple(Over(*counted[one.position], keys[one.position], one.wait) for one in without)
+        self.lines.leave(message.id)
         self._taken[mark] = taken
         if len(self._taken) > _REMEMBERED:
             self._taken.popitem(last=False)
-        return None
+        return ()
+
+    def hold(self, message: Message, overs: Sequence[Over]) -> Held:
+        """Have the message wait for its turn with that of the budgets where it is the latest."""
+        now = self.clock.seconds()
+        turns = [(self.lines.turn(message.id, one.key, one.wait, now), one) for one in overs]
+        turn, over = max(turns, key=lambda found: found[0].at)
+        rate = over.budget.rate
+        self.lines.join(message.id, over.key, turn, rate.period / rate.limit, now)
+        return Held(over, turn.at - now, turn.is_new)
 
 
 async def left_of(rates: Budgeting, message: Message, table: str, entry: RouteEntry) -> Left:
@@ -87,7 +116,7 @@ async def left_of(rates: Budgeting, message: Message, table: str, entry: RouteEn
             left = budget.rate.left(until_full)
             told.append(f"{describe(budget)}: {what} has {left} of {budget.rate.burst} left")
             if left == 0:
-                over = Over(budget, what, budget.rate.wait(until_full))
+                over = Over(budget, what, "", budget.rate.wait(until_full))
                 used_up.append(f"{over}; there is room in {format_duration(math.ceil(over.wait))}")
     return Left(told, used_up)
 

@@ -37,8 +37,8 @@ async def budgets_of(path, clock):
 
 async def throttle(budgets, name, rate):
     """Seconds to wait for one event, 0.0 when it passes."""
-    no_room = await budgets.take_all([Event(name, rate)])
-    return no_room.wait if no_room is not None else 0.0
+    without = await budgets.take_all([Event(name, rate)])
+    return without[0].wait if without else 0.0
 
 
 async def passed(budgets, rate, count, name="k"):
@@ -151,14 +151,14 @@ async def test_all_budgets_or_none(tmp_path):
     day, hour = (Event(name, Throttle.parse(rate)) for name, rate in (("day", "5/d"), ("hour", "1/h")))
     async with budgets_of(tmp_path, clock) as budgets:
         for counted in (budgets, LocalLimits(clock)):
-            assert await counted.take_all([day, hour]) is None
+            assert await counted.take_all([day, hour]) == ()
             for _ in range(10):
-                assert await counted.take_all([day, hour]) == NoRoom(1, 3600.0)
+                assert await counted.take_all([day, hour]) == (NoRoom(1, 3600.0),)
             assert day.spec.left(await counted.until_full(day.key, day.spec)) == 4
             # Three of a kind are three; a fourth is one too many, and then none is taken.
-            assert await counted.take_all([day, day, day]) is None
-            assert (await counted.take_all([day, day])).position == 1
-            assert await counted.take_all([day]) is None
+            assert await counted.take_all([day, day, day]) == ()
+            assert [one.position for one in await counted.take_all([day, day])] == [1]
+            assert await counted.take_all([day]) == ()
 
 
 @ensureDeferred
@@ -166,8 +166,8 @@ async def test_what_is_refused_makes_no_rows(tmp_path):
     """So messages to ever new numbers under a spent cap do not fill the file."""
     async with budgets_of(tmp_path, Now()) as budgets:
         spent = Event("all", Throttle.parse("1/d"))
-        assert await budgets.take_all([spent]) is None
+        assert await budgets.take_all([spent]) == ()
         for number in range(20):
-            assert await budgets.take_all([Event(str(number), Throttle.parse("3/h")), spent]) is not None
+            assert await budgets.take_all([Event(str(number), Throttle.parse("3/h")), spent])
         count = await budgets.file.read(lambda one: one.execute("SELECT counted FROM budget_count").fetchone())
         assert count == (1,)

@@ -182,6 +182,30 @@ def test_a_message_that_fits_whole_is_not_split():
     one.stop()
 
 
+def test_only_as_many_wake_as_places_come_free():
+    """One record for each that is held, however long; out they go in the order in which they came."""
+    one = house(budget("60/h"))
+    messages = [one.insert() for _ in range(160)]
+    one.pass_time(6600)
+    assert [record.message.id for record in one.recorder.of("Delivery")] == [message.id for message in messages]
+    assert len(one.recorder.of("Delayed")) == 100
+    assert len(one.policy.asked("requeue_message")) == 100
+    one.stop()
+
+
+def test_a_held_message_has_its_whole_life():
+    """A turn that would come too late is no reason to give it up before it is too old."""
+    one = house(budget("1/h"))
+    one.policy.config = evolve(one.policy.config, max_age=1800.0)
+    one.insert()
+    one.insert()
+    one.pass_time(1700)
+    assert len(one.store) == 1
+    one.pass_time(200)
+    assert (len(one.store), len(one.recorder.of("Expiration"))) == (0, 1)
+    one.stop()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
