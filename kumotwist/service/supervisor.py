@@ -282,7 +282,10 @@ def _why(reason: Failure) -> str:
     if getattr(reason.value, "signal", None) == signal.SIGVTALRM:
         seconds = f"{lifecycle.STUCK_AFTER:.0f} s"
         return f"it had computed in one call for {seconds}; where, is in the stack trace before this line"
-    return reason.getErrorMessage()
+    ended_by, status = getattr(reason.value, "signal", None), getattr(reason.value, "exitCode", None)
+    if ended_by is not None:
+        return f"it was killed by signal {ended_by} ({signal.strsignal(ended_by)})"
+    return f"it ended with status {status}" if status is not None else reason.getErrorMessage()
 
 
 def _signal(worker: Worker, number: signal.Signals) -> None:
