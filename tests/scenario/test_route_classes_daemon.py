@@ -9,6 +9,8 @@ from typing import Any
 
 from support.daemon import Daemon, Sink, eventually, mail
 
+from .test_policy_reload import edit
+
 POLICY = r"""
 local kumo = require 'kumo'
 
@@ -122,7 +124,7 @@ def test_messages_are_told_apart_by_provider_and_by_a_function(tmp_path: Path) -
             way = explained(daemon, "u@plans.test", plan="number")
             assert "must return a string or nil, it returned the number 5" in way["class_problem"]
             # A changed policy's function takes the old one's place.
-            daemon.policy.write_text(POLICY.replace("VERSION", "two"))
+            edit(daemon, POLICY.replace("VERSION", "two"))
             eventually(
                 lambda: explained(daemon, "u@plans.test", plan="x")["route_class"] == "two-x", "the new function"
             )
