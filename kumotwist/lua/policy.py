@@ -55,6 +55,10 @@ log: Final = Logger()
 
 #: Seconds between two looks at the policy's files. KumoMTA looks every 10 s.
 WATCH_INTERVAL: Final = 2.0
+#: Seconds for which files must be as they are before they are read, and how often that is looked for. Ours: who
+#: copies a file over the policy writes it in pieces, and half a policy may well be one that loads.
+SETTLED_AFTER: Final = 0.1
+_MOST_LOOKS: Final = 50
 
 
 @frozen(kw_only=True)
@@ -214,6 +218,10 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
         while True:
             await sleep(self._services.clock, self._services.watch_interval)
             if watch.has_changed():
+                for _ in range(_MOST_LOOKS):
+                    await sleep(self._services.clock, SETTLED_AFTER)
+                    if not watch.has_changed():
+                        break
                 await self.reload()
 
     def bump_epoch(self) -> None:

@@ -16,7 +16,7 @@ from kumotwist.core.connection import AuthInfo, ConnectionMeta, Identity
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.queuename import parse
 from kumotwist.core.stats import Histogram
-from kumotwist.lua.policy import WATCH_INTERVAL, Policy
+from kumotwist.lua.policy import SETTLED_AFTER, WATCH_INTERVAL, Policy
 
 CONN = ConnectionMeta()
 
@@ -369,6 +369,7 @@ def test_options_objects_can_be_read(bench: Bench) -> None:
 
 def _advance(bench: Bench) -> None:
     bench.clock.advance(WATCH_INTERVAL)
+    bench.clock.advance(SETTLED_AFTER)
 
 
 def test_an_edit_takes_effect(bench: Bench) -> None:
@@ -384,6 +385,22 @@ def test_an_edit_takes_effect(bench: Bench) -> None:
     assert now(policy.run_event("v")) == 2
     bench.waits.end("a")
     assert old.called
+    now(bench.tasks.close())
+
+
+def test_a_policy_that_is_being_written_is_not_read(bench: Bench) -> None:
+    """A copy over the file takes a moment; its first half may be a policy of its own, without the handlers."""
+    policy = bench.policy("kumo.on('v', function() return 1 end)")
+    policy.watch()
+    bench.write("")
+    bench.clock.advance(WATCH_INTERVAL)
+    bench.write("-- half")
+    bench.clock.advance(SETTLED_AFTER)
+    bench.write("kumo.on('v', function() return 2 end)")
+    bench.clock.advance(SETTLED_AFTER)
+    assert (now(policy.run_event("v")), policy.epoch) == (1, 0)
+    bench.clock.advance(SETTLED_AFTER)
+    assert (now(policy.run_event("v")), policy.epoch) == (2, 1)
     now(bench.tasks.close())
 
 
