@@ -1,19 +1,19 @@
 """What would happen next to a message, by the kind of failure: the part of an explanation that looks ahead.
 
-Public: `Consequence`, `Past`, `AT_THE_BEGINNING`, `consequences`, `without_a_way`, `takes_over_when`.
+Public: `Consequence`, `Past`, `AT_THE_BEGINNING`, `Picked`, `consequences`, `without_a_way`, `takes_over_when`.
 Nothing can go wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
 from attrs import frozen
 
 from kumotwist.config.queue import QueueConfig
-from kumotwist.config.routes import FallbackStage, RouteEntry
+from kumotwist.config.routes import FallbackStage, OverBudget, RouteEntry
 from kumotwist.core.outcome import SOURCE_REST
 from kumotwist.core.units import format_duration
 from kumotwist.queue.retry import backoff
@@ -52,6 +52,32 @@ class Past:
 AT_THE_BEGINNING: Final = Past(0, 0.0)
 
 
+@frozen(eq=False)
+class Picked:
+    """The route of `table` that a message of class `class_` would go by, by position.
+
+    `passed` are the routes that the attempt has gone on from, in their order. One that is pinned goes nowhere else.
+    `overs` is what the budgets without room do, by the position of their route.
+    """
+
+    table: RouteTable
+    class_: str
+    position: int
+    passed: tuple[int, ...] = ()
+    is_pinned: bool = False
+    overs: Mapping[int, OverBudget] = {}
+
+    @property
+    def entry(self) -> RouteEntry:
+        """The route."""
+        return self.table.config.routes[self.position]
+
+    @property
+    def tried(self) -> tuple[int, ...]:
+        """All routes of the attempt, this one included."""
+        return (*self.passed, self.position)
+
+
 class Consequence(msgspec.Struct):
     """A kind of failure, for programs (`case`) and in words, and what it leads to."""
 
@@ -62,21 +88,19 @@ class Consequence(msgspec.Struct):
 
 def consequences(
     config: QueueConfig,
-    table: RouteTable | None,
-    class_: str,
-    position: int,
+    picked: Picked | None,
     now: float,
     options: Any,
     stage: FallbackStage | None,
     past: Past = AT_THE_BEGINNING,
 ) -> Iterator[Consequence]:
-    """What each kind of failure leads to, for a message that goes by the route at `position` of `table`.
+    """What each kind of failure leads to, for a message that goes by the route `picked`; None without a table.
 
     `options` are those of its channel, and `stage` is the next one of a fallback.
     """
     later, onward = _later(config, stage, past), _onward(stage)
     lost = f"{onward} at once" if stage is not None else "it is bounced"
-    elsewhere = _elsewhere(table, class_, position, now) if table is not None else ""
+    elsewhere = _elsewhere(picked, now) if picked is not None else ""
     yield Consequence("refused_for_good", "the recipient is refused for good", lost)
     yield Consequence("refused_for_now", "the recipient is refused for now", later)
     yield Consequence("no_connection", "there is no connection, or the server is at fault", f"{elsewhere}{later}")
@@ -84,10 +108,10 @@ def consequences(
     waits = f"all messages of its ready queue wait {rest}, or as long as the peer says; it counts as no try"
     yield Consequence("account_or_rate", "the account is at fault, or its rate is used up", f"{elsewhere}{waits}")
     yield Consequence(
-        "no_reply", "no reply comes to what was sent", _unanswered(options, table, elsewhere, later, lost)
+        "no_reply", "no reply comes to what was sent", _unanswered(options, picked, elsewhere, later, lost)
     )
-    if table is not None:
-        yield from _of_budgets(table.config.routes[position], stage)
+    if picked is not None:
+        yield from _of_budgets(picked, stage)
     if stage is not None:
         yield from _of_stage(stage)
 
@@ -131,29 +155,37 @@ def _later(config: QueueConfig, stage: FallbackStage | None, past: Past) -> str:
     return f"{tries}; {_onward(stage)} after {left}" if ends_by_stage else f"{tries}; it expires when it is {after} old"
 
 
-def _elsewhere(table: RouteTable, class_: str, position: int, now: float) -> str:
-    if table.config.on_failure != "next_route":
+def _elsewhere(picked: Picked, now: float) -> str:
+    if picked.table.config.on_failure != "next_route":
         return ""
-    others = table.others(class_, position, now)
-    return f"at once over {' or '.join(others)}; if that fails, " if others else "no other route is in order; "
+    if picked.is_pinned:
+        return "by no other route, since it is pinned; "
+    left_at_once = [position for position, over in picked.overs.items() if over == "next_route"]
+    others = picked.table.others(picked.class_, (*picked.tried, *left_at_once), now)
+    if not others:
+        return "no other route is left; "
+    full = {picked.table.config.routes[position].name: over for position, over in picked.overs.items()}
+    named = [f"{one} (a budget of which is used up: {full[one]})" if one in full else one for one in others]
+    return f"at once over {' or '.join(named)}; if that fails, "
 
 
-def _unanswered(options: Any, table: RouteTable | None, elsewhere: str, later: str, lost: str) -> str:
+def _unanswered(options: Any, picked: Picked | None, elsewhere: str, later: str, lost: str) -> str:
     """It may have arrived: the channel's own choice, after other routes if the table wants that."""
     choice = getattr(options, "on_unknown", "Retry")
     if choice == "AssumeDelivered":
         return "it counts as handed over (on_unknown)"
     if choice == "Bounce":
         return f"{lost} (on_unknown)"
-    first = elsewhere if table is not None and table.config.next_when_unknown else ""
+    first = elsewhere if picked is not None and picked.table.config.next_when_unknown else ""
     return f"{first}{later}; it may arrive twice"
 
 
-def _of_budgets(entry: RouteEntry, stage: FallbackStage | None) -> Iterator[Consequence]:
-    for over in dict.fromkeys(budget.over for budget in entry.budgets):
+def _of_budgets(picked: Picked, stage: FallbackStage | None) -> Iterator[Consequence]:
+    for over in dict.fromkeys(budget.over for budget in picked.entry.budgets):
+        does: OverBudget = "hold" if over == "next_route" and picked.is_pinned else over
         # A refusal is not the end while a stage lies ahead, whoever refuses.
-        then = f"{_onward(stage)} at once" if stage is not None and over == "reject" else _OVER[over]
-        yield Consequence("budget_used_up", f"a budget of {entry.name} ({over}) is used up", then)
+        then = f"{_onward(stage)} at once" if stage is not None and over == "reject" else _OVER[does]
+        yield Consequence("budget_used_up", f"a budget of {picked.entry.name} ({over}) is used up", then)
 
 
 def _of_stage(stage: FallbackStage) -> Iterator[Consequence]:

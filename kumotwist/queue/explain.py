@@ -17,25 +17,21 @@ from twisted.internet.defer import CancelledError
 
 from kumotwist.config.egress import UNSPECIFIED, SourceConfig
 from kumotwist.config.queue import Protocol, QueueConfig
-from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
+from kumotwist.config.routes import FallbackStage, RouteTableConfig
 from kumotwist.core import queuename
 from kumotwist.core.course import Course
-from kumotwist.core.errors import KumotwistError, StateUnavailable
+from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
 from kumotwist.queue.consequences import AT_THE_BEGINNING, Past, consequences, takes_over_when, without_a_way
 from kumotwist.queue.fallback import renewed
+from kumotwist.queue.foreseen import pick
 from kumotwist.queue.optiontext import changed, limits_of, secrets_of
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
-from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.budget import Left, describe, left_of
-from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
-from kumotwist.queue.routes.tallies import ALL
-from kumotwist.queue.routes.tally import Lately, Timing
-from kumotwist.queue.routing import pin_of, position_of, table_name_of
-from kumotwist.queue.shown import Explanation, LatelyShown, Leg, RouteShown, SourceShown, Stage
+from kumotwist.queue.routing import pin_of, table_name_of
+from kumotwist.queue.shown import Explanation, Leg, SourceShown, Stage
 
 
 async def explain_way(
@@ -155,15 +151,13 @@ class _Way:
 
     async def _decide(self, leg: Leg, table: RouteTable | None, place: _Place, following: FallbackStage | None) -> None:
         """Route, channel, sources, and what comes of failures."""
-        protocol, pool, position = self.config.protocol, self.config.egress_pool, 0
+        protocol, pool, picked = self.config.protocol, self.config.egress_pool, None
         if table is not None:
             await self._classify(leg, table.config)
-            position = await self._choose(leg, table, pin_of(self.message) if place.at == 0 else None)
-            entry = table.config.routes[position]
-            protocol, pool = entry.protocol, entry.egress_pool
-        leg.on_failure = list(
-            consequences(self.config, table, leg.route_class, position, self.now, protocol, following, place.past)
-        )
+            pinned = pin_of(self.message) if place.at == 0 else None
+            picked = await pick(leg, table, self.message, pinned, self.present, self.now)
+            protocol, pool = picked.entry.protocol, picked.entry.egress_pool
+        leg.on_failure = list(consequences(self.config, picked, self.now, protocol, following, place.past))
         leg.options, leg.secrets = changed(protocol), dict(secrets_of(protocol))
         channel = self.channel_for(protocol)
         leg.channel = channel.protocol_name
@@ -174,56 +168,6 @@ class _Way:
         classed = await self.present.classed(config, self.message)
         leg.route_class, leg.class_problem = classed.name, classed.problem
         leg.class_by = str(config.class_)
-
-    async def _choose(self, leg: Leg, table: RouteTable, pinned: str | None) -> int:
-        """Show the routes as they stand, and which one the next message of this class would get."""
-        config = table.config
-        leg.pinned = pinned is not None
-        leg.is_outage = any(table.is_outage(one) for one in (ALL, leg.route_class))
-        names = [route.name for route in config.routes]
-        key = sticky_key(config, self.message)
-        chosen, owed = table.would_choose(leg.route_class, self.now, key)
-        for position, route in enumerate(config.routes):
-            shown = self._route(table, leg.route_class, position)
-            shown.owed = round(owed[position], 4)
-            left = await self._budgets(config.name, route)
-            shown.budgets, shown.holds = left.budgets, left.used_up
-            leg.routes.append(shown)
-        if pinned is not None:
-            chosen, leg.draw = position_of(config, pinned), "it is pinned by meta.route"
-        elif len(names) == 1:
-            leg.draw = "it is the only route"
-        elif key is not None:
-            leg.draw = f"what has {config.sticky_by} '{key}' stays there as long as the shares do"
-        else:
-            behind = ", ".join(f"{one} {by:.2f}" for one, by in zip(names, owed, strict=True))
-            leg.draw = f"it is furthest behind its share; messages owed: {behind}"
-        leg.routes[chosen].is_chosen = True
-        return chosen
-
-    def _route(self, table: RouteTable, class_: str, position: int) -> RouteShown:
-        """One route, whether it is chosen or not."""
-        route, shown = table.config.routes[position], table.shown(class_, position, self.now)
-        breaker, trial_in = _breaker([table.breaker(one, position) for one in (ALL, class_)], self.now)
-        return RouteShown(
-            route.name,
-            route.protocol.channel,
-            round(route.weight / sum(one.weight for one in table.config.routes), 4),
-            round(shown.share, 4),
-            round(shown.health, 4),
-            round(shown.samples, 1),
-            breaker.value,
-            trial_in,
-            lately=_lately(table.tallies.lately(class_, position, self.now)),
-        )
-
-    async def _budgets(self, table: str, route: RouteEntry) -> Left:
-        if self.present.budgets is None:
-            return Left([describe(budget) for budget in route.budgets], [])
-        try:
-            return await left_of(self.present.budgets, self.message, table, route)
-        except StateUnavailable as error:
-            return Left([describe(budget) for budget in route.budgets], [f"what its budgets have left: {error}"])
 
     async def _sources(self, leg: Leg, channel: Channel, protocol: Protocol, pool_name: str | None) -> None:
         leg.pool = pool_name or UNSPECIFIED
@@ -254,16 +198,6 @@ class _Way:
         return SourceShown(source.name, weight, ready, dict(limits_of(path)), holds)
 
 
-def _breaker(breakers: Sequence[Breaker], now: float) -> tuple[State, float | None]:
-    """Breakers that a message has to pass, as one; with an open one, the seconds until they let a trial through."""
-    if any(one.state is State.TRIAL and not one.allows(now) for one in breakers):
-        return State.TRIAL, None
-    if all(one.state is State.CLOSED for one in breakers):
-        return State.CLOSED, None
-    shut = [one.open_until - now for one in breakers if not one.allows(now)]
-    return State.OPEN, round(max(shut, default=0.0), 1)
-
-
 def _past(message: Message, now: float) -> Past:
     """What the message has behind it where it is."""
     if message.attempts == 0 and message.course is None:
@@ -285,22 +219,3 @@ def _warnings(found: Explanation, message: Message) -> Iterator[str]:
     for stage in found.fallback:
         if not stage.routes:
             yield f"fallback names route table {stage.route_table}, which cannot be had: {stage.problem}"
-
-
-def _lately(lately: Lately) -> LatelyShown:
-    return LatelyShown(
-        round(lately.handed_over, 1),
-        round(lately.transient, 1),
-        round(lately.permanent, 1),
-        {state: round(count, 1) for state, count in lately.receipts.items()},
-        _seconds(lately.to_handover),
-        _seconds(lately.to_receipt),
-    )
-
-
-def _seconds(timing: Timing) -> tuple[float | None, float | None]:
-    median, most = timing.quantile(0.5), timing.quantile(0.95)
-    return (
-        round(median, 3) if median is not None else None,
-        round(most, 3) if most is not None else None,
-    )

@@ -12,7 +12,7 @@ What can go wrong: StateUnavailable, when what has been taken cannot be read or 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -56,10 +56,11 @@ class Held:
 
 @frozen
 class Left:
-    """What budgets have left, and those that are used up, in words."""
+    """What budgets have left, and those that are used up, in words; `over` is the first that has no room."""
 
     budgets: list[str]
     used_up: list[str]
+    over: Over | None = None
 
 
 @define(eq=False)
@@ -109,16 +110,18 @@ class Budgets:
 
 async def left_of(rates: Budgeting, message: Message, table: str, entry: RouteEntry) -> Left:
     """What each budget of a route has left for the message; nothing is taken. Raises as `Budgets.take`."""
-    told, used_up = [], []
+    told, used_up, first = [], [], None
     for budget in entry.budgets:
-        for what in dict.fromkeys(_counted(entry, budget, message)):
+        for what, count in Counter(_counted(entry, budget, message)).items():
             until_full = await rates.until_full(_key(table, entry, budget, what), budget.rate)
             left = budget.rate.left(until_full)
             told.append(f"{describe(budget)}: {what} has {left} of {budget.rate.burst} left")
+            over = Over(budget, what, "", budget.rate.wait(until_full))
+            if left < count:
+                first = first or over
             if left == 0:
-                over = Over(budget, what, "", budget.rate.wait(until_full))
                 used_up.append(f"{over}; there is room in {format_duration(math.ceil(over.wait))}")
-    return Left(told, used_up)
+    return Left(told, used_up, first)
 
 
 def describe(budget: BudgetConfig) -> str:

@@ -121,15 +121,26 @@ class RouteTable:
             breaker.take(now)
         return Choice(position, self.config.routes[position].name, is_trial)
 
-    def would_choose(self, name: str, now: float, key: str | None = None) -> tuple[int, Sequence[float]]:
+    def would_choose(
+        self, name: str, now: float, key: str | None = None, tried: Sequence[int] = ()
+    ) -> tuple[int, Sequence[float]] | None:
         """The position that the next message of class `name` would get, and what each route is owed; see `choose`.
 
-        Nothing is counted.
+        `tried` are the positions that its attempt would have been given before, in their order; None when these
+        are all. Nothing is counted.
         """
-        shares = self.open_shares(name, now)
-        owed = self._balance.owed(name, shares)
+        names = [route.name for route in self.config.routes]
+        before = [self._shares_left(name, now, [names[at] for at in tried[:count]]) for count in range(len(tried) + 1)]
+        shares = before.pop()
+        if shares is None:
+            return None
+        owed = list(self._balance.owed(name, shares))
+        for position, others in zip(tried, before, strict=True):
+            # In the class and in the table, as `Balance.choose` would have noted it.
+            owed = [one + 2 * share for one, share in zip(owed, others or self._weights, strict=True)]
+            owed[position] -= 2.0
         if key is not None:
-            return by_key(key, [route.name for route in self.config.routes], shares), owed
+            return by_key(key, names, shares), owed
         return max((at for at, share in enumerate(shares) if share > 0.0), key=lambda at: owed[at]), owed
 
     def report(
@@ -182,15 +193,15 @@ class RouteTable:
         """The same without what breakers keep out; when that is all, a standby's or the resting shares."""
         return self._shares_left(name, now, ()) or self._weights  # they are left: nothing was tried
 
-    def others(self, name: str, position: int, now: float) -> list[str]:
-        """Where an attempt goes on that has failed by the route at `position`, the route with the largest share first.
+    def others(self, name: str, tried: Collection[int], now: float) -> list[str]:
+        """Where an attempt goes on after the routes at `tried`, the route with the largest share first.
 
         These are the routes that breakers let through; when that is none, all that have a weight.
         """
-        is_out = self._out(name, now, {self.config.routes[position].name})
+        is_out = self._out(name, now, {self.config.routes[position].name for position in tried})
         shares = self.shares(name, now)
         left = [at for at in range(len(shares)) if not is_out[at]]
-        left = left or [at for at, weight in enumerate(self._weights) if weight > 0.0 and at != position]
+        left = left or [at for at, weight in enumerate(self._weights) if weight > 0.0 and at not in tried]
         return [self.config.routes[at].name for at in sorted(left, key=lambda at: -shares[at])]
 
     def judged(self, name: str, now: float) -> Judged:

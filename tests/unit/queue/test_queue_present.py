@@ -73,6 +73,77 @@ def test_what_budgets_have_left():
     one.stop()
 
 
+def budgeted(weights, overs, **options):
+    """A table of routes a, b, c, each with a budget of one message an hour that does `over`; None: without one."""
+    named = zip("abc", weights, overs, strict=True)
+    budgets = [(BudgetConfig(rate=Throttle.parse("1/h"), over=over),) if over else () for over in overs]
+    routes = [
+        RouteEntry(name=name, weight=weight, protocol=WAY, egress_pool=f"pool-{name}", budgets=one)
+        for (name, weight, _), one in zip(named, budgets, strict=True)
+    ]
+    return RouteTableConfig(name="bulk", routes=tuple(routes), class_="all", **options)
+
+
+def with_pools(one):
+    """A pool for each route, so that their ready queues differ."""
+    for name in "abc":
+        pool = f"pool-{name}"
+        one.policy.pools[pool] = PoolConfig(name=pool, entries=(PoolEntry(name=f"source-{name}"),))
+    return one
+
+
+@pytest.mark.parametrize("weights", [(71, 20, 9), (1, 0, 0), (40, 35, 25)])
+def test_a_budget_that_is_used_up_is_gone_by(weights):
+    """The marked route, its ready queue and the words are those of the route that the next message takes."""
+    one = with_pools(house(budgeted(weights, ("next_route", "next_route", None), on_failure="next_route")))
+    for number in range(9):
+        way = explained(one)
+        marked = next(route.name for route in way.routes if route.is_chosen)
+        assert way.sources[0].source == f"source-{marked}"
+        turn = max(way.routes, key=lambda route: route.owed).name
+        is_passed = way.draw.startswith(f"it would be the turn of {turn} (it is")
+        assert is_passed or (turn == marked and way.draw.startswith("it is furthest behind"))
+        if number > 3:
+            assert marked == "c"
+            assert then(way)["no_connection"].startswith("no other route is left; again after 20m")
+        one.insert()
+        assert one.recorder.of("Delivery")[-1].way.route == marked
+    one.stop()
+
+
+def test_where_every_budget_is_used_up_it_waits_at_the_last():
+    """The route that held the message up is the one that is marked, with what holds it."""
+    one = with_pools(house(budgeted((60, 40, 0), ("next_route", "hold", "next_route"))))
+    one.insert()
+    one.insert()
+    one.insert()
+    way = explained(one)
+    marked = next(route for route in way.routes if route.is_chosen)
+    assert marked.name == "b"
+    assert marked.holds == ["budget of 1/h by all, then hold is used up for all; there is room in 1h"]
+    assert then(way)["budget_used_up"] == "it waits, uncharged, until there is room"
+    one.insert()
+    assert one.recorder.of("Delivery")[-1].way.route == "b", "no more have gone"
+    assert len(one.recorder.of("Delivery")) == 2
+    one.stop()
+
+
+def test_a_pinned_message_goes_nowhere_else():
+    """It waits for its own route, whatever fails there, and for its budget too."""
+    pinned = budgeted((60, 40, 0), ("next_route", None, None), on_failure="next_route", next_when_unknown=True)
+    one = with_pools(house(pinned))
+    one.insert(route="a")
+    way = explained(one, route="a")
+    assert [route.name for route in way.routes if route.is_chosen] == ["a"]
+    assert not [said for said in way.on_failure if "at once over" in said.then]
+    assert then(way)["no_connection"].startswith("by no other route, since it is pinned; again after 20m")
+    assert then(way)["no_reply"].startswith("by no other route, since it is pinned; again after 20m")
+    assert then(way)["budget_used_up"] == "it waits, uncharged, until there is room"
+    one.insert(route="a")
+    assert len(one.recorder.of("Delivery")) == 1, "it waits"
+    one.stop()
+
+
 def test_the_draw_is_the_one_that_is_made():
     """The route that is marked is where the next message goes, by debt, by key and by pin."""
     one = house(table(60, 40, class_="all"))
@@ -186,7 +257,7 @@ def test_without_a_table_a_refusal_is_the_end():
 )
 def test_what_was_sent_without_a_reply_is_the_channels_choice(choice, said):
     """By its `on_unknown`, in words."""
-    told = consequences(QueueConfig(), None, "", 0, 0.0, CallOptions(on_unknown=choice), None)
+    told = consequences(QueueConfig(), None, 0.0, CallOptions(on_unknown=choice), None)
     assert next(one.then for one in told if one.case == "no_reply").startswith(said)
 
 

@@ -424,7 +424,7 @@ def test_a_class_is_noted_by_its_messages_and_not_by_questions():
     assert one.shown("new", 1, now) == one.shown("", 1, now)
     assert one.breaker("new", 1).state is State.CLOSED
     assert not one.is_outage("new")
-    assert one.others("new", 0, now) == ["r1"]
+    assert one.others("new", (0,), now) == ["r1"]
     one.would_choose("new", now)
     assert one.classes() == before
     one.choose("new", now)
