@@ -34,9 +34,10 @@ from kumotwist.net.flight import SingleFlight
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.answers import Answers
 from kumotwist.queue.classes import Classes
+from kumotwist.queue.routes.breaker import FIRST_PAUSE
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.signals import may_go_elsewhere
-from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routes.table import Change, Choice, RouteTable
 from kumotwist.queue.routestate import KEPT, RouteState
 from kumotwist.queue.scheduled import ScheduledQueue
 
@@ -68,6 +69,13 @@ class Traveller:
     tried: tuple[str, ...]
     #: When the route was chosen, in Unix seconds.
     since: float
+    #: The route's breaker is open.
+    is_trial: bool = False
+
+    def give_back(self, again: float) -> None:
+        """Should the trial not have been answered, another message may make it from `again` on."""
+        if self.is_trial:
+            self.table.give_back(self.way.name, self.position, self.since, again)
 
     @property
     def entry(self) -> RouteEntry:
@@ -248,15 +256,17 @@ class Routing:
             position = position_of(config, pinned)
             if pinned in tried:
                 return None
-            table.pin(name, position, now)
+            choice: Choice | None = table.pin(name, position, now)
         else:
             choice = table.choose(name, now, tried, sticky_key(config, message))
-            if choice is None:
-                return None
-            position = choice.position
+        if choice is None:
+            return None
         self._used[config.name] = now
-        route = config.routes[position].name
-        traveller = Traveller(table, Way(config.name, route, name), position, (*tried, route), now)
+        way = Way(config.name, choice.route, name)
+        traveller = Traveller(table, way, choice.position, (*tried, choice.route), now, choice.is_trial)
+        former = self._travellers.get(message.id)
+        if former is not None:
+            former.give_back(now)  # the message itself is not held up
         self._travellers[message.id] = traveller
         return traveller
 
@@ -266,8 +276,10 @@ class Routing:
 
     def arrive(self, message: Message) -> None:
         """The attempt is over: the message has ended, or waits."""
-        if self._travellers:
-            self._travellers.pop(message.id, None)
+        traveller = self._travellers.pop(message.id, None) if self._travellers else None
+        if traveller is not None and traveller.is_trial:
+            # Not at once: the next message might have to wait for it as this one does.
+            traveller.give_back(self.clock.seconds() + FIRST_PAUSE)
 
     def next_route(self, message: Message, outcome: Outcome) -> Traveller | None:
         """The route over which the same attempt goes on; None when it does not."""

@@ -87,6 +87,11 @@ class Breaker:
             self.state = State.TRIAL
             self.until = now + _TRIAL_TIMEOUT
 
+    def give_back(self, taken: float, again: float) -> None:
+        """The trial that a message took at `taken` showed nothing, if it was one: the next may be from `again` on."""
+        if self.state is State.TRIAL and self.until == taken + _TRIAL_TIMEOUT:
+            self.until = again
+
     def note(self, is_good: bool, now: float, since: float) -> None:
         """What became of a message that was sent this way at `since`.
 

@@ -25,7 +25,7 @@ from kumotwist.queue.routes.balance import MAX_CLASSES, Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence, believed
 from kumotwist.queue.routes.judgement import Judged, Sample, judge
-from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
+from kumotwist.queue.routes.signals import IS_ALIVE, OF_HANDOVER, Signal
 from kumotwist.queue.routes.standing import Known, Standing
 from kumotwist.queue.routes.tallies import ALL, Tallies
 
@@ -115,11 +115,7 @@ class RouteTable:
         else:
             position = by_key(key, [route.name for route in self.config.routes], shares)
             self._balance.note(name, position, shares)
-        is_trial = False
-        for breaker in (self._class(ALL).breakers[position], self._class(name).breakers[position]):
-            is_trial = is_trial or breaker.state is not State.CLOSED
-            breaker.take(now)
-        return Choice(position, self.config.routes[position].name, is_trial)
+        return self._take(name, position, now)
 
     def would_choose(
         self, name: str, now: float, key: str | None = None, tried: Sequence[int] = ()
@@ -163,19 +159,26 @@ class RouteTable:
         that reason alone, would bear it for all.
         """
         is_good, sent = signal in (Signal.HANDED_OVER, Signal.ARRIVED), now if since is None else since
+        is_alive = IS_ALIVE.get(signal)
         for one in {ALL, name}:
             known = self._class(one)
             known.is_news = True
-            if signal in OF_HANDOVER:
-                self._note_breaker(known, one, position, is_good or signal is Signal.SLOW, now, sent)
-            if not is_first:
-                continue
-            known.reports += 1
-            if signal not in OF_HANDOVER:
-                known.arrived[position].add(is_good, now)
-            elif known.is_telling(sent, now):
-                known.handed[position].add(is_good, now)
-                known.blamed[position] = known.blamed[position] + 1 if signal is Signal.FAILED else 0
+            if is_alive is not None:
+                self._note_breaker(known, one, position, is_alive, now, sent)
+            if is_first and signal is not Signal.ANSWERED:
+                self._note_evidence(known, position, signal, is_good, now, sent)
+
+    @staticmethod
+    def _note_evidence(known: Standing, position: int, signal: Signal, is_good: bool, now: float, sent: float) -> None:
+        known.reports += 1
+        if signal not in OF_HANDOVER:
+            known.arrived[position].add(is_good, now)
+        elif known.is_telling(sent, now):
+            known.handed[position].add(is_good, now)
+            if signal is Signal.FAILED:
+                known.blamed[position] += 1
+            elif signal is not Signal.REFUSED:
+                known.blamed[position] = 0
 
     def forgive(self, name: str, position: int, now: float) -> None:
         """An attempt failed by every route, first by the one at `position`: that says nothing about any of them."""
@@ -226,11 +229,18 @@ class RouteTable:
         """Whether all routes are shut for class `name`, so that the weights decide and nobody is blamed."""
         return self._seen(name).is_shut
 
-    def pin(self, name: str, position: int, now: float) -> None:
+    def pin(self, name: str, position: int, now: float) -> Choice:
         """A message goes by the route at `position` because it must; the others make up for it."""
         self._balance.note(name, position, self.shares(name, now))
+        return self._take(name, position, now)
+
+    def give_back(self, name: str, position: int, taken: float, again: float) -> None:
+        """A message that was given the route at `position` at `taken`, as a trial, showed nothing of it.
+
+        Another one may try from `again` on.
+        """
         for known in (self._class(ALL), self._class(name)):
-            known.breakers[position].take(now)
+            known.breakers[position].give_back(taken, again)
 
     def remember(self, other: RouteTable) -> None:
         """Take over what `other`, the table as it was before, knows about routes of the same names."""
@@ -421,6 +431,14 @@ class RouteTable:
     def _seen(self, name: str) -> Standing:
         """How the routes stand with a class; one that had no message yet is like all, and not noted for being asked."""
         return self._classes.get(name) or self._class(ALL)
+
+    def _take(self, name: str, position: int, now: float) -> Choice:
+        is_trial = False
+        for breaker in (self._class(ALL).breakers[position], self._class(name).breakers[position]):
+            if breaker.state is not State.CLOSED:
+                is_trial = True
+                breaker.take(now)
+        return Choice(position, self.config.routes[position].name, is_trial)
 
     def _class(self, name: str) -> Standing:
         known = self._classes.get(name)

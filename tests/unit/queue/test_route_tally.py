@@ -184,7 +184,7 @@ def test_slow_is_worse_only_if_the_operator_says_so():
     assert signal_of(DELIVERED, 60.0) is Signal.HANDED_OVER
     assert signal_of(DELIVERED, 60.0, 10.0) is Signal.SLOW
     assert signal_of(DELIVERED, 9.0, 10.0) is Signal.HANDED_OVER
-    assert signal_of(REFUSED, 60.0, 10.0) is None
+    assert signal_of(REFUSED, 60.0, 10.0) is Signal.ANSWERED
     late = partial(signal_of_receipt, ReceiptState.DELIVERED, ReceiptClass.NONE)
     assert late(600.0, None) is Signal.ARRIVED
     assert late(600.0, 60.0) is Signal.LOST
