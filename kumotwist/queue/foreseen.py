@@ -20,7 +20,7 @@ from kumotwist.core.message import Message
 from kumotwist.queue.consequences import Picked
 from kumotwist.queue.present import Present
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.budget import Left, describe, left_of
+from kumotwist.queue.routes.budget import Left, describe
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
@@ -82,10 +82,10 @@ async def _budgets(message: Message, table: str, route: RouteEntry, present: Pre
     if present.budgets is None:
         return Left([describe(budget) for budget in route.budgets], [])
     try:
-        left = await left_of(present.budgets, message, table, route)
+        left = await present.budgets.left_of(message, table, route)
         if left.over is not None and len(message.recipients) > 1:
             alone = evolve(message, recipients=message.recipients[:1])
-            left = evolve(left, over=(await left_of(present.budgets, alone, table, route)).over)
+            left = evolve(left, over=(await present.budgets.left_of(alone, table, route)).over)
         return left
     except StateUnavailable as error:
         return Left([describe(budget) for budget in route.budgets], [f"what its budgets have left: {error}"])

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from kumotwist.core.ids import SpoolId
-from kumotwist.core.interfaces import Budgeting
 from kumotwist.core.message import Message
 from kumotwist.core.stats import Histogram
 from kumotwist.core.suspect import Suspect
@@ -64,7 +63,7 @@ class Parts:
         #: Of deliveries, by protocol.
         self.latency: dict[str, Histogram] = {}
         #: What counts how much has been taken of routes' budgets.
-        self.budgets: Budgeting = known.budgets or LocalLimits(around.clock)
+        self.budgets = Budgets(known.budgets or LocalLimits(around.clock), around.clock)
         self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
         self.queues = ScheduledQueues(policy, self._pools, clock, tasks, self._way_changed)
         self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))
@@ -171,7 +170,7 @@ class Parts:
             bodies=self._bodies,
             routing=self.routing,
             stages=self.stages,
-            budgets=Budgets(self.budgets, self._around.clock),
+            budgets=self.budgets,
         )
 
     def _make_recovery(self, suspects: Mapping[SpoolId, Suspect]) -> Recovery:

@@ -15,12 +15,13 @@ from attrs import frozen
 
 from kumotwist.config.queue import Protocol
 from kumotwist.config.routes import RouteTableConfig
-from kumotwist.core.interfaces import Budgeting, Limits
+from kumotwist.core.interfaces import Limits
 from kumotwist.core.message import Message
 from kumotwist.core.units import Throttle, format_duration
 from kumotwist.core.way import Way
 from kumotwist.queue.classes import Classed, classed_alone
 from kumotwist.queue.ready import ReadyQueue
+from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routes.table import RouteTable
 
 
@@ -41,7 +42,7 @@ class Present:
     table: Callable[[str], Awaitable[RouteTable | None]] = _no_table
     ready: Callable[[str, Protocol], ReadyQueue | None] = lambda *_: None
     limits: Limits | None = None
-    budgets: Budgeting | None = None
+    budgets: Budgets | None = None
     classed: Callable[[RouteTableConfig, Message], Awaitable[Classed]] = classed_alone
     way_of: Callable[[Message], Way | None] = lambda _: None
 

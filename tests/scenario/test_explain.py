@@ -94,6 +94,21 @@ def test_a_policy_is_explained_for_people(tmp_path: Path) -> None:
     assert "s3cret" not in done.stdout + done.stderr
 
 
+def test_the_example_of_the_page_is_true(tmp_path: Path) -> None:
+    """Word for word, from the policy and the message that the page shows."""
+    page = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
+    policy, message, told = re.findall(r"```\w*\n(.*?)```", page, re.DOTALL)[:3]
+    (tmp_path / "policy.lua").write_text(policy)
+    (tmp_path / "message.eml").write_text(message)
+    asked, _, answer = told.partition("\n")
+    words = asked.replace("/etc/kumotwist", str(tmp_path)).replace("message.eml", f"{tmp_path}/message.eml").split()
+    command = [sys.executable, "-m", "kumotwist.service.main", *words[2:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    # Lua shortens the names of long directories.
+    said, shown = (re.sub(r"\(\S*policy\.lua:", "(policy.lua:", text) for text in (done.stdout, answer))
+    assert said == shown
+
+
 def test_and_for_programs(tmp_path: Path) -> None:
     """The same as JSON; a pinned route is the one that is followed, its secret named and not shown."""
     done = explain(tmp_path, "--to=u@dest.test", "--meta=route=api", "--json")

@@ -5,7 +5,7 @@ message takes its part of all budgets of its route or of none. What it has taken
 it keeps while it only waits, so that one which is held up elsewhere is not
 charged twice; a new attempt is charged again.
 
-Public: `Budgets`, `Over`, `Held`, `Left`, `describe`, `left_of`. A recipient that is no number has no country.
+Public: `Budgets`, `Over`, `Held`, `Left`, `describe`. A recipient that is no number has no country.
 What can go wrong: StateUnavailable, when what has been taken cannot be read or written.
 """
 
@@ -107,21 +107,30 @@ class Budgets:
         self.lines.join(message.id, over.key, turn, rate.period / rate.limit, now)
         return Held(over, turn.at - now, turn.is_new)
 
+    async def left_of(self, message: Message, table: str, entry: RouteEntry) -> Left:
+        """What each budget of a route has left for the message; nothing is taken. Raises as `take`."""
+        told, used_up, first = [], [], None
+        for budget in entry.budgets:
+            for what, count in Counter(_counted(entry, budget, message)).items():
+                key = _key(table, entry, budget, what)
+                until_full = await self.rates.until_full(key, budget.rate)
+                left = budget.rate.left(until_full)
+                told.append(f"{describe(budget)}: {what} has {left} of {budget.rate.burst} left")
+                over = Over(budget, what, key, budget.rate.wait(until_full))
+                held = self._held_by(message, over, left)
+                if held is not None:
+                    used_up.append(held)
+                if held is not None or left < count:
+                    first = first or over
+        return Left(told, used_up, first)
 
-async def left_of(rates: Budgeting, message: Message, table: str, entry: RouteEntry) -> Left:
-    """What each budget of a route has left for the message; nothing is taken. Raises as `Budgets.take`."""
-    told, used_up, first = [], [], None
-    for budget in entry.budgets:
-        for what, count in Counter(_counted(entry, budget, message)).items():
-            until_full = await rates.until_full(_key(table, entry, budget, what), budget.rate)
-            left = budget.rate.left(until_full)
-            told.append(f"{describe(budget)}: {what} has {left} of {budget.rate.burst} left")
-            over = Over(budget, what, "", budget.rate.wait(until_full))
-            if left < count:
-                first = first or over
-            if left == 0:
-                used_up.append(f"{over}; there is room in {format_duration(math.ceil(over.wait))}")
-    return Left(told, used_up, first)
+    def _held_by(self, message: Message, over: Over, left: int) -> str | None:
+        """How a budget with so much left would hold the message, in words; None when it would not."""
+        now = self.clock.seconds()
+        at = self.lines.turn(message.id, over.key, over.wait, now).at
+        if self.lines.behind(over.key, now) and at > now + over.wait:
+            return f"{over}; its turn is in {format_duration(math.ceil(at - now))}, behind those that wait for room"
+        return f"{over}; there is room in {format_duration(math.ceil(over.wait))}" if left == 0 else None
 
 
 def describe(budget: BudgetConfig) -> str:

@@ -120,7 +120,9 @@ def test_where_every_budget_is_used_up_it_waits_at_the_last():
     way = explained(one)
     marked = next(route for route in way.routes if route.is_chosen)
     assert marked.name == "b"
-    assert marked.holds == ["budget of 1/h by all, then hold is used up for all; there is room in 1h"]
+    assert marked.holds == [
+        "budget of 1/h by all, then hold is used up for all; its turn is in 2h, behind those that wait for room"
+    ]
     assert then(way)["budget_used_up"] == "it waits, uncharged, until there is room"
     one.insert()
     assert one.recorder.of("Delivery")[-1].way.route == "b", "no more have gone"
@@ -141,6 +143,20 @@ def test_a_pinned_message_goes_nowhere_else():
     assert then(way)["budget_used_up"] == "it waits, uncharged, until there is room"
     one.insert(route="a")
     assert len(one.recorder.of("Delivery")) == 1, "it waits"
+    one.stop()
+
+
+def test_those_that_wait_for_a_budget_are_ahead():
+    """A message learns its own turn, and not only when one of them has room."""
+    caps = (BudgetConfig(rate=Throttle.parse("1/m")),)
+    capped = table(1)
+    capped = evolve(capped, routes=(evolve(capped.routes[0], budgets=caps),))
+    one = house(capped)
+    for _ in range(4):
+        one.insert()
+    assert explained(one).routes[0].holds == [
+        "budget of 1/m by all, then hold is used up for all; its turn is in 4m, behind those that wait for room"
+    ]
     one.stop()
 
 
