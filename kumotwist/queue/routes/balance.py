@@ -7,6 +7,10 @@ debts together. So a hundred messages at 20, 10 and 70 percent are 20, 10 and
 70, be they of one class or of a hundred, and a class that avoids a route is not
 sent there because another class is behind.
 
+What goes to a route by no choice, pinned or by its key, runs up debts as well,
+but no more than can be made up for soon: whoever pins thousands to one route
+does not take it from all others for hours.
+
 Public: `Balance`, and `by_key` for messages that are to stay together. Shares are floats that add up to 1; the debts
 stay within a few messages.
 """
@@ -23,6 +27,9 @@ from attrs import define, field
 
 #: Classes whose debts are remembered; one that was forgotten starts even. Ours.
 MAX_CLASSES: Final = 10_000
+#: How far ahead of its share a route may be for what went there by no choice, in messages; more is forgotten. Ours: a
+#: route of one in ten is then left out of fifty messages, or a hundred when class and table are both that far.
+MAX_AHEAD: Final = 5.0
 
 
 @define(eq=False)
@@ -63,9 +70,11 @@ class Balance:
         return [debt + all_ + 2 * share for debt, all_, share in zip(debts, self._table, shares, strict=True)]
 
     def note(self, name: str, position: int, shares: Sequence[float]) -> None:
-        """A message went to `position` for reasons of its own; the others make up for it."""
+        """A message went to `position` for reasons of its own; the others make up for it, within bounds."""
         debts = self._debts(name)
         for one in (debts, self._table):
+            if one[position] + shares[position] - 1.0 < -MAX_AHEAD:
+                continue
             for other, share in enumerate(shares):
                 one[other] += share
             one[position] -= 1.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kumotwist.queue.routes.balance import Balance
+from kumotwist.queue.routes.balance import MAX_AHEAD, Balance
 
 SHARES = (0.2, 0.1, 0.7)
 
@@ -59,3 +59,39 @@ def test_a_pinned_message_is_made_up_for():
     for _ in range(10):
         balance.note("x", 0, (0.5, 0.5))
     assert Counter(balance.choose("x", (0.5, 0.5)) for _ in range(10)) == {1: 10}
+
+
+def test_thousands_of_pinned_messages_starve_nobody():
+    """After a thousand pinned to it, a route of 10 percent has trial traffic again within a hundred messages."""
+    balance = Balance(3)
+    for _ in range(1_000):
+        balance.note("x", 1, SHARES)
+    for name in ("x", "y"):
+        chosen = [balance.choose(name, SHARES) for _ in range(1_000)]
+        assert 1 in chosen[:100]
+        assert Counter(chosen)[0] == pytest.approx(200, abs=10)
+        assert Counter(chosen)[1] == pytest.approx(100, abs=10)
+
+
+def test_one_sticky_key_does_not_take_a_route_from_all_others():
+    """What a thread sends by one route is made up for while it does, and not for long after."""
+    balance = Balance(3)
+    chosen = Counter()
+    for _ in range(1_000):
+        balance.note("x", 2, SHARES)
+        chosen[balance.choose("x", SHARES)] += 1
+    for _ in range(1_000):
+        chosen[balance.choose("x", SHARES)] += 1
+    assert chosen[2] >= 650
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2), st.sampled_from("xyz")), max_size=600))
+def test_debts_stay_within_a_few_messages(steps):
+    """Whatever is pinned and chosen in turn, no route is far ahead or behind in what is remembered."""
+    balance = Balance(3)
+    for is_pinned, position, name in steps:
+        if is_pinned:
+            balance.note(name, position, SHARES)
+        else:
+            balance.choose(name, SHARES)
+        assert all(abs(debt) <= 4 * MAX_AHEAD for debt in balance.owed(name, (0.0, 0.0, 0.0)))
