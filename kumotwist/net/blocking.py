@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeVar, cast
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -19,6 +20,7 @@ from kumotwist.net.clock import Clock
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class ThreadReactor(Clock, Protocol):
@@ -48,8 +50,13 @@ class BlockingThreads:
     def __attrs_post_init__(self) -> None:
         self._pool = ThreadPool(0, self.size, name=self.name)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing further is taken; what runs should come to an end. Any thread may ask."""
+        return self._is_closed
+
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result of the call. May be cancelled; the call itself then runs to its end.
+        """The result of the call. May be cancelled; the call itself then runs to its end, and counts until then.
 
         Raises what the call raises; Overload.
         """
@@ -59,11 +66,15 @@ class BlockingThreads:
         if not self._pool.started:
             self._pool.start()
         self._in_hand += 1
-        try:
-            threads = cast("IReactorFromThreads", self.reactor)
-            return await deferToThreadPool(threads, self._pool, function, *args, **kwargs)
-        finally:
-            self._in_hand -= 1
+        threads = cast("IReactorFromThreads", self.reactor)
+        call, answer = deferToThreadPool(threads, self._pool, function, *args, **kwargs), Deferred[R]()
+        call.addBoth(self._ended)
+        call.addCallbacks(answer.callback, answer.errback)
+        return await answer
+
+    def _ended(self, result: T) -> T:
+        self._in_hand -= 1
+        return result
 
     async def close(self) -> None:
         """Wait for the calls that run, and end the threads."""

@@ -64,6 +64,8 @@ class Services:
     redactor: Redactor | None = None
     transports: HttpTransports = field()
     file_threads: BlockingThreads = field()
+    #: Apart, so that waits for another's transaction hold up no file.
+    database_threads: BlockingThreads = field()
 
     @transports.default
     def _own_transports(self) -> HttpTransports:
@@ -73,10 +75,15 @@ class Services:
     def _own_threads(self) -> BlockingThreads:
         return BlockingThreads(self.reactor, "policy files", FILE_THREADS, MAX_FILE_CALLS)
 
+    @database_threads.default
+    def _own_database_threads(self) -> BlockingThreads:
+        return BlockingThreads(self.reactor, "policy databases", FILE_THREADS, MAX_FILE_CALLS)
+
     async def close(self) -> None:
-        """Close idle HTTP connections and end the file threads."""
+        """Close idle HTTP connections and end the threads."""
         await self.transports.close()
         await self.file_threads.close()
+        await self.database_threads.close()
 
 
 def standard_libraries(services: Services) -> Sequence[Library]:
@@ -105,7 +112,7 @@ def standard_libraries(services: Services) -> Sequence[Library]:
         serde,
         SerdeAliases(serde),
         SleepAlias(times),
-        SqliteLibrary(services.file_threads),
+        SqliteLibrary(services.database_threads),
         StringLibrary(),
         ThrottleLibrary(services.limits, services.reactor),
         times,

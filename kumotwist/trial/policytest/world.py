@@ -130,6 +130,7 @@ class World:
             epoch=lambda: self.policy.epoch if hasattr(self, "policy") else 0,
             declare_acct_log=lambda _: None,
             file_threads=threads,
+            database_threads=threads,
         )
         return PolicyServices(
             store=self.store,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pytest_twisted import blockon, ensureDeferred
 from support.luabox import LuaBox
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from kumotwist.core.errors import PolicyError
 from kumotwist.lua.lib import sqlite
@@ -21,7 +23,7 @@ from kumotwist.net.blocking import BlockingThreads
 @pytest.fixture
 def box() -> Iterator[LuaBox]:
     """A policy with the module."""
-    threads = BlockingThreads(reactor, "files", 2, 100)
+    threads = BlockingThreads(reactor, "databases", 2, 100)
     yield LuaBox(SqliteLibrary(threads))
     blockon(Deferred.fromCoroutine(threads.close()))
 
@@ -67,6 +69,69 @@ async def test_values_of_all_kinds(box: LuaBox, tmp_path: Path) -> None:
     with sqlite3.connect(path) as other:
         assert other.execute("select count(*) from t").fetchone() == (3,)
     other.close()
+
+
+ENDLESS = "with recursive n(x) as (select 1 union all select x + 1 from n) select count(*) from n"
+
+
+@pytest.fixture
+def threads() -> Iterator[BlockingThreads]:
+    threads = BlockingThreads(reactor, "databases", 2, 100)
+    yield threads
+    blockon(Deferred.fromCoroutine(threads.close()))
+
+
+async def under_way(coroutine: Coroutine[Deferred[object], object, object]) -> Deferred[object]:
+    """A call that has come to its thread and waits there."""
+    call = Deferred.fromCoroutine(coroutine)
+    await deferLater(reactor, 0.1, lambda: None)
+    assert not call.called
+    return call
+
+
+@ensureDeferred
+async def test_a_handler_that_is_given_up_leaves_the_database_to_the_next(threads: BlockingThreads) -> None:
+    """A client that hangs up while a query runs ends the query, and holds up nobody."""
+    database = await SqliteLibrary(threads).open(":memory:")
+    for _ in range(5):
+        call = await under_way(database.execute(ENDLESS))
+        behind = Deferred.fromCoroutine(database.execute("select 1"))
+        call.cancel()
+        with pytest.raises(CancelledError):
+            await call
+        assert await behind == [1]
+    await database.execute("create table t (a)")
+    call = await under_way(database.execute(ENDLESS))
+    unwanted = Deferred.fromCoroutine(database.execute("insert into t values (1)"))
+    left = Deferred.fromCoroutine(database.execute("select * from t"))
+    closed = Deferred.fromCoroutine(database.close())
+    for one in (call, unwanted):
+        one.cancel()
+        with pytest.raises(CancelledError):
+            await one
+    await closed
+    assert await left == []
+
+
+@ensureDeferred
+async def test_another_s_transaction_is_waited_for(threads: BlockingThreads, tmp_path: Path) -> None:
+    """For as long as the policy says; a stop does not wait for it."""
+    path = tmp_path / "shared.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("create table t (a)")
+        other.execute("begin immediate")
+        hasty = await SqliteLibrary(threads).open(str(path), 50)
+        with pytest.raises(ValueError, match="sqlite: database is locked"):
+            await hasty.execute("insert into t values (1)")
+        patient = await SqliteLibrary(threads).open(str(path), 10**18)
+        call = await under_way(patient.execute("insert into t values (2)"))
+        other.execute("commit")
+        assert await call == 1
+        other.execute("begin immediate")
+        call = await under_way(patient.execute("insert into t values (3)"))
+        await threads.close()
+        with pytest.raises(ValueError, match="sqlite: database is locked"):
+            await call
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,19 @@ async def test_too_many_calls_are_refused():
 
 
 @ensureDeferred
+async def test_a_call_whose_caller_has_given_up_counts_until_it_ends():
+    """Else a client that hangs up again and again piles up calls on a disk that hangs."""
+    threads, gate = BlockingThreads(reactor, "test", 1, 1), threading.Event()
+    work = Deferred.fromCoroutine(threads.run(gate.wait))
+    work.addErrback(lambda failure: failure.trap(CancelledError))
+    work.cancel()
+    with pytest.raises(Overload, match="1 calls waiting"):
+        await threads.run(int)
+    gate.set()
+    await threads.close()
+
+
+@ensureDeferred
 async def test_a_caller_may_give_up():
     """The call itself runs to its end, and close waits for it."""
     threads, gate, done = BlockingThreads(reactor, "test", 1, 3), threading.Event(), []
