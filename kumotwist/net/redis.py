@@ -10,6 +10,7 @@ let us in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -32,6 +33,10 @@ log: Final = Logger()
 START_PATIENCE: Final = 5.0
 
 
+#: What is wrong with what the policy says of the server, in its words; all else passes, and is tried again.
+_REFUSAL: Final = re.compile(r"WRONGPASS|NOAUTH|NOPERM|AUTH|DB index|invalid password")
+
+
 class RedisUnavailable(KumotwistError):
     """Redis is not there, or cannot do what is asked for. Do without it; it may be back at any time."""
 
@@ -43,7 +48,7 @@ class Redis:
         self.server: Final = options.server
         self._reactor = reactor
         self._factory = _Factory(self.server, options.response_timeout)
-        #: Fires with what the server has against us, None when nothing.
+        #: Fires with why the first try came to nothing, None when it did not.
         self._first: Deferred[str | None] = Deferred()
         self._factory.deferred.addBoth(self._first_came)
         self._factory.startConnecting(_endpoint(self.server, options.connect_timeout, reactor))
@@ -56,16 +61,16 @@ class Redis:
     async def connected(self) -> bool:
         """Wait for the first connection, for `START_PATIENCE` at most; whether it is there.
 
-        Raises ConfigError when the server refuses us.
+        Raises ConfigError when the server refuses us; one that is not ready yet is away.
         """
         self._first.addTimeout(START_PATIENCE, self._reactor)
         try:
-            refusal = await self._first
+            why = await self._first
         except defer.TimeoutError:
             return False
-        if refusal is not None:
-            raise ConfigError(f"kumo.configure_redis_throttles: {self.server}: {refusal}")
-        return True
+        if why is not None and _REFUSAL.search(why):
+            raise ConfigError(f"kumo.configure_redis_throttles: {self.server}: {why}")
+        return why is None
 
     async def run(self, script: str, key: str, arguments: Sequence[object]) -> Any:
         """What a Lua script answers for `key`. Raises RedisUnavailable."""

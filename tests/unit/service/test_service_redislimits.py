@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -213,6 +214,22 @@ async def test_who_has_no_right_is_told_at_the_start(tmp_path: Path, events: lis
             assert await redis.connected()
             assert await passing(one, "k", TEN_AN_HOUR, 20) == 10
     assert not [text for text in map(eventAsText, events) if "wrong-word" in text or "sesame" in text]
+
+
+@ensureDeferred
+async def test_a_server_that_is_not_ready_is_one_that_is_away(tmp_path: Path) -> None:
+    """One that has no room, loads its data or hangs up has nothing against us: it is asked again until it is ready."""
+    with (
+        RedisServer(tmp_path, ["--maxclients", "1"]) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as other,
+    ):
+        other.sendall(b"PING\r\n")
+        assert other.recv(100)
+        async with machine(server.url) as (one, _, redis):
+            assert not await redis.connected()
+            assert await passing(one, "k", TEN_AN_HOUR, 20) == 10
+            other.close()
+            await until(lambda: redis.is_connected)
 
 
 @ensureDeferred
