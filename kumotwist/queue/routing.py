@@ -199,23 +199,34 @@ class Routing:
     async def table(self, name: str) -> RouteTable:
         """The table of that name. Raises PolicyError."""
         config = await self._configs.get(name)
+        if name not in self._tables and self.state is not None:
+            made = self._made(config)
+            await self.state.recall(made)
+            if name not in self._tables:  # another caller may have waited for the same
+                self._place(made)
+            config = await self._configs.get(name)  # and the policy may have been loaded anew
         table = self._tables.get(name)
         if table is None or table.config != config:
-            made = RouteTable(config, lambda change: self.changed(made, change))
-            if table is not None:
-                made.remember(table)
-            elif self.state is not None:
-                await self.state.recall(made)
-                made = self._tables.get(name, made)  # another caller may have waited for the same
-            former, self._tables[name] = table, made
-            table, self._used[name] = made, self.clock.seconds()
-            if former is not None and former is not made and (gone := _gone(former.config, config)):
-                self.ended(name, gone)
-            if len(self._tables) > MAX_TABLES:
-                self._forget(min(self._used, key=self._used.__getitem__))
+            former, table = table, self._made(config)
+            if former is not None:
+                table.remember(former)
+                if gone := _gone(former.config, config):
+                    self.ended(name, gone)
+            self._place(table)
         table.config = config  # equal, but a function in it is the present policy's
         self._followed[name] = config
         return table
+
+    def _made(self, config: RouteTableConfig) -> RouteTable:
+        made = RouteTable(config, lambda change: self.changed(made, change))
+        return made
+
+    def _place(self, table: RouteTable) -> None:
+        """Put the table to use; the one that was used longest ago goes when there are too many."""
+        name = table.config.name
+        self._tables[name], self._used[name] = table, self.clock.seconds()
+        if len(self._tables) > MAX_TABLES:
+            self._forget(min(self._used, key=self._used.__getitem__))
 
     async def look_at(self, name: str) -> RouteTable:
         """The table as it is, for those who only look; one that no message uses is made for the answer alone.

@@ -5,7 +5,18 @@ from functools import partial
 
 import pytest
 from attrs import evolve
-from support.fakes_queue import DEFERRED, DELIVERED, PEER, REFUSED, FakeChannel, FakePolicy, House, now
+from support.fakes_queue import (
+    DEFERRED,
+    DELIVERED,
+    PEER,
+    REFUSED,
+    FakeChannel,
+    FakePolicy,
+    House,
+    no_hosts,
+    now,
+    started_clock,
+)
 from twisted.internet.defer import Deferred
 
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry
@@ -16,7 +27,9 @@ from kumotwist.core.receipt import ReceiptEvent, ReceiptState
 from kumotwist.core.response import Response
 from kumotwist.core.units import Limit
 from kumotwist.core.way import Way
-from kumotwist.queue.routing import MAX_TABLES
+from kumotwist.net.tasks import Tasks
+from kumotwist.queue.classes import Classes
+from kumotwist.queue.routing import MAX_TABLES, Routing
 
 DEAD = Outcome(Verdict.TRANSIENT, Response(451, "cannot connect"), Scope.SESSION, PEER)
 KEY_EXPIRED = Outcome(Verdict.TRANSIENT, Response(421, "401 Unauthorized"), Scope.SOURCE, PEER)
@@ -295,6 +308,36 @@ def test_what_waits_for_a_route_that_is_gone_goes_by_another(is_removed):
     assert len(deliveries) == 5
     assert [channel_of(record) for record in deliveries].count("fake-c") == 1, "the one on the wire"
     one.stop()
+
+
+class SlowState:
+    """A state file that takes its time."""
+
+    def __init__(self):
+        self.gates = []
+
+    async def recall(self, table):
+        self.gates.append(Deferred())
+        await self.gates[-1]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_reload_while_a_table_is_first_read_from_the_state_file(order):
+    """Whoever comes back first: the table is that of the present policy, with as many routes as it has."""
+    policy, clock, tasks, state = FakePolicy(), started_clock(), Tasks(), SlowState()
+    routing = Routing(policy, clock, tasks, lambda *_: None, Classes(clock, no_hosts), state=state)
+    routes = tuple(RouteEntry(name=name, weight=1, protocol=CustomLuaProtocol(constructor=name)) for name in NAMES)
+    asked = []
+    for some in (routes[:2], routes):
+        policy.tables["t"] = RouteTableConfig(name="t", routes=some)
+        asked.append(Deferred.fromCoroutine(routing.table("t")))
+        policy.epoch += 1
+    for one in order:
+        state.gates[one].callback(None)
+    for one in asked:
+        table = one.result
+        assert [route.name for route in table.config.routes] == list(NAMES)
+        assert {table.choose("", clock.seconds()).route for _ in range(9)} == set(NAMES)
 
 
 def test_tables_that_clients_make_up_do_not_push_out_one_in_use():
