@@ -5,6 +5,7 @@ Public: `ask`. What can go wrong: ConfigError that says why there is no answer.
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -39,6 +40,8 @@ def ask(daemon: str, spool_id: str) -> tuple[bytes, Told]:
     except urllib.error.HTTPError as error:
         said = error.read(_MAX_ERROR).decode(errors="replace").strip().removeprefix("Error: ")
         raise ConfigError(said or f"{daemon} answers {error.code} {error.reason}") from None
+    except http.client.HTTPException:
+        raise ConfigError(f"--daemon {daemon}: what answers there does not speak HTTP, or was cut short") from None
     except (OSError, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ConfigError(f"--daemon {daemon}: {why}") from None
