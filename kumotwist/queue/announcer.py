@@ -22,7 +22,7 @@ from twisted.internet.defer import CancelledError
 from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock
 from kumotwist.net.sqlite import SqliteFile
-from kumotwist.queue.routes.table import TOLD, Change
+from kumotwist.queue.routes.told import TOLD, Change
 
 SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS route_told (

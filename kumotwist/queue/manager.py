@@ -30,7 +30,8 @@ from kumotwist.queue.announcer import Move
 from kumotwist.queue.parts import Parts
 from kumotwist.queue.present import Present
 from kumotwist.queue.ready import Bodies
-from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routes.table import RouteTable
+from kumotwist.queue.routes.told import Change
 from kumotwist.queue.scheduled import name_of
 from kumotwist.queue.stats import samples_of
 from kumotwist.queue.surroundings import Knowledge, Surroundings

@@ -30,7 +30,8 @@ from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.recovery import Recovery
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.routes.budget import Budgets
-from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routes.table import RouteTable
+from kumotwist.queue.routes.told import Change
 from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 from kumotwist.queue.settle import Settler

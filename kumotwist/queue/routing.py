@@ -37,7 +37,8 @@ from kumotwist.queue.classes import Classes
 from kumotwist.queue.routes.breaker import FIRST_PAUSE
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.signals import may_go_elsewhere
-from kumotwist.queue.routes.table import Change, Choice, RouteTable
+from kumotwist.queue.routes.table import Choice, RouteTable
+from kumotwist.queue.routes.told import Change
 from kumotwist.queue.routestate import KEPT, RouteState
 from kumotwist.queue.scheduled import ScheduledQueue
 

@@ -11,7 +11,7 @@ trial traffic remains, or nobody would see it recover.
 Only comparisons count. When all routes are equally bad nobody is worse than
 another, and the weights rest where the operator put them.
 
-Public: `judge`, `Judged`, `Sample`. Pure; see decision 0160 for the methods that were compared.
+Public: `judge`, `comparable`, `Judged`, `Sample`. Pure; see decision 0160 for the methods that were compared.
 """
 
 from __future__ import annotations
@@ -78,9 +78,14 @@ def judge(
     return Judged(_shares(weights, doubts, floor), tuple(doubts), tuple(rivals))
 
 
+def comparable(weights: Sequence[float], samples: Sequence[Sample]) -> list[int]:
+    """The routes, by position, of which enough is known to judge them, and others by them."""
+    return [one for one, sample in enumerate(samples) if weights[one] > 0 and sample.is_enough and sample.total > 0]
+
+
 def _doubts(weights: Sequence[float], samples: Sequence[Sample], margin: float) -> list[tuple[float, int]]:
     """For each route how sure it is that it is worse than some other, and which."""
-    judged = [one for one, sample in enumerate(samples) if weights[one] > 0 and sample.is_enough and sample.total > 0]
+    judged = comparable(weights, samples)
     found = [(0.0, -1)] * len(samples)
     if len(judged) < 2:
         return found

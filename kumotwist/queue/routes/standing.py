@@ -5,15 +5,15 @@ Public: `Standing`, `Known`. Every list is by route, in the table's order. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from attrs import define, evolve, field, frozen
 
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.evidence import Evidence
-from kumotwist.queue.routes.judgement import Judged
+from kumotwist.queue.routes.evidence import Evidence, believed
+from kumotwist.queue.routes.judgement import Judged, Sample
 from kumotwist.queue.routes.tally import Tally
 
 _NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
@@ -82,6 +82,15 @@ class Standing:
             [own.together([one.arrived[at] for one in known], now) for at, own in enumerate(self.arrived)],
         )
 
+    def samples(self, everybody: Standing, least: float, now: float) -> tuple[list[Sample], list[Sample]]:
+        """Hand-overs and arrivals by route, as they are believed.
+
+        Where this class has not shown `least` of them, what `everybody`, all classes together, has shown.
+        """
+        handed, arrived = self.seen(now)
+        all_handed, all_arrived = everybody.seen(now) if self is not everybody else (handed, arrived)
+        return _samples(handed, all_handed, least, now), _samples(arrived, all_arrived, least, now)
+
     def known(self, tallies: Mapping[int, Tally]) -> Known:
         """The same for other workers and the next start, with the `tallies` of this class; it is no news any more."""
         self.is_news = False
@@ -114,6 +123,28 @@ class Standing:
         """
         return not self.is_outage and not sent <= self.outage_ended <= now
 
+    def note(self, position: int, is_good: bool, now: float, sent: float) -> None:
+        """What became of a message by the route at `position`; its breaker opens when another way is better."""
+        breaker = self.breakers[position]
+        was_well = breaker.is_well
+        breaker.note(is_good, now, sent)
+        if breaker.is_well and not was_well:
+            for one in self.breakers:
+                one.try_soon(now)  # what hit them all may be over for them, too
+        if not breaker.is_alarmed:
+            return
+        others = [one for one in self.breakers if one is not breaker]
+        if any(other.is_well for other in others):
+            breaker.open(now)
+        elif others and all(other.is_out for other in others):
+            # The last way fails, too: once it is as dead as the others it is shut like them, and the weights decide.
+            if breaker.is_spared and breaker.is_gone:
+                breaker.open(now)
+            else:
+                breaker.spare()
+        else:
+            breaker.calm()
+
     def look(self) -> None:
         """Whether it is an outage of all routes, after breakers were set from elsewhere."""
         self.is_outage = len(self.breakers) > 1 and all(one.is_out for one in self.breakers)
@@ -140,3 +171,14 @@ class Standing:
         for position, evidence in enumerate(self.handed):
             evidence.forgive(now, self.blamed[position])
             self.blamed[position] = 0
+
+
+def _samples(own: Sequence[Evidence], everybody: Sequence[Evidence], least: float, now: float) -> list[Sample]:
+    mine, all_ = believed(own, now), believed(everybody, now)
+    found = []
+    for position, evidence in enumerate(own):
+        is_own = evidence.slow.total >= least
+        counts = mine[position] if is_own else all_[position]
+        is_enough = is_own or everybody[position].slow.total >= least
+        found.append(Sample(counts.good, counts.total, is_enough))
+    return found

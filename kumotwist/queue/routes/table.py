@@ -8,7 +8,7 @@ A class learns by itself as soon as it has evidence enough; until then it is
 judged by what all classes together have shown. So does the breaker: one for
 each route and class, and one for the route as a whole.
 
-Public: `RouteTable`, `Choice`, `Change`, `Shown`, `TOLD`. Nothing can go wrong: when no
+Public: `RouteTable`, `Choice`, `Shown`. Nothing can go wrong: when no
 route is left the resting weights decide, since trying is better than waiting.
 """
 
@@ -23,20 +23,16 @@ from attrs import define, field, frozen
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.queue.routes.balance import MAX_CLASSES, Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.evidence import Evidence, believed
 from kumotwist.queue.routes.judgement import Judged, Sample, judge
 from kumotwist.queue.routes.signals import IS_ALIVE, OF_HANDOVER, Signal
 from kumotwist.queue.routes.standing import Known, Standing
 from kumotwist.queue.routes.tallies import ALL, Tallies
+from kumotwist.queue.routes.told import Change, Told, evidence
 
 #: Seconds between two judgements of all messages together, and of one class: there may be a thousand, and sudden
 #: death is the breaker's.
 _REFRESH: Final = 1.0
 _REFRESH_CLASS: Final = 3.0
-#: A move of a share that is told when it happens at once, and what is told when it is slow: back to its rest it may
-#: take minutes.
-TOLD: Final = 0.01
-_TOLD_IN_ALL: Final = 0.05
 #: Classes that metrics and explanations show. Ours: a dashboard of more is a list.
 MAX_SHOWN: Final = 100
 
@@ -48,27 +44,6 @@ class Choice:
     position: int
     route: str
     is_trial: bool = False
-
-
-@frozen
-class Change:
-    """A breaker that changed, a share that moved, or an outage of all routes that began or ended.
-
-    `name` is the class, "" for all. `evidence` says why in words. `is_heard`: another worker has done it, and this
-    one follows.
-    """
-
-    route: str
-    name: str
-    what: str
-    before: str
-    after: str
-    evidence: str
-    is_heard: bool = False
-
-    def in_words(self) -> str:
-        """One line, for logs and records."""
-        return f"{self.what} of {self.route} from {self.before} to {self.after}: {self.evidence}"
 
 
 @frozen
@@ -91,8 +66,7 @@ class RouteTable:
     _balance: Balance = field(init=False)
     _classes: OrderedDict[str, Standing] = field(factory=OrderedDict, init=False)
     _weights: tuple[float, ...] = field(init=False)
-    #: By class, the shares as they were told last.
-    _said: dict[str, list[float]] = field(factory=dict, init=False)
+    _told: Told = field(init=False)
     #: All that the routes have done, beside the evidence that moves shares.
     tallies: Tallies = field(init=False)
 
@@ -100,6 +74,7 @@ class RouteTable:
         total = sum(route.weight for route in self.config.routes)
         self._weights = tuple(route.weight / total for route in self.config.routes)
         self._balance = Balance(len(self._weights))
+        self._told = Told(self._weights)
         self.tallies = Tallies(self.config.learn.half_life)
 
     def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> Choice | None:
@@ -249,10 +224,7 @@ class RouteTable:
         positions = {at: before[name] for at, name in enumerate(names) if name in before}
         for name, former in other._classes.items():
             self._class(name).remember(former, positions)
-        for name, said in other._said.items():
-            self._said[name] = [
-                said[positions[at]] if at in positions else weight for at, weight in enumerate(self._weights)
-            ]
+        self._told.remember(other._told, positions)
         self.tallies.remember(other.tallies, {former: at for at, former in positions.items()})
 
     def news(self) -> Iterator[tuple[str, Known]]:
@@ -288,43 +260,38 @@ class RouteTable:
 
     def shown(self, name: str, position: int, now: float) -> Shown:
         """How a route and class stand."""
+        own = self._seen(name)
+        handed, arrived = (samples[position] for samples in self._samples(own, now))
+        both = (self._class(ALL).breakers[position], own.breakers[position])
+        state = next((one.state for one in both if one.state is not State.CLOSED), State.CLOSED)
+        return Shown(self._steady_shares(name, now)[position], handed.rate * arrived.rate, handed.total, state)
+
+    def _steady_shares(self, name: str, now: float) -> Sequence[float]:
+        """What the routes get as things stand: one whose breaker is not closed has its trials only.
+
+        With all ways shut each trial in its turn would look like the only way; there the weights decide.
+        """
         everybody, own = self._class(ALL), self._seen(name)
-        handed, arrived = (stream[position] for stream in self._streams(own, everybody, now))
-        breaker = next(
-            (one.breakers[position] for one in (everybody, own) if one.breakers[position].state is not State.CLOSED),
-            own.breakers[position],
-        )
-        health = handed.rate * arrived.rate
-        # With all ways shut each trial in its turn would look like the only way.
-        shares = self._weights if own.is_shut else self.open_shares(name, now)
-        return Shown(shares[position], health, handed.total, breaker.state)
+        if own.is_shut:
+            return self._weights
+        is_closed = [
+            one.state is other.state is State.CLOSED
+            for one, other in zip(everybody.breakers, own.breakers, strict=True)
+        ]
+        shares = [share if closed else 0.0 for share, closed in zip(self.shares(name, now), is_closed, strict=True)]
+        total = sum(shares)
+        return [share / total for share in shares] if total > 0.0 else self.open_shares(name, now)
 
     def _judge(self, known: Standing, now: float) -> Judged:
         learn = self.config.learn
         if not learn.enabled:
             nothing = (0.0,) * len(self._weights)
             return Judged(self._weights, nothing, (-1,) * len(self._weights))
-        everybody = self._class(ALL)
-        streams = self._streams(known, everybody, now)
-        return judge(self._weights, streams, margin=learn.margin, floor=learn.floor)
+        return judge(self._weights, self._samples(known, now), margin=learn.margin, floor=learn.floor)
 
-    def _streams(self, own: Standing, everybody: Standing, now: float) -> tuple[list[Sample], list[Sample]]:
-        """Hand-overs and arrivals, as they are believed."""
-        handed, arrived = own.seen(now)
-        all_handed, all_arrived = everybody.seen(now) if own is not everybody else (handed, arrived)
-        return self._stream(handed, all_handed, now), self._stream(arrived, all_arrived, now)
-
-    def _stream(self, own: Sequence[Evidence], everybody: Sequence[Evidence], now: float) -> list[Sample]:
-        """For each route what the class has shown, or all classes together where that is too little."""
-        least = self.config.learn.min_samples
-        mine, all_ = believed(own, now), believed(everybody, now)
-        found = []
-        for position, evidence in enumerate(own):
-            is_own = evidence.slow.total >= least
-            counts = mine[position] if is_own else all_[position]
-            is_enough = is_own or everybody[position].slow.total >= least
-            found.append(Sample(counts.good, counts.total, is_enough))
-        return found
+    def _samples(self, known: Standing, now: float) -> tuple[Sequence[Sample], Sequence[Sample]]:
+        """Hand-overs and arrivals by route, as they are believed."""
+        return known.samples(self._class(ALL), self.config.learn.min_samples, now)
 
     def _shares_left(self, name: str, now: float, tried: Collection[str]) -> list[float] | None:
         """The shares, adding up to 1, of the routes that are not out; None when all were tried."""
@@ -355,18 +322,8 @@ class RouteTable:
 
     def _note_breaker(self, known: Standing, name: str, position: int, is_good: bool, now: float, sent: float) -> None:
         breaker = known.breakers[position]
-        before, was_well = breaker.state, breaker.is_well
-        breaker.note(is_good, now, sent)
-        if breaker.is_well and not was_well:
-            for other in known.breakers:
-                other.try_soon(now)  # what hit them all may be over for them, too
-        if breaker.is_alarmed:
-            if any(other.is_well for other in known.breakers if other is not breaker):
-                breaker.open(now)
-            elif len(known.breakers) > 1 and all(other.is_out for other in known.breakers if other is not breaker):
-                self._spare(breaker, now)
-            else:
-                breaker.calm()
+        before = breaker.state
+        known.note(position, is_good, now, sent)
         self._note_outage(known, name, position, now)
         if known.is_shut and not is_good:
             breaker.keep_trying(now)
@@ -375,14 +332,6 @@ class RouteTable:
             failed = f"{breaker.failed} of the last {breaker.seen} messages that this worker sent by it failed"
             told = "its trials went well" if breaker.state is State.CLOSED else failed
             self.changed(Change(route, name, "breaker", before.value, breaker.state.value, told))
-
-    @staticmethod
-    def _spare(breaker: Breaker, now: float) -> None:
-        """The last way fails, too: once it is as dead as the others it is shut like them, and the weights decide."""
-        if breaker.is_spared and breaker.is_gone:
-            breaker.open(now)
-        else:
-            breaker.spare()
 
     def _note_outage(self, known: Standing, name: str, position: int, now: float) -> None:
         """Begin or end an outage of all routes; the route at `position` has made the difference, if there is any."""
@@ -397,36 +346,21 @@ class RouteTable:
         self.changed(Change(self.config.routes[position].name, name, "outage", *words, why))
 
     def _tell_shares(self, name: str, before: Judged | None, after: Judged, now: float) -> None:
-        """Say which shares have moved by more than a hundredth at once, or by a twentieth little by little."""
-        said = self._said.setdefault(name, list(self._weights))
-        old = before.shares if before is not None else said
-        for position, (one, other) in enumerate(zip(old, after.shares, strict=True)):
-            moved = abs(other - said[position])
-            if moved >= _TOLD_IN_ALL or (moved >= TOLD and abs(other - one) >= TOLD):
-                route, why = self.config.routes[position].name, self._evidence(name, after, position, now)
-                self.changed(Change(route, name, "share", f"{said[position]:.3f}", f"{other:.3f}", why))
-                said[position] = other
+        moves = self._told.moves(name, before, after)
+        if not moves:
+            return
+        samples = self._samples(self._seen(name), now)
 
-    def _evidence(self, name: str, judged: Judged, position: int, now: float) -> str:
-        """In words, what a share rests on."""
-        told = [self._told(name, position, now)]
-        rival = judged.rivals[position]
-        if rival >= 0:
-            told.append(
-                f"{self._told(name, rival, now)}; worse with a chance of {(1 + judged.doubts[position]) / 2:.3f}"
-            )
-        elif judged.is_at_rest:
-            told.append("no route is worse than another")
-        return "; ".join(told)
-
-    def _told(self, name: str, position: int, now: float) -> str:
-        everybody, own = self._class(ALL), self._seen(name)
-        handed, arrived = (stream[position] for stream in self._streams(own, everybody, now))
-        text = f"{self.config.routes[position].name}: {handed.rate:.1%} of {handed.total:.0f} handed over"
-        if self.config.learn.handed_over_within is not None:
+        def named(position: int, handed: Sample) -> str:
+            text = f"{self.config.routes[position].name}: {handed.rate:.1%} of {handed.total:.0f} handed over"
+            if self.config.learn.handed_over_within is None:
+                return text
             late = self.tallies.lately(name, position, now).to_handover.quantile(0.95)
-            text += f" in time, 95 % within {late:.3g} s" if late is not None else " in time"
-        return f"{text}, {arrived.rate:.1%} of {arrived.total:.0f} arrived" if arrived.total >= 1.0 else text
+            return f"{text} in time, 95 % within {late:.3g} s" if late is not None else f"{text} in time"
+
+        for position, former in moves:
+            why, route = evidence(position, after, samples, self._weights, named), self.config.routes[position].name
+            self.changed(Change(route, name, "share", f"{former:.3f}", f"{after.shares[position]:.3f}", why))
 
     def _seen(self, name: str) -> Standing:
         """How the routes stand with a class; one that had no message yet is like all, and not noted for being asked."""
@@ -447,7 +381,7 @@ class RouteTable:
             if len(self._classes) > MAX_CLASSES:
                 oldest = next(one for one in self._classes if one != ALL)
                 del self._classes[oldest]
-                self._said.pop(oldest, None)
+                self._told.forget(oldest)
         elif name != ALL:
             self._classes.move_to_end(name)
         return known

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.queue.announcer import SCHEMA, Announcer, Move
-from kumotwist.queue.routes.table import Change
+from kumotwist.queue.routes.told import Change
 
 
 class Now:

@@ -19,8 +19,9 @@ from kumotwist.core.stats import Histogram
 from kumotwist.core.way import Way
 from kumotwist.queue import routestate
 from kumotwist.queue.routes.signals import Signal, signal_of, signal_of_receipt
-from kumotwist.queue.routes.table import Change, RouteTable
+from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tally import Tally, samples_of
+from kumotwist.queue.routes.told import Change
 
 NOW = 1_800_000_000.0
 HALF_LIFE = 600.0

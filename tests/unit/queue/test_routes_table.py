@@ -364,6 +364,30 @@ def test_an_outage_and_a_clock_put_back_leave_nobody_deaf():
     assert one.open_shares("x", now)[1] < 0.1
 
 
+def test_a_share_says_when_there_is_too_little_to_compare_it_by():
+    """What comes back for want of samples does not come back because nobody is worse."""
+    told = []
+    one = table(50, 50, changed=told.append)
+    now = feed(one, (1.0, 0.5), 100)
+    assert one.shares("x", now)[1] < 0.05
+    told.clear()
+    one.shares("x", now + 40 * 60)
+    assert told[-1].what == "share"
+    assert told[-1].evidence.endswith("handed over; too few samples to compare it")
+
+
+@pytest.mark.parametrize("seconds", [0, 1.5, 30, 500])
+def test_a_route_whose_breaker_is_open_is_shown_with_no_share(seconds):
+    """Also one that nothing is sent to, and whose next trial could be made at any time."""
+    one = table(50, 50)
+    now = feed(one, (1.0, 1.0), 100)
+    for _ in range(4):
+        one.report("x", 1, Signal.FAILED, now, since=now)
+    for name in ("", "x"):
+        assert [one.shown(name, position, now + seconds).share for position in (0, 1)] == [1.0, 0.0]
+        assert one.shown(name, 1, now + seconds).breaker is State.OPEN
+
+
 def test_a_breaker_says_which_messages_opened_it():
     """The numbers are those that the test rests on, counted from where suspicion arose."""
     told = []
