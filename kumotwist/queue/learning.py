@@ -17,9 +17,11 @@ from typing import Final
 
 from attrs import define, field
 
+from kumotwist.config.queue import SmtpProtocol
+from kumotwist.config.routes import RouteEntry
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome, Verdict
+from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.receipt import ReceiptEvent, ReceiptState
 from kumotwist.core.stats import Sample
 from kumotwist.core.way import Way
@@ -70,8 +72,8 @@ class Learning:
             self.overdue.wait(message.id, traveller.way, now + within)
         signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
         if signal is not None:
-            is_first = len(traveller.tried) == 1
-            table.report(name, position, signal, now, since=traveller.since, is_first=is_first)
+            is_first, site = len(traveller.tried) == 1, _site_of(message, traveller.entry, outcome)
+            table.report(name, position, signal, now, since=traveller.since, is_first=is_first, site=site)
 
     def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Tell the table what a receipt says about the route that carried the message.
@@ -148,6 +150,16 @@ class Learning:
                 for class_ in table.classes():
                     labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
                     yield from _samples(table, position, class_, labels, now)
+
+
+def _site_of(message: Message, entry: RouteEntry, outcome: Outcome) -> str | None:
+    """Whose mail exchangers an outcome tells of; None when it is about the way, or that leads to others."""
+    protocol = entry.protocol
+    if not isinstance(protocol, SmtpProtocol) or protocol.mx_list:
+        return None
+    if outcome.verdict is Verdict.TRANSIENT and outcome.scope not in (Scope.SESSION, Scope.SITE):
+        return None
+    return str(message.meta.get("routing_domain") or message.recipients[0].domain)
 
 
 def _samples(

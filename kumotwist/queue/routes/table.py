@@ -25,6 +25,7 @@ from kumotwist.queue.routes.balance import MAX_CLASSES, Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.judgement import Judged, Sample, judge
 from kumotwist.queue.routes.signals import IS_ALIVE, OF_HANDOVER, Signal
+from kumotwist.queue.routes.sites import DeadSites
 from kumotwist.queue.routes.standing import Known, Standing
 from kumotwist.queue.routes.tallies import ALL, Tallies
 from kumotwist.queue.routes.told import Change, Told, evidence
@@ -67,6 +68,7 @@ class RouteTable:
     _classes: OrderedDict[str, Standing] = field(factory=OrderedDict, init=False)
     _weights: tuple[float, ...] = field(init=False)
     _told: Told = field(init=False)
+    _dead: DeadSites = field(factory=DeadSites, init=False)
     #: All that the routes have done, beside the evidence that moves shares.
     tallies: Tallies = field(init=False)
 
@@ -123,6 +125,7 @@ class RouteTable:
         *,
         since: float | None = None,
         is_first: bool = True,
+        site: str | None = None,
     ) -> None:
         """What became of a message of class `name` that was sent by the route at `position` at `since`, or just now.
 
@@ -131,12 +134,17 @@ class RouteTable:
         would count as often against a small one as against a large one. Nor is
         a hand-over or failure while all routes are out, or of a message that was
         sent while they were: who was spared by the breakers, and is tried for
-        that reason alone, would bear it for all.
+        that reason alone, would bear it for all. `site` is the destination, where
+        the way leads to the recipient's own: one that is dead counts once among
+        all messages, and each time in its class.
         """
         is_good, sent = signal in (Signal.HANDED_OVER, Signal.ARRIVED), now if since is None else since
         is_alive = IS_ALIVE.get(signal)
+        is_old = site is not None and is_alive is not None and self._dead.is_known(position, site, is_alive)
         for one in {ALL, name}:
             known = self._class(one)
+            if is_old and one != name and known.breakers[position].state is State.CLOSED:
+                continue
             known.is_news = True
             if is_alive is not None:
                 self._note_breaker(known, one, position, is_alive, now, sent)

@@ -20,7 +20,7 @@ from support.fakes_queue import (
 from twisted.internet.defer import Deferred
 
 from kumotwist.config.egress import PathConfig, PoolConfig, PoolEntry
-from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
+from kumotwist.config.queue import CustomLuaProtocol, QueueConfig, SmtpProtocol
 from kumotwist.config.routes import RouteEntry, RouteTableConfig
 from kumotwist.core.outcome import Outcome, Scope, Verdict
 from kumotwist.core.receipt import ReceiptEvent, ReceiptState
@@ -29,6 +29,7 @@ from kumotwist.core.units import Limit
 from kumotwist.core.way import Way
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.classes import Classes
+from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routing import MAX_TABLES, Routing
 
 DEAD = Outcome(Verdict.TRANSIENT, Response(451, "cannot connect"), Scope.SESSION, PEER)
@@ -307,6 +308,22 @@ def test_what_waits_for_a_route_that_is_gone_goes_by_another(is_removed):
     deliveries = one.recorder.of("Delivery")
     assert len(deliveries) == 5
     assert [channel_of(record) for record in deliveries].count("fake-c") == 1, "the one on the wire"
+    one.stop()
+
+
+@pytest.mark.parametrize("mx_list", [(), ("relay.example",)])
+def test_a_dead_domain_shuts_the_way_to_itself_only(mx_list):
+    """A relay that is named in the policy is the way itself."""
+    one = house((1, 1, 0))
+    to_mx = SmtpProtocol(mx_list=mx_list)
+    table = one.policy.tables["bulk"]
+    one.policy.tables["bulk"] = evolve(table, routes=(evolve(table.routes[0], protocol=to_mx), *table.routes[1:]))
+    one.channels[to_mx] = FakeChannel(lambda batch: DEAD)
+    for _ in range(12):
+        one.insert(one.message("u@dead.example"))
+    used = one.manager.table_at_work("bulk")
+    assert used.breaker("dead.example", 0).state is State.OPEN
+    assert (used.breaker("", 0).state is State.OPEN) is bool(mx_list)
     one.stop()
 
 

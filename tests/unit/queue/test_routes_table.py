@@ -388,6 +388,53 @@ def test_a_route_whose_breaker_is_open_is_shown_with_no_share(seconds):
         assert one.shown(name, 1, now + seconds).breaker is State.OPEN
 
 
+def mixed(one, dead, seconds=120):
+    """Ten messages a second to good domains and, by the route at 1, some to dead ones; all by the table's choice."""
+    now, chance = NOW, random.Random(3)
+    for _ in range(seconds * 10):
+        now += 0.1
+        site = f"dead{chance.randrange(5)}.example" if chance.random() < dead else f"d{chance.randrange(50)}.example"
+        at = one.choose(site, now).position
+        is_good = at == 0 or not site.startswith("dead")
+        signal = Signal.HANDED_OVER if is_good else Signal.FAILED
+        one.report(site, at, signal, now, since=now, site=site if at == 1 else None)
+    return now
+
+
+@pytest.mark.parametrize("dead", [0.03, 0.1, 0.3])
+def test_domains_that_do_not_answer_are_no_fault_of_the_route(dead):
+    """Their exchangers are dead on any way that leads there: the mail of others stays where it rests."""
+    told = []
+    one = table(30, 70, changed=told.append)
+    now = mixed(one, dead)
+    assert tuple(one.open_shares("", now)) == pytest.approx((0.3, 0.7), abs=0.05)
+    assert tuple(one.open_shares("d1.example", now)) == pytest.approx((0.3, 0.7), abs=0.05)
+    assert not [change for change in told if change.name == "" and change.what == "breaker"]
+    assert one.breaker("dead1.example", 1).state is not State.CLOSED, "they themselves are better off elsewhere"
+
+
+def test_a_network_that_is_down_fails_for_one_domain_after_the_other():
+    """The fourth opens the breaker of all, and they are back when it is."""
+    one = table(30, 70)
+    now = mixed(one, 0.1)
+    for number in range(4):
+        assert one.breaker("", 1).state is State.CLOSED
+        one.report(f"d{number}.example", 1, Signal.FAILED, now, since=now, site=f"d{number}.example")
+    assert one.breaker("", 1).state is State.OPEN
+    for number in range(3):
+        now += FIRST_PAUSE
+        one.report(f"d{number}.example", 1, Signal.HANDED_OVER, now, since=now, site=f"d{number}.example")
+    assert one.breaker("", 1).state is State.CLOSED
+
+
+def test_all_messages_in_one_class_know_no_domains():
+    """With `class = 'all'` a single destination is all that there may be: it fails each time."""
+    one = table(50, 50)
+    for _ in range(4):
+        one.report("", 1, Signal.FAILED, NOW, since=NOW, site="only.example")
+    assert one.breaker("", 1).state is State.OPEN
+
+
 def test_a_breaker_says_which_messages_opened_it():
     """The numbers are those that the test rests on, counted from where suspicion arose."""
     told = []
