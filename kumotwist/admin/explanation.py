@@ -1,40 +1,25 @@
 """What a policy would do with a message, step by step: the handlers that run, and the way that follows.
 
-Public: `explain`, `run_handler`, `of_the_way`, `EVENTS`, and `Told` with its parts. What can go wrong is told, see
-`queue.explain`.
+Public: `explain`, `of_the_way`, and `Told` with its parts. What can go wrong is told, see `queue.explain`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
-from twisted.internet.defer import CancelledError
 
+from kumotwist.admin.handlers import SPLIT, THROTTLE, Handler, held_by, run_handler, run_split, run_throttle, several
 from kumotwist.config.queue import Protocol
-from kumotwist.core.connection import AuthInfo, ConnectionMeta
-from kumotwist.core.errors import PolicyError, Rejection
+from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.interfaces import Channel
 from kumotwist.core.message import Message
+from kumotwist.core.schedule import format_rfc3339
 from kumotwist.lua.policy import Policy
-from kumotwist.proto.mime.headers import all_headers
 from kumotwist.queue.explain import explain_way
 from kumotwist.queue.present import NOTHING, Present
 from kumotwist.queue.shown import Explanation
-
-#: The event that sees a whole message, by the way it came in.
-EVENTS: Final = {"smtp": "smtp_server_message_received", "http": "http_message_generated"}
-
-
-class Handler(msgspec.Struct):
-    """A handler that ran, and what it changed: names of meta keys and headers with their values before and after."""
-
-    event: str
-    source: str
-    changes: list[str] = []
-    rejected: str = ""
-    problem: str = ""
 
 
 class MessageShown(msgspec.Struct):
@@ -98,62 +83,40 @@ async def explain(
     intake: str = "smtp",
     present: Present = NOTHING,
 ) -> Told:
-    """Run the handlers that would see `message`, then follow its way; it is changed by that, and nothing else is."""
-    handler = await run_handler(message, policy, intake)
-    recipients = [one.email for one in message.recipients]
-    shown = MessageShown(message.sender.email, recipients, message.meta, message.size)
-    told = Told([handler] if handler is not None else [], shown)
-    if handler is None or (not handler.rejected and not handler.problem):
-        told.way = await explain_way(message, policy, channel_for, present, now)
-        told.handlers.extend(of_the_way(policy))
+    """Run the handlers that would see `message`, then follow its way; it is changed by that, and nothing else is.
+
+    Of several recipients the way of the first is followed.
+    """
+    message.due = now
+    told = Told([], MessageShown("", [], message.meta, 0))
+    groups: Sequence[Sequence[EnvelopeAddress]] = [[one] for one in message.recipients]
+    if intake == "smtp" and policy.handles(SPLIT):
+        split, groups = await run_split(message, policy, groups)
+        told.handlers.append(split)
+    message.recipients = tuple(groups[0]) if groups else ()
+    if not any(one.rejected or one.problem for one in told.handlers):
+        told.handlers.extend(await run_handler(message, policy, intake))
+    recipients = [*message.recipients, *[one for group in groups[1:] for one in group]]
+    told.message = MessageShown(message.sender.email, [one.email for one in recipients], message.meta, message.size)
+    if any(one.rejected or one.problem for one in told.handlers):
+        return told
+    copy, throttle = await run_throttle(message, (policy, policy), now)
+    told.way = await explain_way(copy, policy, channel_for, present, now)
+    told.way.holds[:0] = [*_later(message, now), *held_by(throttle, copy, now)]
+    if len(groups) > 1:
+        told.way.warnings.insert(0, several(groups, intake))
+    told.handlers.extend(of_the_way(policy, throttle))
     return told
 
 
-def of_the_way(policy: Policy) -> list[Handler]:
-    """The handlers that say where a message goes, as far as policy has them."""
-    events = ("get_queue_config", "get_route_table", "get_egress_pool", "get_egress_path_config")
-    return [Handler(event, policy.program.source_of(event)) for event in events if policy.handles(event)]
+def of_the_way(policy: Policy, throttle: Handler | None) -> list[Handler]:
+    """The handlers that say where a message goes, as far as policy has them, with what `throttle` did."""
+    events = ("get_queue_config", THROTTLE, "get_route_table", "get_egress_pool", "get_egress_path_config")
+    found = [Handler(event, policy.program.source_of(event)) for event in events if policy.handles(event)]
+    return [throttle if throttle is not None and one.event == THROTTLE else one for one in found]
 
 
-async def run_handler(message: Message, policy: Policy, intake: str) -> Handler | None:
-    """Run the handler that would see `message` and tell what it changed; None when policy has none."""
-    event = EVENTS[intake]
-    if not policy.handles(event):
-        return None
-    before = _facts(message)
-    handler = Handler(event, policy.program.source_of(event))
-    try:
-        if intake == "smtp":
-            await policy.smtp_server_message_received(message, ConnectionMeta())
-        else:
-            await policy.http_message_generated(message, AuthInfo())
-    except CancelledError:
-        raise
-    except Rejection as rejection:
-        handler.rejected = str(rejection)
-    except PolicyError as error:
-        handler.problem = str(error)
-    handler.changes = list(_changes(before, _facts(message)))
-    return handler
-
-
-def _facts(message: Message) -> dict[str, str]:
-    """What a handler may change, by what it is called."""
-    found = {f"meta {name}": repr(value) for name, value in message.meta.items()}
-    for name, value in all_headers(message.body or b""):
-        label = f"header {name}"
-        found[label] = f"{found[label]}, {value}" if label in found else value
-    found["sender"] = message.sender.email
-    found["recipients"] = ", ".join(one.email for one in message.recipients)
-    return found
-
-
-def _changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
-    for name in dict.fromkeys((*before, *after)):
-        old, new = before.get(name), after.get(name)
-        if old is None:
-            yield f"{name} set to {new}"
-        elif new is None:
-            yield f"{name} removed, was {old}"
-        elif old != new:
-            yield f"{name} changed from {old} to {new}"
+def _later(message: Message, now: float) -> Iterator[str]:
+    """What reception has put off beside its schedule."""
+    if message.due > now and (message.schedule is None or message.due > message.schedule.next_allowed(now)):
+        yield f"it is not due before {format_rfc3339(message.due)}"

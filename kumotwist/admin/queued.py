@@ -1,7 +1,8 @@
 """What would become of a message that is in the queue, at its next attempt.
 
 The message is read from the spool of the worker that has it and followed from
-where it is; no handler of reception runs again. Nothing is sent or changed.
+where it is; no handler of reception runs again. Nothing is sent or changed: what
+`throttle_insert_ready_queue` does, it does to a copy.
 
 Public: `explain_queued`. What can go wrong: what the store raises, and see `queue.explain`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kumotwist.admin.explanation import CourseShown, MessageShown, QueuedShown, Told, of_the_way
+from kumotwist.admin.handlers import held_by, run_throttle
 from kumotwist.config.queue import Protocol
 from kumotwist.core.course import Course
 from kumotwist.core.ids import SpoolId
@@ -40,11 +42,12 @@ async def explain_queued(
         return None
     if message.body is None:
         await store.load_body(message)  # a class function may look at it
-    policy, of_the_queue = policies
     recipients = [one.email for one in message.recipients]
-    way = await explain_way(message, of_the_queue, channel_for, present, now)
+    copy, throttle = await run_throttle(message, policies, now)
+    way = await explain_way(copy, policies[1], channel_for, present, now)
+    way.holds[:0] = held_by(throttle, copy, now)
     shown = MessageShown(message.sender.email, recipients, message.meta, message.size)
-    return Told(of_the_way(policy), shown, way, _queued(message, present.way_of(message), now))
+    return Told(of_the_way(policies[0], throttle), shown, way, _queued(message, present.way_of(message), now))
 
 
 def _queued(message: Message, way: Way | None, now: float) -> QueuedShown:

@@ -24,11 +24,12 @@ from kumotwist.core.errors import KumotwistError
 from kumotwist.core.interfaces import Channel, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
+from kumotwist.core.schedule import format_rfc3339
 from kumotwist.queue.consequences import AT_THE_BEGINNING, Past, consequences, takes_over_when, without_a_way
 from kumotwist.queue.fallback import renewed
 from kumotwist.queue.foreseen import pick
 from kumotwist.queue.optiontext import changed, limits_of, secrets_of
-from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready
+from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready, holds_of_schedule
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routing import pin_of, table_name_of
 from kumotwist.queue.shown import Explanation, Leg, SourceShown, Stage
@@ -58,7 +59,8 @@ async def explain_way(
         found.problem = str(error)
         return found
     found.queue_config = changed(config, skip=("protocol",))
-    found.holds = await holds_of_queue(found.queue, config.max_message_rate, present.limits)
+    found.holds = list(holds_of_schedule(message.schedule, now))
+    found.holds += await holds_of_queue(found.queue, config.max_message_rate, present.limits)
     await _Way(message, policy, channel_for, present, now, to_the_site, name, config).follow(found)
     return found
 
@@ -216,6 +218,8 @@ def _warnings(found: Explanation, message: Message) -> Iterator[str]:
     if len(message.recipients) > 1:
         first, count = message.recipients[0].email, len(message.recipients)
         yield f"it is split into {count} messages, one for each recipient; this is the way of the one to {first}"
+    if message.schedule is not None and message.schedule.expires is not None:
+        yield f"it expires at {format_rfc3339(message.schedule.expires)}, as its schedule says, whatever its age"
     for stage in found.fallback:
         if not stage.routes:
             yield f"fallback names route table {stage.route_table}, which cannot be had: {stage.problem}"

@@ -3,12 +3,13 @@
 Looking takes nothing: no event of a rate, no place in a queue. Ready queues and
 their connections are those of this worker; rates are the whole machine's.
 
-Public: `Present`, `NOTHING`, `message_rate_key`, `holds_of_queue`, `holds_of_ready`. Nothing can go wrong.
+Public: `Present`, `NOTHING`, `message_rate_key`, `holds_of_schedule`, `holds_of_queue`,
+`holds_of_ready`. Nothing can go wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
 from attrs import frozen
@@ -17,6 +18,7 @@ from kumotwist.config.queue import Protocol
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.interfaces import Limits
 from kumotwist.core.message import Message
+from kumotwist.core.schedule import Schedule, format_rfc3339
 from kumotwist.core.units import Throttle, format_duration
 from kumotwist.core.way import Way
 from kumotwist.queue.classes import Classed, classed_alone
@@ -54,6 +56,12 @@ NOTHING: Final = Present()
 def message_rate_key(queue_name: str) -> str:
     """Under what name a scheduled queue's own rate is counted."""
     return f"schedq-{queue_name}-message-rate"
+
+
+def holds_of_schedule(schedule: Schedule | None, now: float) -> Iterator[str]:
+    """Until when a message's schedule lets nobody attempt it, in words."""
+    if schedule is not None and (allowed := schedule.next_allowed(now)) > now:
+        yield f"its schedule (set_scheduling) allows no attempt before {format_rfc3339(allowed)}"
 
 
 async def holds_of_queue(queue_name: str, rate: Throttle | None, limits: Limits | None) -> list[str]:

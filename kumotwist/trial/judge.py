@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from kumotwist.admin.explanation import run_handler
+from kumotwist.admin.handlers import run_handler
 from kumotwist.config.egress import UNSPECIFIED
 from kumotwist.config.queue import Protocol
 from kumotwist.core import queuename
@@ -60,8 +60,8 @@ class Judge:
         message = _message(ending)
         intake = _INTAKES.get(ending.reception_protocol)
         if self.handlers is not None and intake is not None:
-            handler = await run_handler(message, self.handlers, intake)
-            if handler is not None and (handler.rejected or handler.problem):
+            ran = await run_handler(message, self.handlers, intake)
+            if (handler := next((one for one in ran if one.rejected or one.problem), None)) is not None:
                 return Verdict("", rejected=handler.rejected, problem=handler.problem)
         try:
             queue = message.queue_name()

@@ -126,6 +126,81 @@ def test_metadata_that_names_a_table_is_pointed_out(tmp_path: Path) -> None:
     assert "goes by table other all the same, since meta.route_table says so\nroute table  other" in done.stdout
 
 
+def with_handlers(tmp_path: Path, handlers: str, *arguments: str) -> dict[str, Any]:
+    """What programs are told of a message under a policy with more handlers."""
+    policy, file = tmp_path / "policy.lua", tmp_path / "message.eml"
+    policy.write_text(POLICY + handlers)
+    file.write_bytes(MESSAGE.encode())
+    command = [sys.executable, "-m", "kumotwist.service.main", "explain", f"--policy={policy}", str(file), "--json"]
+    told = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert told.stdout, told.stderr
+    answer: dict[str, Any] = json.loads(told.stdout)
+    return answer
+
+
+def test_what_holds_a_message_up_before_its_ready_queue(tmp_path: Path) -> None:
+    """Its schedule with the time, and `throttle_insert_ready_queue`, which is run on a copy and told."""
+    throttled = """
+kumo.on('throttle_insert_ready_queue', function(msg) msg:set_meta('seen', 'yes') msg:set_due '2100-01-01T00:00:00Z' end)
+kumo.on('http_message_generated', function(msg) msg:set_scheduling { first_attempt = '2090-01-01T00:00:00Z' } end)
+"""
+    told = with_handlers(tmp_path, throttled, "--to=u@dest.test", "--http")
+    assert told["way"]["holds"] == [
+        "throttle_insert_ready_queue holds it until 2100-01-01T00:00:00Z",
+        "its schedule (set_scheduling) allows no attempt before 2090-01-01T00:00:00Z",
+    ]
+    events = {handler["event"]: handler for handler in told["handlers"]}
+    assert list(events)[:3] == ["http_message_generated", "get_queue_config", "throttle_insert_ready_queue"]
+    changes = events["throttle_insert_ready_queue"]["changes"]
+    assert changes == ["meta seen set to 'yes'", "due set to 2100-01-01T00:00:00Z"]
+    assert "seen" not in told["message"]["meta"], "only the copy"
+    failing = "kumo.on('throttle_insert_ready_queue', function(msg) error('no idea') end)\n"
+    told = with_handlers(tmp_path, failing, "--to=u@dest.test")
+    assert told["way"]["holds"] == ["throttle_insert_ready_queue fails; it is run again in a minute"]
+    assert "no idea" in told["handlers"][2]["problem"]
+
+
+SPLITTING = (
+    "kumo.on('smtp_server_split_transaction', function(msg) return {{'v@a.test', 'w@a.test'}, {'x@b.test'}} end)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("handlers", "arguments", "said", "queue"),
+    [
+        (
+            "",
+            ["--to=u@dest.test", "--to=v@b.test", "--to=w@B.test"],
+            "it becomes 3 messages, or one for each domain where the listener says BatchByDomain; this is the way of "
+            "the one to u@dest.test; what goes to b.test has queues and a way of its own",
+            "acme@dest.test",
+        ),
+        (
+            "",
+            ["--http", *[f"--to=u@{name}.test" for name in "abcdefgh"]],
+            "it becomes 8 messages; this is the way of the one to u@a.test; what goes to b.test, c.test, d.test, "
+            "e.test, f.test and 2 more domains has queues and a way of its own",
+            "a.test",
+        ),
+        (
+            SPLITTING,
+            ["--to=u@dest.test"],
+            "it becomes 2 messages; this is the way of the one to v@a.test, w@a.test; what goes to b.test has queues "
+            "and a way of its own",
+            "acme@a.test",
+        ),
+    ],
+)
+def test_several_recipients_are_several_messages(
+    tmp_path: Path, handlers: str, arguments: list[str], said: str, queue: str
+) -> None:
+    """The first is followed, and that is said; the others are named by domain."""
+    told = with_handlers(tmp_path, handlers, *arguments)
+    assert told["way"]["warnings"] == [said]
+    assert told["way"]["queue"] == queue
+    assert len(told["message"]["recipients"]) == max(len(arguments) - ("--http" in arguments), 3 if handlers else 1)
+
+
 def test_a_rejection_ends_the_story(tmp_path: Path) -> None:
     """What policy refuses has no way."""
     done = explain(tmp_path, "--to=u@dest.test", "--json", message=MESSAGE.replace("hi", "spam"))
