@@ -194,6 +194,7 @@ def classified(options, code, body, **headers):
         (TeamsOptions, 202, b"", {"x_ms_workflow_run_id": "0858"}),
         (TeamsOptions, 202, b"", {}),
         (TeamsOptions, 200, b'{"thanks": "a lot"}', {"x_ms_workflow_run_id": "0858"}),  # a workflow with an answer
+        (TeamsOptions, 200, b"a card: it returned HTTP error 429", {"x_ms_workflow_run_id": "0858"}),
         (TeamsOptions, 200, b"1", {}),  # a connector
     ],
 )
