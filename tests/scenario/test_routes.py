@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.daemon import Daemon, eventually, mail
@@ -36,6 +38,26 @@ kumo.on('get_route_table', function(name)
   }
 end)
 """
+
+
+NAMES = ("FIRST", "SECOND", "THIRD")
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[dict[str, Providers]]:
+    """Three providers, each of which may be replaced by another one on its port."""
+    providers = {name: provider(directory, name) for name in NAMES}
+    try:
+        yield providers
+    finally:
+        for one in providers.values():
+            one.process.popen.kill()
+            one.process.wait(10)
+
+
+def urls(providers: Mapping[str, Providers], directory: Path) -> dict[str, str]:
+    """What the policy reads from its environment."""
+    return {**{name: one.url for name, one in providers.items()}, "LOGS": str(directory / "log")}
 
 
 class Feed:
@@ -71,96 +93,80 @@ def changes(daemon: Daemon, what: str) -> list[dict[str, object]]:
 
 def test_a_provider_that_fails_is_left_and_found_again(tmp_path: Path) -> None:
     """Exact shares, then none for the one that fails, then its share again; nothing lost, each hop in the log."""
-    with provider(tmp_path, "first") as first, provider(tmp_path, "second") as second:
-        third = provider(tmp_path, "third")
-        env = {"FIRST": first.url, "SECOND": second.url, "THIRD": third.url, "LOGS": str(tmp_path / "log")}
-        arguments = {"env": env, "workers": 0}
-        try:
-            with Daemon(tmp_path, POLICY, **arguments) as daemon:
-                feed = Feed(daemon)
-                assert feed.send(100) == {"FIRST": 20, "SECOND": 10, "THIRD": 70}
-                third = replaced(third, tmp_path, "--share", "1.0", "--failures", "503")
-                failing = feed.send(100)
-                assert failing["THIRD"] == 0
-                assert failing["FIRST"] > failing["SECOND"] > 0
-                assert len(daemon.records("TransientFailure")) <= 12, "the breaker needs four, its trials a few"
-                opened = changes(daemon, "breaker")
-                assert [(one["route"], one["route_change"]["after"]) for one in opened[:1]] == [("THIRD", "open")]
-                before_restart = len(daemon.records("TransientFailure"))
-            with Daemon(tmp_path, POLICY, **arguments) as daemon:
-                feed = Feed(daemon)
-                feed.sent = 200
-                assert feed.send(50)["THIRD"] == 0, "a restart forgets nothing"
-                assert len(daemon.records("TransientFailure")) <= before_restart + 3
-                third = replaced(third, tmp_path)
-                recovered = eventually_back(feed)
-                assert recovered, "its share comes back"
-                assert changes(daemon, "breaker")[-1]["route_change"]["after"] == "closed"
-                assert not daemon.records("Bounce", "Expiration")
-                assert {record["num_attempts"] for record in daemon.records("Delivery")} == {0}
-        finally:
-            third.process.popen.kill()
-            third.process.wait(10)
+    with running(tmp_path) as providers:
+        arguments = {"env": urls(providers, tmp_path), "workers": 0}
+        with Daemon(tmp_path, POLICY, **arguments) as daemon:
+            feed = Feed(daemon)
+            assert feed.send(100) == {"FIRST": 20, "SECOND": 10, "THIRD": 70}
+            providers["THIRD"] = replaced(providers["THIRD"], tmp_path, "--share", "1.0", "--failures", "503")
+            failing = feed.send(100)
+            assert failing["THIRD"] == 0
+            assert failing["FIRST"] > failing["SECOND"] > 0
+            assert len(daemon.records("TransientFailure")) <= 12, "the breaker needs four, its trials a few"
+            opened = changes(daemon, "breaker")
+            assert [(one["route"], one["route_change"]["after"]) for one in opened[:1]] == [("THIRD", "open")]
+            before_restart = len(daemon.records("TransientFailure"))
+        with Daemon(tmp_path, POLICY, **arguments) as daemon:
+            feed = Feed(daemon)
+            feed.sent = 200
+            assert feed.send(50)["THIRD"] == 0, "a restart forgets nothing"
+            assert len(daemon.records("TransientFailure")) <= before_restart + 3
+            providers["THIRD"] = replaced(providers["THIRD"], tmp_path)
+            recovered = eventually_back(feed)
+            assert recovered, "its share comes back"
+            assert changes(daemon, "breaker")[-1]["route_change"]["after"] == "closed"
+            assert not daemon.records("Bounce", "Expiration")
+            assert {record["num_attempts"] for record in daemon.records("Delivery")} == {0}
 
 
 def test_an_outage_of_all_providers_moves_no_share(tmp_path: Path) -> None:
     """All fail under `retry` and are back one after another: nothing is lost, and shares rest all the while."""
-    names = ("FIRST", "SECOND", "THIRD")
-    providers = {name: provider(tmp_path, name) for name in names}
-    env = {**{name: one.url for name, one in providers.items()}, "LOGS": str(tmp_path / "log")}
     retrying = POLICY.replace("on_failure = 'next_route'", "on_failure = 'retry'")
-    try:
-        with Daemon(tmp_path, retrying, env=env, workers=2) as daemon:
-            feed = Feed(daemon)
-            feed.send(100)
-            for name in names:
-                providers[name] = replaced(providers[name], tmp_path, "--share", "1.0", "--failures", "503")
-            with daemon.smtp() as client:
-                for number in range(100, 200):
-                    client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
-            eventually(lambda: len(changes(daemon, "outage")) >= 1, "an outage of all routes", timeout=60)
-            eventually(lambda: len(daemon.records("TransientFailure")) >= 120, "some tried again", timeout=60)
-            for name in names:
-                providers[name] = replaced(providers[name], tmp_path)
-            feed.sent = 200
-            feed.send(100)
-            delivered = daemon.wait_for_records("Delivery", 300)
-            assert len({record["id"] for record in delivered}) == len(delivered) == 300
-            assert not daemon.records("Bounce", "Expiration")
-            feed.send(100)
-            assert not changes(daemon, "share"), "nobody is to blame"
-            assert changes(daemon, "outage")[-1]["route_change"]["after"] == "no"
-    finally:
-        for one in providers.values():
-            one.process.popen.kill()
-            one.process.wait(10)
+    with (
+        running(tmp_path) as providers,
+        Daemon(tmp_path, retrying, env=urls(providers, tmp_path), workers=2) as daemon,
+    ):
+        feed = Feed(daemon)
+        feed.send(100)
+        for name in NAMES:
+            providers[name] = replaced(providers[name], tmp_path, "--share", "1.0", "--failures", "503")
+        with daemon.smtp() as client:
+            for number in range(100, 200):
+                client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+        eventually(lambda: len(changes(daemon, "outage")) >= 1, "an outage of all routes", timeout=60)
+        eventually(lambda: len(daemon.records("TransientFailure")) >= 120, "some tried again", timeout=60)
+        for name in NAMES:
+            providers[name] = replaced(providers[name], tmp_path)
+        feed.sent = 200
+        feed.send(100)
+        delivered = daemon.wait_for_records("Delivery", 300)
+        assert len({record["id"] for record in delivered}) == len(delivered) == 300
+        assert not daemon.records("Bounce", "Expiration")
+        feed.send(100)
+        assert not changes(daemon, "share"), "nobody is to blame"
+        assert changes(daemon, "outage")[-1]["route_change"]["after"] == "no"
 
 
 def test_a_move_is_told_by_one_of_the_workers(tmp_path: Path) -> None:
     """Each record of a share begins where the one before it ended, whichever of two workers has written it."""
-    names = ("FIRST", "SECOND", "THIRD")
-    providers = {name: provider(tmp_path, name) for name in names}
-    env = {**{name: one.url for name, one in providers.items()}, "LOGS": str(tmp_path / "log")}
     learning = POLICY.replace("half_life = '1 minute'", "half_life = '1 minute', min_samples = 10")
-    try:
-        with Daemon(tmp_path, learning, env=env, workers=2) as daemon:
-            feed = Feed(daemon)
-            for _ in range(4):
-                feed.send(50)
-            providers["THIRD"] = replaced(providers["THIRD"], tmp_path, "--share", "0.4", "--failures", "503")
-            for _ in range(8):
-                feed.send(25)
-            eventually(lambda: len(changes(daemon, "share")) >= 3, "shares that move", timeout=60)
-            for name in names:
-                told = [one["route_change"] for one in changes(daemon, "share") if one["route"] == name]
-                ends = [one["after"] for one in told]
-                assert [one["before"] for one in told[1:]] == ends[:-1], told
-            heard = [one for one in daemon.records("RouteChange") if "has opened it" in one["response"]["content"]]
-            assert heard == [], "whoever follows another worker is silent"
-    finally:
-        for one in providers.values():
-            one.process.popen.kill()
-            one.process.wait(10)
+    with (
+        running(tmp_path) as providers,
+        Daemon(tmp_path, learning, env=urls(providers, tmp_path), workers=2) as daemon,
+    ):
+        feed = Feed(daemon)
+        for _ in range(4):
+            feed.send(50)
+        providers["THIRD"] = replaced(providers["THIRD"], tmp_path, "--share", "0.4", "--failures", "503")
+        for _ in range(8):
+            feed.send(25)
+        eventually(lambda: len(changes(daemon, "share")) >= 3, "shares that move", timeout=60)
+        for name in NAMES:
+            told = [one["route_change"] for one in changes(daemon, "share") if one["route"] == name]
+            ends = [one["after"] for one in told]
+            assert [one["before"] for one in told[1:]] == ends[:-1], told
+        heard = [one for one in daemon.records("RouteChange") if "has opened it" in one["response"]["content"]]
+        assert heard == [], "whoever follows another worker is silent"
 
 
 def replaced(old: Providers, directory: Path, *options: str) -> Providers:
