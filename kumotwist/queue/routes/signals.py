@@ -29,6 +29,8 @@ _OF_THE_RECIPIENT: Final = frozenset((ReceiptClass.HARD, ReceiptClass.AUTOREPLY,
 _ADDRESS: Final = 1
 _RECIPIENT: Final = (_ADDRESS, 2)
 _SYSTEM: Final = (3, 4)
+#: And those about what is in a message, or about policy and trust.
+_CONTENT: Final = (6, 7)
 _OF_ALL_MESSAGES: Final = (*_SYSTEM, 7)
 
 
@@ -81,8 +83,11 @@ def _subject(outcome: Outcome) -> int | None:
 
 def _is_of_the_recipient(outcome: Outcome) -> bool:
     """Whether a failure is about whom it was for, as far as can be told."""
-    if outcome.scope is Scope.RECIPIENT or outcome.is_address_dead:
+    if outcome.is_address_dead:
         return True
+    if outcome.scope is Scope.RECIPIENT:
+        # By SMTP each answer is one recipient's, also what is said of the content or of us.
+        return outcome.verdict is Verdict.TRANSIENT or _subject(outcome) not in _CONTENT
     if outcome.verdict is Verdict.TRANSIENT:
         return outcome.scope is Scope.MESSAGE and _subject(outcome) in _RECIPIENT
     return _subject(outcome) == _ADDRESS or (outcome.scope is Scope.MESSAGE and _subject(outcome) in _RECIPIENT)
@@ -99,7 +104,11 @@ def _has_answered(outcome: Outcome) -> bool:
 
 def _is_of_the_message(outcome: Outcome) -> bool:
     """Whether it is a refusal that another message would not have met, as far as can be told."""
-    if outcome.verdict is not Verdict.PERMANENT or outcome.scope is not Scope.MESSAGE:
+    if outcome.verdict is not Verdict.PERMANENT:
+        return False
+    if outcome.scope is Scope.RECIPIENT:
+        return True
+    if outcome.scope is not Scope.MESSAGE:
         return False
     return not outcome.is_ambiguous and _subject(outcome) not in _OF_ALL_MESSAGES
 
