@@ -2,7 +2,7 @@
 
 Nobody on the hot path waits for DNS or Lua: `known` answers from the message
 and from memory, or not at all, and a message without an answer takes the path
-that may wait (`Promoter.search`), which asks `find`. Whom a domain's mail
+that may wait (`Outset.find`), which asks `find`. Whom a domain's mail
 exchanger belongs to is remembered; a function is asked for every message.
 
 Public: `Classes`, `Classed`, `classed_alone`, `MailHosts`, `no_hosts`. Nothing is raised: a domain that cannot be

@@ -93,7 +93,7 @@ class Manager:
         parts.waiting.stop()
         deadline = self._clock.seconds() + within
         await parts.dispatchers.stop(within)
-        while parts.promoter.delivering and self._clock.seconds() < deadline:
+        while parts.direct.delivering and self._clock.seconds() < deadline:
             await sleep(self._clock, _STOP_POLL)
         unsaved = [message for ready in parts.ready_queues for message, _ in ready.messages if not message.is_spooled]
         if unsaved:
@@ -121,7 +121,7 @@ class Manager:
         elif message.due > now:
             scheduled = (why.RECEIVED, why.SCHEDULED_FOR_LATER) if message.schedule is not None else (why.RECEIVED,)
             await parts.requeuer.wait(queue, message, scheduled)
-        elif await parts.promoter.admit(queue, message, why.RECEIVED, now):
+        elif await parts.clearance.admit(queue, message, why.RECEIVED, now):
             if parts.promoter.place(queue, message, now):
                 return
             if parts.promoter.searching < _MAX_SEARCHES or message.is_body_dirty:

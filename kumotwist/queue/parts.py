@@ -24,7 +24,12 @@ from kumotwist.queue.hand import Means
 from kumotwist.queue.learning import Learning
 from kumotwist.queue.ledger import Ledger
 from kumotwist.queue.overdue import Overdue
-from kumotwist.queue.promote import Promoter
+from kumotwist.queue.promotion.clearance import Clearance
+from kumotwist.queue.promotion.direct import Direct
+from kumotwist.queue.promotion.offering import Offering
+from kumotwist.queue.promotion.outset import Outset
+from kumotwist.queue.promotion.promoter import Promoter
+from kumotwist.queue.promotion.spending import Spending
 from kumotwist.queue.ready import Bodies, Item, ReadyQueue
 from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.recovery import Recovery
@@ -80,8 +85,10 @@ class Parts:
         self._settler = self._make_settler()
         self.dispatchers = self._make_dispatchers()
         self.ready_queues = self._make_ready_queues()
+        self.direct = Direct(around.store, self.ready_queues, self._settler)
+        self.clearance = self._make_clearance()
         self.promoter = self._make_promoter()
-        self._uptake = Uptake(self.queues, self.waiting, self.stages, self.promoter, clock)
+        self._uptake = Uptake(self.queues, self.waiting, self.stages, self.clearance, self.promoter, clock)
         self.recovery = self._make_recovery(suspects)
 
     def park(self, queue: ScheduledQueue, message: Message) -> None:
@@ -157,21 +164,37 @@ class Parts:
             path_changed=self._path_changed,
         )
 
-    def _make_promoter(self) -> Promoter:
-        return Promoter(
+    def _make_clearance(self) -> Clearance:
+        return Clearance(
             store=self._around.store,
             policy=self._around.policy,
             limits=self._around.limits,
-            ready_queues=self.ready_queues,
             requeuer=self.requeuer,
-            settler=self._settler,
+            counters=self.counters,
+        )
+
+    def _make_promoter(self) -> Promoter:
+        return Promoter(
+            ready_queues=self.ready_queues,
+            routing=self.routing,
+            outset=Outset(self.routing, self.stages),
+            spending=self._make_spending(),
+            offering=Offering(self.ready_queues, self._around.limits, self._around.clock),
+            direct=self.direct,
+            requeuer=self.requeuer,
             ledger=self.ledger,
-            clock=self._around.clock,
             counters=self.counters,
             bodies=self._bodies,
+        )
+
+    def _make_spending(self) -> Spending:
+        return Spending(
+            store=self._around.store,
+            budgets=self.budgets,
             routing=self.routing,
             stages=self.stages,
-            budgets=self.budgets,
+            requeuer=self.requeuer,
+            ledger=self.ledger,
         )
 
     def _make_recovery(self, suspects: Mapping[SpoolId, Suspect]) -> Recovery:

@@ -20,7 +20,8 @@ from kumotwist.core.message import Message
 from kumotwist.net.clock import Clock
 from kumotwist.queue import reasons as why
 from kumotwist.queue.answers import FAILURE_TTL
-from kumotwist.queue.promote import Promoter
+from kumotwist.queue.promotion.clearance import Clearance
+from kumotwist.queue.promotion.promoter import Promoter
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues, name_of
 from kumotwist.queue.stages import Stages
 from kumotwist.queue.waiting import Waiting
@@ -35,6 +36,7 @@ class Uptake:
     queues: ScheduledQueues
     waiting: Waiting
     stages: Stages
+    clearance: Clearance
     promoter: Promoter
     clock: Clock
 
@@ -45,7 +47,7 @@ class Uptake:
         if current is None or (message.course is not None and not await self._goes_on(current, message)):
             return
         try:
-            is_admitted = await self.promoter.admit(current, message, why.DUE_TIME_WAS_REACHED, now)
+            is_admitted = await self.clearance.admit(current, message, why.DUE_TIME_WAS_REACHED, now)
         except CancelledError:
             raise
         except Exception as error:

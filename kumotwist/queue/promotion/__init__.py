@@ -1,0 +1,1 @@
+"""From due to a place in a ready queue, or back with a reason."""

@@ -1,0 +1,58 @@
+"""The outset: by which way of its route table a message sets out.
+
+The table is found, the message's class, and the table chooses; a message on a
+table with a fallback begins with it. `at_hand` does that when nobody has to be
+asked for any of it, `find` also asks policy and DNS.
+
+Public: `Outset`. What can go wrong: PolicyError, when the table cannot be made or has not got the route that a message
+is pinned to.
+"""
+
+from __future__ import annotations
+
+from attrs import define
+
+from kumotwist.core.errors import PolicyError
+from kumotwist.core.message import Message
+from kumotwist.queue.routing import Routing, Traveller
+from kumotwist.queue.scheduled import ScheduledQueue
+from kumotwist.queue.stages import Stages
+
+
+@define(eq=False)
+class Outset:
+    """Has the tables of `routing` choose, and `stages` begin."""
+
+    routing: Routing
+    stages: Stages
+
+    def at_hand(self, message: Message, name: str) -> Traveller | None:
+        """The way that the table `name` chooses; None when that takes a wait, or an error is to be told."""
+        table = self.routing.fresh_table(name)
+        if table is None or table.config.fallback:
+            return None  # `find` asks policy, and begins what has stages
+        class_ = self.routing.class_at_hand(table, message)
+        if class_ is None:
+            return None  # `find` asks for it
+        try:
+            return self.routing.set_out(message, table, class_)
+        except PolicyError:
+            return None  # `find` will say so
+
+    async def find(self, queue: ScheduledQueue, message: Message) -> Traveller | None:
+        """The way by the message's table, unless `at_hand` has found it already; None without a table.
+
+        Raises PolicyError, and what the store raises.
+        """
+        name = self.routing.table_name(queue, message)
+        if name is None:
+            return None
+        table = await self.routing.table(name)
+        if table.config.fallback and message.course is None:
+            await self.stages.begin(queue, message, table.config)
+        traveller = self.routing.traveller(message)
+        if traveller is None:
+            traveller = self.routing.set_out(message, table, await self.routing.class_of(table, message))
+        if message.course is not None:
+            self.stages.set_out(message)
+        return traveller
