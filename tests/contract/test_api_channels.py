@@ -70,8 +70,8 @@ PAGES = (
     b"<!DOCTYPE html><title>ok</title>",
     b"\xef\xbb\xbf\r\n<?xml version='1.0'?><Error/>",
 )
-#: Old Teams connectors answer the number of posts.
-AS_GOOD_AS_A_YES = (("teams", b"200"),)
+#: Old Teams connectors answer the number of posts, UnifiedPush's gateways nothing.
+AS_GOOD_AS_A_YES = (("teams", b"200"), ("webpush", b""))
 
 
 #: Seconds that a source rests when it was throttled and nobody said for how long.

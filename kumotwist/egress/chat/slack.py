@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from attrs import frozen
 
@@ -84,6 +84,16 @@ class SlackOptions(HookOptions):
         return self.chat if self.token is not None else None
 
 
+def _says_yes(text: str, answer: Any) -> bool:
+    """Whether a 2xx to a webhook is a yes of those who are known to take Slack's posts.
+
+    `ok`: Slack, Mattermost, Discord below `/slack`. `"ok": true`: triggers of Slack's workflows, Zulip since 10
+    (https://github.com/zulip/zulip/pull/31875). `"result": "success"`: Zulip before. `"success": true`: Rocket.Chat.
+    """
+    named = at(answer, "ok") is True or at(answer, "success") is True or at(answer, "result") == "success"
+    return named or text.lower() == "ok"
+
+
 def _previews(options: SlackOptions) -> JsonObject:
     return {} if options.previews else {"unfurl_links": False, "unfurl_media": False}
 
@@ -110,8 +120,10 @@ class SlackHook:
         """`ok`, or the error's name, both as plain text; those who speak as Slack does say yes in JSON, too."""
         text, answer = text_of(reply), json_of(reply)
         if 200 <= reply.code < 300:
-            if text.lower() == "ok" or at(answer, "ok") is True or at(answer, "success") is True:
+            if _says_yes(text, answer):
                 return [self.hook.told(self.judge.delivered(reply, None, text), call)] * len(call.targets)
+            if at(answer, "ok") is False and isinstance(error := at(answer, "error"), str):
+                return self.hook.refused(self.judge, reply, call, error, error)
             if text not in _ERRORS:
                 raise Unreadable(f"{reply.code} without the `ok` of Slack")
         return self.hook.refused(self.judge, reply, call, text, text if _NAME.match(text) else None)

@@ -63,8 +63,8 @@ RULES: Final = (
     Rule(Fault.TRANSIENT, (407, 426), meaning="a proxy on the way wants a login, or another protocol"),
     Rule(Fault.PERMANENT, (413,), meaning="larger than the service takes"),
 )
-#: 201 by RFC 8030 s5, 202 with receipts (s5.1) and from Mozilla's of old; UnifiedPush takes any 2xx for a yes.
-_TAKEN: Final = frozenset((201, 202, 204))
+#: 201 by RFC 8030 s5, 202 with receipts (s5.1) and from Mozilla's of old; what else may be a yes is told below.
+_TAKEN: Final = frozenset((201, 202))
 #: RFC 8030 s5.4.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 _SUBJECT: Final = re.compile(r"(mailto:[!-~]+@[!-~]+|https://[!-~]+)\Z")
@@ -134,8 +134,8 @@ class WebPush:
     def classify(self, call: Call, reply: HttpResponse) -> Sequence[Outcome]:
         """201, or what is wrong; the body is for people."""
         if 200 <= reply.code < 300:
-            if reply.code not in _TAKEN and not _names_it(reply):
-                raise Unreadable(f"{reply.code} instead of 201, and no name for the notification")
+            if reply.code not in _TAKEN and not _is_a_services(reply):
+                raise Unreadable(f"{reply.code} instead of 201, and nothing that only a push service says")
             outcome = self.judge.delivered(reply, None)
         else:
             hint = self.options.rest if reply.code in (401, 402, 403) else None
@@ -200,9 +200,14 @@ class WebPush:
         return kept[0]
 
 
-def _names_it(reply: HttpResponse) -> bool:
-    """Whether a 200 is a push service's: Mozilla's has a `Location` now and then, ntfy an `id`."""
-    return bool(reply.header("location") or at(json_of(reply), "id"))
+def _is_a_services(reply: HttpResponse) -> bool:
+    """Whether another 2xx is a push service's and not the page of something on the way.
+
+    UnifiedPush bids us take every 2xx for a 201, and its services to send `TTL` with it (SERV_1.2.0, "2xx"); its
+    gateways pass on an empty 200. A page is not empty. ntfy says 200 with an `id`, Mozilla's has with a `Location`.
+    """
+    named = reply.header("ttl") or reply.header("location") or at(json_of(reply), "id")
+    return bool(named or not reply.body)
 
 
 def _check_public(endpoint: str) -> None:

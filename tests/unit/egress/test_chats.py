@@ -189,6 +189,8 @@ def classified(options, code, body, **headers):
         (SlackOptions, 200, b"ok\n", {"Content_Type": "text/plain"}),  # Mattermost's
         (SlackOptions, 200, b'{"success":true}', {}),  # Rocket.Chat's
         (SlackOptions, 200, b'{"ok":true}', {}),  # triggers of Slack's workflows
+        (SlackOptions, 200, b'{"result":"success","msg":""}\n', {}),  # Zulip's before 10
+        (SlackOptions, 200, b'{"result":"success","msg":"","ok":true}', {}),  # Zulip's
         (DiscordOptions, 200, b'{"id": "1101"}', {}),
         (DiscordOptions, 204, b"", {}),
         (TeamsOptions, 202, b"", {"x_ms_workflow_run_id": "0858"}),
@@ -209,6 +211,10 @@ def test_each_form_of_yes_is_one(options, code, body, headers):
         (SlackOptions, 200, b"Welcome"),
         (SlackOptions, 200, b'{"ok": "true"}'),
         (SlackOptions, 200, b"null"),
+        (SlackOptions, 200, b""),  # nobody's who is known
+        (SlackOptions, 204, b""),
+        (SlackOptions, 200, b'{"result":"error","msg":"Malformed payload"}'),
+        (SlackOptions, 200, b'{"success":false}'),
         (DiscordOptions, 200, b'{"message": "hi"}'),
         (TeamsOptions, 200, b""),
         (TeamsOptions, 200, b'{"thanks": "a lot"}'),
@@ -240,5 +246,7 @@ def test_a_connectors_refusal_under_200_is_one(status, verdict, scope):
 
 def test_an_error_of_slacks_under_200_is_one():
     """As those who speak as Slack does may put it."""
-    outcome = classified(SlackOptions, 200, b"no_service")
-    assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SOURCE)
+    for body in (b"no_service", b'{"ok":false,"error":"no_service"}'):
+        outcome = classified(SlackOptions, 200, body)
+        assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SOURCE)
+        assert "no_service" in outcome.response.content

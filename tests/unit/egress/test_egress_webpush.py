@@ -215,15 +215,28 @@ def test_what_a_status_means(code, body, verdict, is_dead, wait):
     assert outcome.retry_after == wait
 
 
-def test_a_200_is_a_yes_only_of_a_push_service():
-    """Mozilla's has answered 200 with the message's `Location`; a portal on the way has none."""
-    (outcome,) = dialect().classify(
-        planned(push()), HttpResponse(200, (("Location", "https://push.example/m/x"), ("TTL", "60")), b"")
-    )
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ((("Location", "https://push.example/m/x"),), b""),  # Mozilla's, now and then
+        ((("TTL", "0"),), b"ok"),  # UnifiedPush's, by their specification
+        ((), b""),  # UnifiedPush's gateways
+        ((), b'{"id":"sPs71M8A2T"}'),  # ntfy's
+    ],
+)
+@pytest.mark.parametrize("code", [200, 203, 204])
+def test_a_200_of_a_push_service_is_a_yes(code, headers, body):
+    """UnifiedPush SERV_1.2.0: an application server takes every 2xx for a 201."""
+    (outcome,) = dialect().classify(planned(push()), HttpResponse(code, headers, body))
     assert outcome.verdict is Verdict.DELIVERED
-    for reply in (HttpResponse(200, (), b""), HttpResponse(200, (), b"Welcome!"), HttpResponse(201, (), b"<html>")):
-        with pytest.raises(Unreadable):
-            dialect().classify(planned(push()), reply)
+
+
+@pytest.mark.parametrize("reply", [(200, b"Welcome!"), (200, b"{}"), (200, b"<html>"), (201, b"<html>")])
+def test_a_page_is_no_push_services_yes(reply):
+    """It is nobody's word: `on_unknown` decides."""
+    code, body = reply
+    with pytest.raises(Unreadable):
+        dialect().classify(planned(push()), HttpResponse(code, (), body))
 
 
 def test_microsofts_service_says_why_in_a_header():
