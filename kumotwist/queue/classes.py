@@ -42,7 +42,7 @@ FAILURE_TTL: Final = 300.0
 MAX_DOMAINS: Final = 65_536
 #: Seconds between two lines about the same table's function: it may fail for every message.
 _TOLD_EVERY: Final = 60.0
-#: Tables whose failures are counted apart. As many as are remembered (`queue.routing`).
+#: Tables whose failures are counted apart. As many as are remembered (`queue.routetables`).
 _MAX_TABLES: Final = 128
 
 

@@ -33,6 +33,7 @@ from kumotwist.queue.routes.signals import Signal, signal_of, signal_of_receipt
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
 from kumotwist.queue.routes.tally import samples_of
+from kumotwist.queue.routetables import RouteTables
 from kumotwist.queue.routing import Routing
 
 #: What people do with a message, and may do many times.
@@ -44,8 +45,9 @@ _MAX_SEEN: Final = 10_000
 
 @define(eq=False)
 class Learning:
-    """Tells the tables of `routing` what became of their messages."""
+    """Tells the tables what became of their messages."""
 
+    tables: RouteTables
     routing: Routing
     clock: Clock
     tasks: Tasks
@@ -81,7 +83,7 @@ class Learning:
         `handed_over` is when it did, in Unix seconds, if that is known. After a
         start the first word about a table may be a receipt.
         """
-        table = self.routing.at_work(way.table)
+        table = self.tables.at_work(way.table)
         if table is not None:
             self._learn_receipt(table, way, event, handed_over)
         else:
@@ -89,7 +91,7 @@ class Learning:
 
     async def _learn_receipt_later(self, way: Way, event: ReceiptEvent, handed_over: float | None) -> None:
         try:
-            table = await self.routing.table(way.table)
+            table = await self.tables.get(way.table)
         except PolicyError:
             return  # there is no such table any more
         self._learn_receipt(table, way, event, handed_over)
@@ -128,7 +130,7 @@ class Learning:
 
     def _lose(self, way: Way) -> None:
         """Nothing was heard of a message in time; that tells something on routes of which something is heard."""
-        table, now = self.routing.at_work(way.table), self.clock.seconds()
+        table, now = self.tables.at_work(way.table), self.clock.seconds()
         if table is None:
             return
         position = table.config.position(way.route)
@@ -137,9 +139,8 @@ class Learning:
 
     def samples(self) -> Iterator[Sample]:
         """Shares, health and breakers, by table, route and class."""
-        yield from self.routing.classes.samples()
         now = self.clock.seconds()
-        for name, table in self.routing.tables.items():
+        for name, table in self.tables.all.items():
             weights = sum(route.weight for route in table.config.routes)
             for class_ in table.classes():
                 yield Sample(

@@ -98,7 +98,7 @@ class Manager:
         unsaved = [message for ready in parts.ready_queues for message, _ in ready.messages if not message.is_spooled]
         if unsaved:
             await self._store.save(unsaved)
-        await parts.routing.close()
+        await parts.tables.close()
 
     # -- QueueManager -----------------------------------------------------------------------------
 
@@ -132,6 +132,7 @@ class Manager:
     def samples(self) -> Iterator[Sample]:
         """The queue's numbers as they are now."""
         parts, ready_queues = self._parts, self._parts.ready_queues
+        yield from parts.classes.samples()
         yield from parts.learning.samples()
         yield from samples_of(
             parts.queues, ready_queues, ready_queues.gone, parts.counters, parts.latency, len(parts.waiting)
@@ -139,13 +140,19 @@ class Manager:
 
     def present(self) -> Present:
         """What is at work here, to look at."""
-        routing, ready_queues = self._parts.routing, self._parts.ready_queues
-        budgets, ask = self._parts.budgets, routing.classes.ask
-        return Present(routing.look_at, ready_queues.at_work, self._limits, budgets, ask, self.way_of)
+        parts = self._parts
+        return Present(
+            table=parts.tables.look_at,
+            ready=parts.ready_queues.at_work,
+            limits=self._limits,
+            budgets=parts.budgets,
+            classed=parts.classes.ask,
+            way_of=self.way_of,
+        )
 
     def table_at_work(self, name: str) -> RouteTable | None:
         """A route table that messages have used; None for any other."""
-        return self._parts.routing.at_work(name)
+        return self._parts.tables.at_work(name)
 
     def way_of(self, message: Message) -> Way | None:
         """The way by a route table that a message is on now; None when no table placed it, and while it waits."""
@@ -165,7 +172,7 @@ class Manager:
         parts.dispatchers.tick(now)
         parts.ready_queues.tick(now)
         parts.learning.tick()
-        parts.routing.tick()
+        parts.tables.tick(parts.routing.travelled)
         parts.stages.tick(now)
         parts.counters.forget(parts.queues.reap(now))
 

@@ -37,6 +37,7 @@ from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.told import Change
+from kumotwist.queue.routetables import RouteTables
 from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 from kumotwist.queue.settle import Settler
@@ -73,13 +74,11 @@ class Parts:
         self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
         self.queues = ScheduledQueues(policy, self._pools, clock, tasks, self._way_changed)
         self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))
-        classes = Classes(clock, known.mail_hosts)
-        tell = partial(self._tell_moves, known.announcer)
-        self.routing = Routing(
-            policy, clock, tasks, route_changed, classes, self._routes_ended, known.route_state, tell
-        )
+        self.classes = Classes(clock, known.mail_hosts)
+        self.tables = self._make_tables(known, route_changed)
+        self.routing = Routing(self.tables, clock)
         overdue = Overdue(known.heard_of, tasks) if known.heard_of is not None else None
-        self.learning = Learning(self.routing, clock, tasks, overdue)
+        self.learning = Learning(self.tables, self.routing, clock, tasks, overdue)
         self.stages = self._make_stages(known)
         self.requeuer = self._make_requeuer(chance)
         self._settler = self._make_settler()
@@ -103,8 +102,20 @@ class Parts:
 
     # -- making them ------------------------------------------------------------------------------
 
+    def _make_tables(self, known: Knowledge, route_changed: Callable[[RouteTable, Change], None]) -> RouteTables:
+        return RouteTables(
+            policy=self._around.policy,
+            clock=self._around.clock,
+            tasks=self._around.tasks,
+            changed=route_changed,
+            ended=self._routes_ended,
+            state=known.route_state,
+            tell=partial(self._tell_moves, known.announcer),
+        )
+
     def _make_stages(self, known: Knowledge) -> Stages:
         return Stages(
+            tables=self.tables,
             routing=self.routing,
             store=self._around.store,
             ledger=self.ledger,
@@ -177,7 +188,7 @@ class Parts:
         return Promoter(
             ready_queues=self.ready_queues,
             routing=self.routing,
-            outset=Outset(self.routing, self.stages),
+            outset=Outset(self.tables, self.classes, self.routing, self.stages),
             spending=self._make_spending(),
             offering=Offering(self.ready_queues, self._around.limits, self._around.clock),
             direct=self.direct,

@@ -92,7 +92,7 @@ class Settler:
 
     async def go_elsewhere(self, queue: ScheduledQueue, message: Message, outcome: Outcome) -> bool:
         """Have the attempt go on over the next route of the message's table; whether it does."""
-        traveller = self.routing.next_route(message, outcome)
+        traveller = self.routing.after_failure(message, outcome)
         if traveller is None:
             self.routing.arrive(message)
             return False

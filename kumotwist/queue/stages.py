@@ -38,7 +38,8 @@ from kumotwist.queue.fallback import Step
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item
 from kumotwist.queue.retry import expiry_of_wait
-from kumotwist.queue.routing import Routing
+from kumotwist.queue.routetables import RouteTables
+from kumotwist.queue.routing import Routing, table_name_of
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.splitting import double, split, stands_back
 from kumotwist.queue.waiting import Waiting
@@ -59,6 +60,7 @@ class Stages:
     `waiting` has those that wait, and `take_ready` takes those that it is asked for out of the ready queues.
     """
 
+    tables: RouteTables
     routing: Routing
     store: MessageStore
     ledger: Ledger
@@ -225,12 +227,12 @@ class Stages:
         With it the course, on that table. Raises PolicyError.
         """
         try:
-            return (await self.routing.table(course.table)).config, course
+            return (await self.tables.get(course.table)).config, course
         except PolicyError:
-            own = self.routing.own_table_name(queue, message)
+            own = table_name_of(message, queue.config)
             if own is None or own == course.table:
                 raise
-        return (await self.routing.table(own)).config, evolve(course, table=own)
+        return (await self.tables.get(own)).config, evolve(course, table=own)
 
     def _goes_when_due(self, queue: ScheduledQueue, message: Message, now: float) -> bool:
         if message.due <= now:
@@ -312,7 +314,7 @@ class Stages:
 
     async def _without_table(self, queue: ScheduledQueue, message: Message, course: Course, error: PolicyError) -> bool:
         """The table that the message began with cannot be made, nor another one that its queue has by now."""
-        own, is_at_the_start = self.routing.own_table_name(queue, message), course.stage is None
+        own, is_at_the_start = table_name_of(message, queue.config), course.stage is None
         if own is None or (own != course.table and is_at_the_start and not course.is_handed_over):
             return await self._off_the_chain(queue, message, course)
         if is_at_the_start and not course.is_handed_over:

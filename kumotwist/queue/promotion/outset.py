@@ -14,24 +14,28 @@ from attrs import define
 
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.message import Message
-from kumotwist.queue.routing import Routing, Traveller
+from kumotwist.queue.classes import Classes
+from kumotwist.queue.routetables import RouteTables
+from kumotwist.queue.routing import Routing, Traveller, table_name_of
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.stages import Stages
 
 
 @define(eq=False)
 class Outset:
-    """Has the tables of `routing` choose, and `stages` begin."""
+    """Has the tables choose, and `stages` begin."""
 
+    tables: RouteTables
+    classes: Classes
     routing: Routing
     stages: Stages
 
     def at_hand(self, message: Message, name: str) -> Traveller | None:
         """The way that the table `name` chooses; None when that takes a wait, or an error is to be told."""
-        table = self.routing.fresh_table(name)
+        table = self.tables.at_hand(name)
         if table is None or table.config.fallback:
             return None  # `find` asks policy, and begins what has stages
-        class_ = self.routing.class_at_hand(table, message)
+        class_ = self.classes.known(table.config, message)
         if class_ is None:
             return None  # `find` asks for it
         try:
@@ -44,15 +48,15 @@ class Outset:
 
         Raises PolicyError, and what the store raises.
         """
-        name = self.routing.table_name(queue, message)
+        name = message.course.at if message.course is not None else table_name_of(message, queue.config)
         if name is None:
             return None
-        table = await self.routing.table(name)
+        table = await self.tables.get(name)
         if table.config.fallback and message.course is None:
             await self.stages.begin(queue, message, table.config)
         traveller = self.routing.traveller(message)
         if traveller is None:
-            traveller = self.routing.set_out(message, table, await self.routing.class_of(table, message))
+            traveller = self.routing.set_out(message, table, await self.classes.find(table.config, message))
         if message.course is not None:
             self.stages.set_out(message)
         return traveller

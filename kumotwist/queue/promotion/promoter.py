@@ -31,7 +31,7 @@ from kumotwist.queue.ready import Bodies
 from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.route import Route
-from kumotwist.queue.routing import Routing, Traveller
+from kumotwist.queue.routing import Routing, Traveller, table_name_of
 from kumotwist.queue.scheduled import ScheduledQueue
 
 log: Final = Logger()
@@ -58,7 +58,7 @@ class Promoter:
         """Put a message into its ready queue if that is known and has room."""
         if message.course is not None:
             return False  # `search` sets it out
-        name = self.routing.own_table_name(queue, message)
+        name = table_name_of(message, queue.config)
         route = self.ready_queues.routes.find(queue) if name is None else self._known_route(queue, message, name)
         if route is None or now >= route.until:
             return False
@@ -110,7 +110,7 @@ class Promoter:
             refusal = await self.offering.offer(queue, route, message)
             if refusal is None:
                 return
-            following = self.routing.after(message, traveller)
+            following = self.routing.after_refusal(message, traveller)
             if following is None:
                 self.routing.arrive(message)
                 await self._put_back(queue, route, message, reason, refusal)

@@ -53,7 +53,7 @@ class Spending:
                 continue
             over, way = overs[0], f"route {traveller.way.table}/{traveller.way.route}"
             if over.budget.over == "next_route" and pin_of(message) is None:
-                following = self.routing.set_out(message, traveller.table, traveller.way.name, traveller.tried)
+                following = self.routing.further(message, traveller)
                 if following is not None:
                     traveller = following
                     continue

@@ -13,7 +13,6 @@ from support.fakes_queue import (
     FakeChannel,
     FakePolicy,
     House,
-    no_hosts,
     now,
     started_clock,
 )
@@ -28,9 +27,8 @@ from kumotwist.core.response import Response
 from kumotwist.core.units import Limit
 from kumotwist.core.way import Way
 from kumotwist.net.tasks import Tasks
-from kumotwist.queue.classes import Classes
 from kumotwist.queue.routes.breaker import State
-from kumotwist.queue.routing import MAX_TABLES, Routing
+from kumotwist.queue.routetables import MAX_TABLES, RouteTables
 
 DEAD = Outcome(Verdict.TRANSIENT, Response(451, "cannot connect"), Scope.SESSION, PEER)
 KEY_EXPIRED = Outcome(Verdict.TRANSIENT, Response(421, "401 Unauthorized"), Scope.SOURCE, PEER)
@@ -342,12 +340,12 @@ class SlowState:
 def test_a_reload_while_a_table_is_first_read_from_the_state_file(order):
     """Whoever comes back first: the table is that of the present policy, with as many routes as it has."""
     policy, clock, tasks, state = FakePolicy(), started_clock(), Tasks(), SlowState()
-    routing = Routing(policy, clock, tasks, lambda *_: None, Classes(clock, no_hosts), state=state)
+    tables = RouteTables(policy, clock, tasks, lambda *_: None, state=state)
     routes = tuple(RouteEntry(name=name, weight=1, protocol=CustomLuaProtocol(constructor=name)) for name in NAMES)
     asked = []
     for some in (routes[:2], routes):
         policy.tables["t"] = RouteTableConfig(name="t", routes=some)
-        asked.append(Deferred.fromCoroutine(routing.table("t")))
+        asked.append(Deferred.fromCoroutine(tables.get("t")))
         policy.epoch += 1
     for one in order:
         state.gates[one].callback(None)
@@ -398,7 +396,7 @@ def test_nobody_is_left_travelling():
     for _ in range(50):
         one.insert()
     assert not one.manager._parts.routing._travellers
-    assert now(one.manager._parts.routing.table("bulk")) is one.manager._parts.routing.fresh_table("bulk")
+    assert now(one.manager._parts.tables.get("bulk")) is one.manager._parts.tables.at_hand("bulk")
     one.stop()
 
 

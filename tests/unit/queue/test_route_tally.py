@@ -274,7 +274,7 @@ def test_receipts_are_counted_by_state_and_time():
     assert one.numbers("route_receipt_seconds")[(("table", "t"), ("route", "b"), ("class", "all"))].sum == 54.0
     arrived = one.manager.table_at_work("t")._class("").arrived[1]
     assert round(arrived.slow.bad) == 1, "the second came after fifty seconds, later than allowed"
-    assert now(one.manager._parts.routing.table("t")) is one.manager.table_at_work("t")
+    assert now(one.manager._parts.tables.get("t")) is one.manager.table_at_work("t")
     one.stop()
 
 
