@@ -11,13 +11,15 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
+from kumotwist.config.option import WrongOption, option_name
+
 
 def between(least: int, most: int) -> Callable[[object, Any, int | None], None]:
     """A whole number from `least` to `most`."""
 
     def check(_: object, attribute: Any, value: int | None) -> None:
         if value is not None and not least <= value <= most:
-            raise ValueError(f"option '{attribute.name}' must be from {least} to {most}, got {value}")
+            raise WrongOption(option_name(attribute), f"must be from {least} to {most}, got {value}")
 
     return check
 
@@ -25,7 +27,7 @@ def between(least: int, most: int) -> Callable[[object, Any, int | None], None]:
 def positive(_: object, attribute: Any, value: float | None) -> None:
     """A duration that is not nothing."""
     if value is not None and value <= 0:
-        raise ValueError(f"option '{attribute.name}' must be longer than 0s")
+        raise WrongOption(option_name(attribute), "must be longer than 0s")
 
 
 def octets(most: int) -> Callable[[object, Any, str | None], None]:
@@ -33,7 +35,7 @@ def octets(most: int) -> Callable[[object, Any, str | None], None]:
 
     def check(_: object, attribute: Any, value: str | None) -> None:
         if value is not None and len(value.encode()) > most:
-            raise ValueError(f"option '{attribute.name}' has more than {most} octets")
+            raise WrongOption(option_name(attribute), f"has more than {most} octets")
 
     return check
 
@@ -45,7 +47,7 @@ def address(_: object, attribute: Any, value: str | None) -> None:
     try:
         ipaddress.ip_address(value)
     except ValueError:
-        raise ValueError(f"option '{attribute.name}' must be an IP address, got '{value}'") from None
+        raise WrongOption(option_name(attribute), f"must be an IP address, got '{value}'") from None
 
 
 def endpoint(_: object, attribute: Any, value: str | None) -> None:
@@ -55,7 +57,7 @@ def endpoint(_: object, attribute: Any, value: str | None) -> None:
     try:
         split_endpoint(value)
     except ValueError:
-        raise ValueError(f"option '{attribute.name}' must be like '10.0.0.1:5000', got '{value}'") from None
+        raise WrongOption(option_name(attribute), f"must be like '10.0.0.1:5000', got '{value}'") from None
 
 
 def split_endpoint(value: str) -> tuple[str, int]:

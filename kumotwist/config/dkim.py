@@ -9,7 +9,7 @@ import re
 from typing import Any, Final, Literal, TypeAlias
 
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import Duration, WrongOption, option, option_name, options
 
 Canonicalization: TypeAlias = Literal["Relaxed", "Simple"]
 
@@ -21,27 +21,27 @@ _AUID: Final = re.compile(r"[^\s;@]*@([A-Za-z0-9_.-]+)")
 
 def _name(_: Any, attribute: Any, value: str | None) -> None:
     if value is not None and not _NAME.fullmatch(value):
-        raise ValueError(f"option '{attribute.name}' must be a domain name in ASCII, got {value!r}")
+        raise WrongOption(option_name(attribute), f"must be a domain name in ASCII, got {value!r}")
 
 
 def _signed(_: Any, attribute: Any, value: tuple[str, ...]) -> None:
     if "from" not in {one.lower() for one in value}:
-        raise ValueError(f"option '{attribute.name}' must name From: RFC 6376 demands that it is signed")
+        raise WrongOption(option_name(attribute), "must name From: RFC 6376 demands that it is signed")
     for one in value:
         if not re.fullmatch(r"[!-9<-~]+", one):
-            raise ValueError(f"option '{attribute.name}' holds {one!r}, which cannot name a header")
+            raise WrongOption(option_name(attribute), f"holds {one!r}, which cannot name a header")
 
 
 def _within(instance: Any, attribute: Any, value: str | None) -> None:
     match = _AUID.fullmatch(value) if value is not None else None
     if value is not None and (match is None or not f".{match[1]}".lower().endswith(f".{instance.domain}".lower())):
         where = f"in the domain {instance.domain} or below it"
-        raise ValueError(f"option '{attribute.name}' must be an address {where}, got {value!r}")
+        raise WrongOption(option_name(attribute), f"must be an address {where}, got {value!r}")
 
 
 def _positive(_: Any, attribute: Any, value: int | None) -> None:
     if value is not None and value < 1:
-        raise ValueError(f"option '{attribute.name}' must be at least 1, got {value}")
+        raise WrongOption(option_name(attribute), f"must be at least 1, got {value}")
 
 
 @options

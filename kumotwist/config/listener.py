@@ -13,7 +13,7 @@ import phonenumbers
 from attrs import Attribute
 
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import LOOPBACK, Cidrs, Duration, option, options
+from kumotwist.config.option import LOOPBACK, Cidrs, Duration, WrongOption, option, option_name, options
 from kumotwist.config.receipts import ReceiptSources
 from kumotwist.core.json import Json
 
@@ -35,13 +35,13 @@ def _address(_: object, attribute: Attribute[str], value: str) -> None:
     try:
         host_and_port(value)
     except ValueError as error:
-        raise ValueError(f"option '{attribute.name}' is wrong: {error}") from None
+        raise WrongOption(option_name(attribute), f"is wrong: {error}") from None
 
 
 def _region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
     """Refuse what is no country with phone numbers."""
     if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError(f"option '{attribute.name}' must be a country with phone numbers like 'US', got {value!r}")
+        raise WrongOption(option_name(attribute), f"must be a country with phone numbers like 'US', got {value!r}")
 
 
 @options

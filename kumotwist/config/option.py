@@ -5,7 +5,7 @@ type, default, unit, meaning, since, secret. Everything else (reading a Lua
 table, the error with a hint, the reference page, the editor stub) is derived
 from that one declaration by `config.structure` and `config.describe`.
 
-Public: `options`, `option`, `option_name`, `Duration`, `Cidrs`, `Doc`.
+Public: `options`, `option`, `option_name`, `WrongOption`, `Duration`, `Cidrs`, `Doc`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,19 @@ def option(
     if factory is not None:
         return attrs.field(factory=factory, **how)
     return attrs.field(default=default, **how)
+
+
+class WrongOption(ValueError):
+    """What an options class raises of one of its options; `text` is what follows its name in the sentence.
+
+    `name` is as policies write it, with steps below it behind dots. Whoever reads the table that the options stand in
+    puts the steps above in front (`config.structure`).
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"option '{name}' {text}")
+        self.name = name
+        self.text = text
 
 
 def option_name(field: attrs.Attribute[Any]) -> str:

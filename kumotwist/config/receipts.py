@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Literal
 import attrs
 
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import Cidrs, Duration, option, options
+from kumotwist.config.option import Cidrs, Duration, WrongOption, option, options
 
 
 @options
@@ -63,13 +63,13 @@ class ReceiptProof:
     def __attrs_post_init__(self) -> None:
         """Raises ValueError when anybody could send receipts."""
         if (self.basic_user is None) != (self.basic_password is None):
-            raise ValueError("basic_user and basic_password go together")
+            raise ValueError("'basic_user' and 'basic_password' go together")
         shown = [getattr(self, name) for name in (*self.signed_by, "basic_user", "bearer", "token")]
         if not any(shown) and not self.hosts.networks:
             known = ", ".join((*self.signed_by, "basic_user", "bearer", "token", "hosts"))
             raise ValueError(f"nothing proves who calls; give at least one of {known}")
         if self.public_url is not None and not _PUBLIC_URL.match(self.public_url):
-            raise ValueError("option 'public_url' must be like 'https://hooks.example.com', without a path")
+            raise WrongOption("public_url", "must be like 'https://hooks.example.com', without a path")
 
 
 @options
@@ -196,7 +196,7 @@ class ReceiptSources:
         """Raises ValueError for a name that cannot stand in a URL."""
         for channel, account, _ in self.accounts():
             if not _ACCOUNT.match(account):
-                raise ValueError(f"option '{channel}': {account!r} cannot stand in a URL; use letters, digits and _.-")
+                raise WrongOption(f"{channel}.{account}", "cannot stand in a URL; use letters, digits and _.-")
 
     def accounts(self) -> Iterator[tuple[str, str, ReceiptProof]]:
         """Every account: channel, name and options."""

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import field, frozen
 
 from kumotwist.config.bounds import positive
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import Duration, WrongOption, option, options
 
 _PORT: Final = 6379
 _ONE_CONNECTION: Final = "each worker process has one connection, on which questions do not wait for each other"
@@ -38,9 +38,9 @@ class RedisNode:
             database = int(path) if path else None
         except ValueError:
             # The error's own words hold a part of the address.
-            raise ValueError("option 'node' has a wrong port or database in it") from None
+            raise WrongOption("node", "has a wrong port or database in it") from None
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-            raise ValueError("option 'node' must be like 'redis://10.0.0.1:6379/0', or rediss:// for TLS")
+            raise WrongOption("node", "must be like 'redis://10.0.0.1:6379/0', or rediss:// for TLS")
         user, password = (unquote(one) if one else None for one in (parts.username, parts.password))
         return cls(parts.hostname, port, database, parts.scheme == "rediss", user, password)
 
@@ -51,13 +51,13 @@ class RedisNode:
 def _one_node(_: object, __: object, value: str | tuple[str, ...]) -> None:
     nodes = (value,) if isinstance(value, str) else value
     if len(nodes) != 1:
-        raise ValueError("option 'node' must name one server: Redis clusters are not supported by kumotwist")
+        raise WrongOption("node", "must name one server: Redis clusters are not supported by kumotwist")
     RedisNode.parse(nodes[0])
 
 
 def _no_cluster(_: object, __: Any, value: bool) -> None:
     if value:
-        raise ValueError("option 'cluster' cannot be true: Redis clusters are not supported by kumotwist")
+        raise WrongOption("cluster", "cannot be true: Redis clusters are not supported by kumotwist")
 
 
 @options

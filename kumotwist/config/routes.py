@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import Duration, WrongOption, option, options
 from kumotwist.config.queue import Protocol, SmtpProtocol
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.units import Throttle
@@ -72,10 +72,10 @@ class BudgetConfig:
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a cap that would cap nothing."""
         if self.by not in BUDGETS and not self.by.startswith("meta:"):
-            raise ValueError(f"option 'by' of a budget must be one of {', '.join(BUDGETS)}, meta:NAME, got '{self.by}'")
+            raise WrongOption("by", f"must be one of {', '.join(BUDGETS)}, meta:NAME, got '{self.by}'")
         bad = next((one for one in self.prefixes if not one.startswith("+") or not one[1:].isdecimal()), None)
         if bad is not None:
-            raise ValueError(f"option 'prefixes' of a budget must have + and digits, got '{bad}'")
+            raise WrongOption("prefixes", f"must have + and digits, got '{bad}'")
 
 
 @options
@@ -92,9 +92,9 @@ class RouteEntry:
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for what is no name or no weight."""
         if not self.name:
-            raise ValueError("option 'name' must not be empty")
+            raise WrongOption("name", "must not be empty")
         if not isfinite(self.weight) or self.weight < 0.0:
-            raise ValueError(f"option 'weight' of route '{self.name}' must be 0 or more, got {self.weight:g}")
+            raise WrongOption("weight", f"of route '{self.name}' must be 0 or more, got {self.weight:g}")
 
 
 @options
@@ -120,7 +120,7 @@ class FallbackStage:
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a stage that would leave no time to what comes before it."""
         if not 0.0 < self.wait < inf:
-            raise ValueError(f"option 'wait' of the fallback to '{self.route_table}' must be more than 0")
+            raise WrongOption("wait", "must be more than 0")
 
 
 @options
@@ -146,14 +146,16 @@ class LearnConfig:
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for settings that no table could follow."""
         if not 0.0 <= self.floor <= 0.2:
-            raise ValueError(f"option 'floor' must be between 0 and 0.2, got {self.floor:g}")
+            raise WrongOption("floor", f"must be between 0 and 0.2, got {self.floor:g}")
         if not 0.0 <= self.margin < 1.0:
-            raise ValueError(f"option 'margin' must be at least 0 and less than 1, got {self.margin:g}")
+            raise WrongOption("margin", f"must be at least 0 and less than 1, got {self.margin:g}")
         for name in ("handed_over_within", "receipt_within"):
             if (within := getattr(self, name)) is not None and not within > 0.0:
-                raise ValueError(f"option '{name}' must be more than 0, got {within:g}")
-        if not self.half_life > 0.0 or not self.min_samples >= 1.0:
-            raise ValueError("options 'half_life' and 'min_samples' must be more than 0")
+                raise WrongOption(name, f"must be more than 0, got {within:g}")
+        if not self.half_life > 0.0:
+            raise WrongOption("half_life", f"must be more than 0, got {self.half_life:g}")
+        if not self.min_samples >= 1.0:
+            raise WrongOption("min_samples", f"must be 1 or more, got {self.min_samples:g}")
 
 
 @options
@@ -194,22 +196,20 @@ class RouteTableConfig:
         names = [route.name for route in self.routes]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"option 'routes' has two routes named '{twice}'")
+            raise WrongOption("routes", f"has two routes named '{twice}'")
         if not any(route.weight > 0.0 for route in self.routes):
-            raise ValueError("option 'routes' needs at least one route with a weight above 0")
+            raise WrongOption("routes", "needs at least one route with a weight above 0")
         if not isfinite(sum(route.weight for route in self.routes)):
-            raise ValueError("option 'routes' has weights whose sum is beyond all numbers")
+            raise WrongOption("routes", "has weights whose sum is beyond all numbers")
         if isinstance(self.class_, str) and self.class_ not in CLASSES and not self.class_.startswith("meta:"):
-            raise ValueError(
-                f"option 'class' must be one of {', '.join(CLASSES)}, meta:NAME or a function, got '{self.class_}'"
+            raise WrongOption(
+                "class", f"must be one of {', '.join(CLASSES)}, meta:NAME or a function, got '{self.class_}'"
             )
         if self.sticky_by not in (None, *STICKY) and not str(self.sticky_by).startswith("meta:"):
-            raise ValueError(
-                f"option 'sticky_by' must be one of {', '.join(STICKY)}, meta:NAME, got '{self.sticky_by}'"
-            )
+            raise WrongOption("sticky_by", f"must be one of {', '.join(STICKY)}, meta:NAME, got '{self.sticky_by}'")
         self._check_fallback()
         if self.learn.floor * len(self.routes) >= 1.0:
-            raise ValueError("option 'learn.floor' must be less than one divided by the number of routes")
+            raise WrongOption("learn.floor", "must be less than one divided by the number of routes")
 
     def position(self, name: str) -> int | None:
         """Where the route of that name stands; None when there is none."""
@@ -218,9 +218,9 @@ class RouteTableConfig:
     def _check_fallback(self) -> None:
         tables = [self.name, *(stage.route_table for stage in self.fallback)]
         if len(self.fallback) > MAX_STAGES:
-            raise ValueError(f"option 'fallback' has {len(self.fallback)} stages; there may be {MAX_STAGES}")
+            raise WrongOption("fallback", f"has {len(self.fallback)} stages; there may be {MAX_STAGES}")
         if tables.count(self.name) > 1:
-            raise ValueError(f"option 'fallback' of '{self.name}' leads back to '{self.name}' itself")
+            raise WrongOption("fallback", f"leads back to '{self.name}' itself")
         twice = next((name for name in tables if tables.count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"option 'fallback' names the table '{twice}' twice")
+            raise WrongOption("fallback", f"names the table '{twice}' twice")

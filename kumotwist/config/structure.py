@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
@@ -29,7 +29,7 @@ from kumotwist.config.keysource import (
     LiteralKey,
     VaultKey,
 )
-from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration, option_name
+from kumotwist.config.option import DOC_KEY, Cidrs, Doc, Duration, WrongOption, option_name
 from kumotwist.config.queue import MxHost, Protocol
 from kumotwist.config.routes import ClassFunction
 from kumotwist.config.table import Table
@@ -44,32 +44,38 @@ _KINDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a 
 
 
 class _Mistake(ValueError):
-    """What is wrong, and where below the value at hand."""
+    """What is wrong, and where below the value at hand.
 
-    def __init__(self, text: str, path: tuple[str, ...] = ()) -> None:
+    `text` follows the path as it stands, its first blank or colon included; `opening` goes before the path.
+    """
+
+    def __init__(self, text: str, path: tuple[str, ...] = (), opening: str = "option") -> None:
         super().__init__(text)
         self.text = text
         self.path = path
+        self.opening = opening
 
-    def below(self, step: str) -> _Mistake:
-        return _Mistake(self.text, (step, *self.path))
+    def below(self, *steps: object) -> _Mistake:
+        return _Mistake(self.text, (*map(str, steps), *self.path), self.opening)
+
+    def error(self, where: str) -> ConfigError:
+        said = f"{self.opening} '{'.'.join(self.path)}'{self.text}" if self.path else self.text.lstrip(" :")
+        return ConfigError(f"{where}: {said}" if where else said)
 
 
-def structure(cls: type[T], value: object, where: str = "") -> T:
+def structure(cls: type[T], value: object, where: str = "", at: Sequence[str] = ()) -> T:
     """An instance of the options class `cls` from a mapping of option names.
 
     `where` is what the operator wrote it in (`kumo.make_queue_config`) and
-    begins the error. An instance of `cls` is returned as it is.
+    begins the error; `at` are the steps that lead from there to `value`. An
+    instance of `cls` is returned as it is.
 
     Raises ConfigError.
     """
     try:
         result = _reader(cls)(value)
     except _Mistake as mistake:
-        path = ".".join(mistake.path)
-        prefix = f"{where}: " if where else ""
-        text = f"option '{path}' {mistake.text}" if path else mistake.text
-        raise ConfigError(f"{prefix}{text}") from None
+        raise mistake.below(*at).error(where) from None
     assert isinstance(result, cls)
     return result
 
@@ -79,8 +85,7 @@ def key_source(value: object, where: str) -> KeySource:
     try:
         return _key_source(value)
     except _Mistake as mistake:
-        path = f"option '{'.'.join(mistake.path)}' " if mistake.path else ""
-        raise ConfigError(f"{where}: {path}{mistake.text}") from None
+        raise mistake.error(where) from None
 
 
 def describe_value(value: object) -> str:
@@ -98,7 +103,7 @@ def describe_value(value: object) -> str:
 
 
 def _expected(what: str, value: object) -> _Mistake:
-    return _Mistake(f"must be {what}, got {describe_value(value)}")
+    return _Mistake(f" must be {what}, got {describe_value(value)}")
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -159,7 +164,7 @@ def _parsed(what: str, parse: Callable[[Any], object], kinds: tuple[type, ...]) 
         try:
             return parse(value)
         except ValueError as error:
-            raise _Mistake(f"is wrong: {error}") from None
+            raise _Mistake(f" is wrong: {error}") from None
 
     return read
 
@@ -174,7 +179,7 @@ def _cidrs(value: object) -> Cidrs:
     try:
         return Cidrs.parse(*texts)
     except ValueError as error:
-        raise _Mistake(f"is wrong: {error}; write addresses and networks like '10.0.0.1' or '10.0.0.0/8'") from None
+        raise _Mistake(f" is wrong: {error}; write addresses and networks like '10.0.0.1' or '10.0.0.0/8'") from None
 
 
 def _mx_host(value: object) -> str | MxHost:
@@ -192,7 +197,7 @@ def _key_source(value: object) -> KeySource:
     if "key_data" in table:
         data = table["key_data"]
         if not isinstance(data, (str, bytes)):
-            raise _Mistake("must be a string").below("key_data")
+            raise _Mistake(" must be a string").below("key_data")
         return LiteralKey(data.encode() if isinstance(data, str) else data)
     if "event_name" in table:
         return EventKey(_str(table["event_name"]), tuple(_items(table.get("event_args", []))))  # type: ignore[arg-type]
@@ -201,7 +206,7 @@ def _key_source(value: object) -> KeySource:
     if any(name.startswith("vault_") for name in table):
         return _vault_key(table)
     raise _Mistake(
-        "must say where the key comes from: a path, { key_data = }, { env = }, { event_name = } "
+        " must say where the key comes from: a path, { key_data = }, { env = }, { event_name = } "
         "or { vault_mount =, vault_path = }"
     )
 
@@ -210,7 +215,7 @@ def _vault_key(table: Mapping[str, object]) -> VaultKey:
     key = _attrs_reader(VaultKey)(table)
     assert isinstance(key, VaultKey)
     if key.vault_kv_version not in (1, 2):
-        raise _Mistake(f"must be 1 or 2, got {key.vault_kv_version}").below("vault_kv_version")
+        raise _Mistake(f" must be 1 or 2, got {key.vault_kv_version}").below("vault_kv_version")
     return key
 
 
@@ -287,7 +292,7 @@ def _choice(choices: tuple[object, ...]) -> Reader:
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value in choices:
             return choices[choices.index(value)]
         meant = hint(value, names) if isinstance(value, str) else ""
-        raise _Mistake(f"must be one of {', '.join(names)}, got {describe_value(value)}{meant}")
+        raise _Mistake(f" must be one of {', '.join(names)}, got {describe_value(value)}{meant}")
 
     return read
 
@@ -318,7 +323,7 @@ def _tuple(reader: Reader) -> Reader:
             try:
                 found.append(reader(item))
             except _Mistake as mistake:
-                raise mistake.below(str(number)) from None
+                raise mistake.below(number) from None
         return tuple(found)
 
     return read
@@ -353,22 +358,24 @@ def _attrs_reader(cls: type) -> Reader:
         given = {}
         for name, item in table.items():
             if name not in fields:
-                raise _Mistake(_unknown(cls, name, fields))
+                raise _unknown(cls, name, fields)
             if item is None:
                 continue
             try:
                 given[attributes[name]] = fields[name](item)
             except _Mistake as mistake:
                 hidden = name in secrets and not mistake.path
-                raise (_Mistake("is not a usable key source") if hidden else mistake).below(name) from None
+                raise (_Mistake(" is not a usable key source") if hidden else mistake).below(name) from None
         missing = [name for name in required if attributes[name] not in given]
         if missing:
-            raise _Mistake(f"option '{missing[0]}' is required")
+            raise _Mistake(" is required", (missing[0],))
         try:
             return cls(**given)
+        except WrongOption as error:
+            raise _Mistake(f" {error.text}", (error.name,)) from None
         except ValueError as error:
-            # A validator of the class; it names the option itself.
-            raise _Mistake(str(error)) from None
+            # About several options together; it names them itself.
+            raise _Mistake(f": {error}") from None
 
     return read
 
@@ -378,7 +385,8 @@ def _doc(field: attrs.Attribute[Any]) -> Doc:
     return doc if isinstance(doc, Doc) else Doc("")
 
 
-def _unknown(cls: type, name: str, known: Iterable[str]) -> str:
-    if name in kumomta.unsupported(cls.__name__):
-        return f"option '{name}' is known to KumoMTA but not supported by kumotwist; see docs/kumomta-users.md"
-    return f"unknown option '{name}'{hint(name, known)}"
+def _unknown(cls: type, name: object, known: Iterable[str]) -> _Mistake:
+    shown = str(name)
+    if shown in kumomta.unsupported(cls.__name__):
+        return _Mistake(" is known to KumoMTA but not supported by kumotwist; see docs/kumomta-users.md", (shown,))
+    return _Mistake(hint(shown, known), (shown,), "unknown option")

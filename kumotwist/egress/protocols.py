@@ -11,12 +11,13 @@ known one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final
 
+from kumotwist.config.option import WrongOption
 from kumotwist.config.queue import Protocol, QueueConfig
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.config.structure import describe_value, hint, structure
@@ -76,32 +77,36 @@ def queue_config(params: object, where: str) -> QueueConfig:
 def route_table(params: object, where: str) -> RouteTableConfig:
     """A route table from a policy's table, the protocols of its routes included. Raises ConfigError."""
     if isinstance(params, Mapping) and isinstance(params.get("routes"), (list, tuple)):
-        params = {**params, "routes": [_route(one, where) for one in params["routes"]]}
+        params = {**params, "routes": [_route(one, where, number) for number, one in enumerate(params["routes"], 1)]}
     return structure(RouteTableConfig, params, where)
 
 
-def _route(params: object, where: str) -> object:
+def _route(params: object, where: str, number: int) -> object:
     if isinstance(params, Mapping) and params.get("protocol") is not None:
-        return {**params, "protocol": protocol(params["protocol"], f"{where}: routes")}
+        at = ("routes", str(number), "protocol")
+        return {**params, "protocol": protocol(params["protocol"], where, at)}
     return params
 
 
-def protocol(value: object, where: str) -> Protocol:
-    """The options of a channel from what a policy wrote as `protocol`. Raises ConfigError."""
-    name, given = _named(value, where)
+def protocol(value: object, where: str, at: Sequence[str] = ("protocol",)) -> Protocol:
+    """The options of a channel from what a policy wrote as `protocol`; `at` is the path of that. Raises ConfigError."""
+    path = ".".join(at)
+    name, given = _named(value, f"{where}: option '{path}'")
     try:
         options: type[Any] = load(name).options
     except KeyError:
         known = _names()
         text = f"names no protocol '{name}'; known are {', '.join(known)}{hint(name, known)}"
-        raise ConfigError(f"{where}: option 'protocol' {text}") from None
-    read: Protocol = structure(options, given, f"{where}: protocol.{name}")
+        raise ConfigError(f"{where}: option '{path}' {text}") from None
+    # What is written `maildir_path` has its options beside it.
+    below = at if name == "maildir" else (*at, name)
+    read: Protocol = structure(options, given, where, below)
     base_url = getattr(read, "base_url", None)
     if base_url:
         try:
             check_base_url(base_url)
-        except ValueError as error:
-            raise ConfigError(f"{where}: protocol.{name}: {error}") from None
+        except WrongOption as error:
+            raise ConfigError(f"{where}: option '{'.'.join(below)}.{error.name}' {error.text}") from None
     return read
 
 
@@ -117,10 +122,10 @@ def load(name: str) -> Any:
     raise KeyError(name)
 
 
-def _named(value: object, where: str) -> tuple[str, object]:
+def _named(value: object, whose: str) -> tuple[str, object]:
     if isinstance(value, str) and value.lower() in _WITHOUT_OPTIONS:
         return value.lower(), {}
-    problem = f"{where}: option 'protocol' must name one protocol, like {{ smtp = {{}} }}"
+    problem = f"{whose} must name one protocol, like {{ smtp = {{}} }}"
     if not isinstance(value, Mapping):
         raise ConfigError(f"{problem}, got {describe_value(value)}")
     if "maildir_path" in value:

@@ -15,7 +15,7 @@ from options that contradict each other or are no URL or header.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ import msgspec
 from attrs import evolve, field, frozen
 
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import Duration, WrongOption, option, options
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.json import Json
 from kumotwist.core.message import Message
@@ -90,15 +90,22 @@ class WebhookOptions(CallOptions):
         if sum(one is not None for one in (self.url, self.secret_url, self.url_meta)) != 1:
             raise ValueError("must have either 'url', 'secret_url' or 'url_meta'")
         if self.content == "value" and not self.meta:
-            raise ValueError("option 'meta' must name the key that has the value")
+            raise WrongOption("meta", "must name the key that has the value")
         if self.batch_size < 1:
-            raise ValueError("option 'batch_size' must be at least 1")
+            raise WrongOption("batch_size", "must be at least 1")
         if self.batch_size > 1 and (self.url_meta is not None or self.content == "raw" or self.format == "form"):
-            raise ValueError("option 'batch_size' above 1 makes a JSON array for one URL")
+            raise WrongOption("batch_size", "above 1 makes a JSON array for one URL")
         if self.url is not None:
-            _checked(self.url)
+            self._check("url", _checked, self.url)
         for name, value in self.headers.items():
-            clean_header(name.encode(), value.encode())
+            self._check(f"headers.{name}", clean_header, name.encode(), value.encode())
+
+    @staticmethod
+    def _check(option_name: str, check: Callable[..., object], *given: object) -> None:
+        try:
+            check(*given)
+        except ValueError as error:
+            raise WrongOption(option_name, f"is wrong: {error}") from None
 
 
 @frozen(eq=False)

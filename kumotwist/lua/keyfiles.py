@@ -36,7 +36,7 @@ def _within(path: str, value: object) -> Iterator[tuple[str, str]]:
                 yield from _within(_below(path, str(name)), one)
         case tuple() | list():
             for number, one in enumerate(value, 1):
-                yield from _within(f"{path}[{number}]", one)
+                yield from _within(_below(path, str(number)), one)
         case _ if attrs.has(type(value)):
             channel = getattr(value, "channel", None)
             inside = _below(path, channel) if path and isinstance(channel, str) else path

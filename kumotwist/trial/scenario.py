@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import Duration, WrongOption, option, options
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.config.structure import hint
 from kumotwist.core.errors import ConfigError
@@ -46,13 +46,13 @@ class Trouble:
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for what is no trouble."""
         if not self.until > self.from_:
-            raise ValueError("option 'until' must be later than 'from'")
+            raise WrongOption("until", "must be later than 'from'")
         for name in ("success", "arrival", "receipts"):
             part = getattr(self, name)
             if part is not None and not 0.0 <= part <= 1.0:
-                raise ValueError(f"option '{name}' is a part, between 0 and 1, got {part:g}")
+                raise WrongOption(name, f"is a part, between 0 and 1, got {part:g}")
         if self.delay is not None and self.delay <= 0.0:
-            raise ValueError("option 'delay' must be more than 0")
+            raise WrongOption("delay", "must be more than 0")
 
 
 @frozen(kw_only=True)
@@ -73,11 +73,11 @@ class Scenario:
     def __attrs_post_init__(self) -> None:
         """See above."""
         if len(self.title) > _MAX_TITLE or not self.title.isprintable():
-            raise ValueError(f"option 'title' must be one line of at most {_MAX_TITLE} characters")
+            raise WrongOption("title", f"must be one line of at most {_MAX_TITLE} characters")
         if not self.duration > 0.0:
-            raise ValueError("option 'duration' must be more than 0")
+            raise WrongOption("duration", "must be more than 0")
         if not (isfinite(self.rate) and self.rate > 0.0):
-            raise ValueError(f"option 'rate' must be more than 0 messages a second, got {self.rate:g}")
+            raise WrongOption("rate", f"must be more than 0 messages a second, got {self.rate:g}")
         count = self.duration * self.rate
         if count > MAX_MESSAGES:
             raise ValueError(
@@ -92,9 +92,9 @@ class Scenario:
             raise ValueError(f"options 'trouble' and 'classes' take no more than {MAX_PARTS} each")
         bad = next((name for name, part in self.classes.items() if not (isfinite(part) and part > 0.0)), None)
         if bad is not None:
-            raise ValueError(f"option 'classes' needs a part above 0 for each, got {self.classes[bad]:g} for '{bad}'")
+            raise WrongOption("classes", f"needs a part above 0 for each, got {self.classes[bad]:g} for '{bad}'")
         if not self.classes:
-            raise ValueError("option 'classes' is empty; leave it out for messages of one kind")
+            raise WrongOption("classes", "is empty; leave it out for messages of one kind")
 
     @property
     def patience(self) -> float:
@@ -106,15 +106,16 @@ class Scenario:
         prefix = f"{name}: " if name else ""
         names = [route.name for route in table.routes]
         trouble = []
-        for one in self.trouble:
+        for number, one in enumerate(self.trouble, 1):
+            where = f"{prefix}option 'trouble.{number}."
             if one.class_ is not None and one.class_ not in self.classes:
                 known = hint(one.class_, self.classes)
-                raise ConfigError(f"{prefix}option 'trouble.class' names no class '{one.class_}' of 'classes'{known}")
+                raise ConfigError(f"{where}class' names no class '{one.class_}' of 'classes'{known}")
             route = _route(table, one.route)
             if route is not None and route not in names:
                 there = f"; table '{table.name}' has {', '.join(names)}"
                 close = hint(route, (*names, *ROLES))
-                raise ConfigError(f"{prefix}option 'trouble.route' names no route '{route}'{close}{there}")
+                raise ConfigError(f"{where}route' names no route '{route}'{close}{there}")
             trouble.append(evolve(one, route=route))  # type: ignore[misc]  # mypy does not see attrs behind `options`
         return evolve(self, table=table, trouble=tuple(trouble))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from kumotwist.config.bounds import positive
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import Duration, WrongOption, option, options
 from kumotwist.config.queue import OnUnknown
 from kumotwist.net.http import clean_url
 
@@ -44,6 +44,6 @@ def check_base_url(url: str) -> None:
     try:
         clean_url(url)
     except ValueError as error:
-        raise ValueError(f"option 'base_url' is {error}") from None
+        raise WrongOption("base_url", f"is {error}") from None
     if urlsplit(url).query:
-        raise ValueError("option 'base_url' must not have a query")
+        raise WrongOption("base_url", "must not have a query")

@@ -22,7 +22,7 @@ from attrs import define, evolve, field, frozen
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kumotwist.config.keysource import KeySource
-from kumotwist.config.option import Duration, option, options
+from kumotwist.config.option import Duration, WrongOption, option, options
 from kumotwist.core.errors import ConfigError, SecretUnavailable
 from kumotwist.core.json import JsonObject, at
 from kumotwist.core.message import Message
@@ -94,7 +94,7 @@ class WebPushOptions(PushOptions):
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for a subject that services refuse."""
         if not _SUBJECT.match(self.subject):
-            raise ValueError("option 'subject' must be like mailto:ops@example.com or https://example.com/contact")
+            raise WrongOption("subject", "must be like mailto:ops@example.com or https://example.com/contact")
 
 
 #: What a message may choose for itself in meta `push`.

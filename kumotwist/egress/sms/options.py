@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from attrs import Attribute
 
 from kumotwist.config.bounds import between
-from kumotwist.config.option import option, options
+from kumotwist.config.option import WrongOption, option, option_name, options
 from kumotwist.config.translate import SmsWordsOptions
 from kumotwist.egress.api.options import ApiOptions
 from kumotwist.proto.phone import is_region
@@ -23,7 +23,7 @@ from kumotwist.proto.translate.whom import AddressedBy
 def check_region(_: object, attribute: Attribute[str | None], value: str | None) -> None:
     """A validator: a country that has numbers."""
     if value is not None and not is_region(value):
-        raise ValueError(f"option '{attribute.name}' must be a country with phone numbers like 'US', got {value!r}")
+        raise WrongOption(option_name(attribute), f"must be a country with phone numbers like 'US', got {value!r}")
 
 
 @options

@@ -107,7 +107,7 @@ def test_reads_choices_of_numbers() -> None:
         (PathConfig, {"connection_limit": -1}, ["cannot be negative"]),
         (PathConfig, {"prohibited_hosts": ["10.0.0.1/8"]}, ["'prohibited_hosts'", "has host bits set", "'10.0.0.0/8'"]),
         (PathConfig, {"enable_tls": "required"}, ["did you mean 'Required'?"]),
-        (PoolConfig, {"name": "p", "entries": [{"weight": 1}]}, ["'entries.1'", "'name' is required"]),
+        (PoolConfig, {"name": "p", "entries": [{"weight": 1}]}, ["option 'entries.1.name' is required"]),
         (PoolConfig, {}, ["option 'name' is required"]),
         (SourceConfig, {"name": "s", "ha_proxy_server": "x"}, ["known to KumoMTA but not supported"]),
         (HttpListenerConfig, {"trusted_hosts": [1]}, ["'trusted_hosts'", "IP addresses"]),

@@ -36,8 +36,8 @@ def test_reads_every_protocol(protocol: object, read: object) -> None:
     [
         ({"smpt": {}}, ["names no protocol 'smpt'", "did you mean 'smtp'"]),
         ({"smtp": {}, "null": {}}, ["must name one protocol"]),
-        ({"custom_lua": {}}, ["protocol.custom_lua", "'constructor' is required"]),
-        ({"smtp": {"mx_lists": []}}, ["protocol.smtp", "unknown option 'mx_lists'", "did you mean 'mx_list'"]),
+        ({"custom_lua": {}}, ["option 'protocol.custom_lua.constructor' is required"]),
+        ({"smtp": {"mx_lists": []}}, ["unknown option 'protocol.smtp.mx_lists'", "did you mean 'mx_list'"]),
         ("sendgrid", ["must name one protocol", "'sendgrid'"]),
         (7, ["must name one protocol", "got 7"]),
     ],

@@ -354,11 +354,11 @@ async def test_sns_that_cannot_be_reached(house):
 @pytest.mark.parametrize(
     ("receipts", "error"),
     [
-        ({"sengrid": {}}, "unknown option 'sengrid'; did you mean 'sendgrid'"),
+        ({"sengrid": {}}, "unknown option 'receipts.sengrid'; did you mean 'sendgrid'"),
         ({"sendgrid": {"main": {"verification_kye": key("x")}}}, "did you mean 'verification_key'"),
-        ({"sendgrid": {"main": {}}}, "'receipts.sendgrid.main' nothing proves who calls; give at least one of"),
-        ({"sendgrid": {"a/b": {"hosts": ["127.0.0.1"]}}}, "'a/b' cannot stand in a URL"),
-        ({"postmark": {"main": {"basic_user": "u"}}}, "basic_user and basic_password go together"),
+        ({"sendgrid": {"main": {}}}, "'receipts.sendgrid.main': nothing proves who calls; give at least one of"),
+        ({"sendgrid": {"a/b": {"hosts": ["127.0.0.1"]}}}, "'receipts.sendgrid.a/b' cannot stand in a URL"),
+        ({"postmark": {"main": {"basic_user": "u"}}}, "'basic_user' and 'basic_password' go together"),
         ({"twilio": {"main": {"auth_token": key("x"), "public_url": "hooks.example.com"}}}, "must be like 'https://"),
         ({"vonage": {"main": {"signature_secret": key("x"), "signature_method": "sha265"}}}, "did you mean 'sha256'"),
     ],
