@@ -75,7 +75,7 @@ class Outcome:
     subscription) is gone for good and should be forgotten by who gave it to
     us. `is_ambiguous`: the peer may have taken it all the same. `reason` is
     the word for it in `requeue_message` and Delayed records, where KumoMTA
-    has one.
+    has one. `is_told`: the channel has said so in the diagnostic log.
     """
 
     verdict: Verdict
@@ -88,3 +88,4 @@ class Outcome:
     is_address_dead: bool = field(default=False, kw_only=True)
     is_ambiguous: bool = field(default=False, kw_only=True)
     reason: str | None = field(default=None, kw_only=True)
+    is_told: bool = field(default=False, kw_only=True)

@@ -285,14 +285,17 @@ class Dispatcher:
 
     async def _rest(self, outcome: Outcome) -> None:
         """Let the source rest: nothing goes this way for a while, and what waits for it is held up, uncharged."""
-        rest = outcome.retry_after or SOURCE_REST
-        self.ready.rests_until = max(self.ready.rests_until, self._means.clock.seconds() + rest)
-        log.warn(
-            "{queue} rests for {rest:g} s: {said}",
-            queue=self.ready.name,
-            rest=round(rest, 1),
-            said=outcome.response.to_line(),
-        )
+        rest, now = outcome.retry_after or SOURCE_REST, self._means.clock.seconds()
+        # Other sessions hear the same at the same time.
+        is_known = outcome.is_told or self.ready.rests_until > now
+        self.ready.rests_until = max(self.ready.rests_until, now + rest)
+        if not is_known:
+            log.warn(
+                "{queue} rests for {rest:g} s: {said}",
+                queue=self.ready.name,
+                rest=round(rest, 1),
+                said=outcome.response.to_line(),
+            )
         await self._hand.leave(outcome, why.SOURCE_RESTS, rest)
 
 

@@ -116,11 +116,11 @@ def test_an_smsc_that_is_too_busy_costs_no_message_an_attempt(kind, tmp_path) ->
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_number_that_the_smsc_refuses_bounces(kind, tmp_path) -> None:
-    """With the status by its name."""
+    """With the status by its name and in words."""
     with Smsc(kind, status=0x0B) as smsc, Daemon(tmp_path, policy(tmp_path, smsc)) as daemon:
         inject(daemon, "+15551230001", "hello")
         (bounce,) = daemon.wait_for_records("Bounce", 1)
-    assert bounce["response"]["content"] == "ESME_RINVDSTADR (0x0B)"
+    assert bounce["response"]["content"] == "ESME_RINVDSTADR (0x0B), the recipient's number is not valid"
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -194,15 +194,15 @@ def test_what_a_killed_daemon_had_not_sent_goes_out_after_the_restart(tmp_path) 
 @needs_node
 def test_a_password_that_is_mended_is_used_without_a_restart(tmp_path) -> None:
     """Mail waits while the SMSC refuses us, and goes when the secret is right; nothing bounces."""
-    (tmp_path / "password").write_text("wrong\n")
+    (tmp_path / "password").write_text("mistaken\n")
     with Smsc("node", password="secret") as smsc, Daemon(tmp_path, policy(tmp_path, smsc)) as daemon:
         inject(daemon, "+15551230001", "hello")
         failure, *_ = daemon.wait_for_records("TransientFailure", 1)
         (tmp_path / "password").write_text("secret\n")
         daemon.wait_for_records("Delivery", 1)
         assert not daemon.records("Bounce")
-    assert "ESME_RINVPASWD" in failure["response"]["content"]
-    assert "wrong" not in json.dumps(failure)
+    assert "ESME_RINVPASWD (0x0E), the password is wrong" in failure["response"]["content"]
+    assert "mistaken" not in json.dumps(failure)
 
 
 @needs_node

@@ -26,11 +26,12 @@ from attrs import frozen
 
 from kumotwist.core.errors import LocalProtocolError
 from kumotwist.proto.smpp.bind import BindMode, Credentials, decode_bind_answer, encode_bind
-from kumotwist.proto.smpp.commands import GENERIC_NACK, RESPONSE, Command, Status, status_name
+from kumotwist.proto.smpp.commands import GENERIC_NACK, RESPONSE, Command, Status
 from kumotwist.proto.smpp.events import Answer, Bound, Ended, Event, Incoming, Refused, Unanswered, Unbound
 from kumotwist.proto.smpp.fields import Malformed
 from kumotwist.proto.smpp.messages import decode_answer, decode_short_message
 from kumotwist.proto.smpp.pdu import Pdu, PduReader
+from kumotwist.proto.smpp.words import status_text
 
 #: The highest sequence number (SMPP 3.4 s3.2).
 MAX_SEQUENCE: Final = 0x7FFFFFFF
@@ -230,7 +231,7 @@ class EsmeSession:
         elif self.state is State.BINDING and pdu.sequence in (0, self._own_sequence):
             self._refuse(status, events)
         elif pdu.sequence == 0:
-            self._end(f"the SMSC lost the thread: generic_nack {status_name(status)}", events)
+            self._end(f"the SMSC lost the thread: generic_nack {status_text(status)}", events)
 
     def _responded(self, pdu: Pdu, events: list[Event]) -> None:
         """Responses other than to submit_sm; those to enquire_link need nothing done."""

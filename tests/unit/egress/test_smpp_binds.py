@@ -75,6 +75,8 @@ async def test_an_smsc_that_is_down_rests_the_source_for_a_moment():
             await session.connect()
         assert caught.value.outcome.scope is Scope.SOURCE
         assert 0 < caught.value.outcome.retry_after <= 1.0
+        assert caught.value.outcome.is_told, "the log has a line for each try to bind"
+        assert "127.0.0.1:1: cannot connect" in caught.value.outcome.response.content
         with pytest.raises(SessionEnded):
             await session.connect()
         await session.close()

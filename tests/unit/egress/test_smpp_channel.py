@@ -133,7 +133,7 @@ async def test_parts_after_a_refused_one_are_not_sent():
     async with world(lambda _: Status.ESME_RINVDSTADR) as around:
         ((outcome,),) = await around.deliver(text("a" * 400), window=1)
         assert outcome.verdict is Verdict.PERMANENT
-        assert outcome.response.content == "ESME_RINVDSTADR (0x0B) (part 1 of 3)"
+        assert outcome.response.content == "ESME_RINVDSTADR (0x0B), the recipient's number is not valid (part 1 of 3)"
         assert len(around.smsc.submitted) == 1
 
 

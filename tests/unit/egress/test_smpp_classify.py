@@ -57,7 +57,12 @@ def test_any_other_number(status):
         ([TAKEN, GONE], Verdict.TRANSIENT, Scope.SESSION, "unknown whether it was taken"),
         ([TRANSIENT, PASSED_OVER], Verdict.TRANSIENT, Scope.MESSAGE, "RSYSERR"),
         ([None], Verdict.TRANSIENT, Scope.MESSAGE, "unknown"),
-        ([Refused(0x401, "no credit\r\n250 ok")], Verdict.PERMANENT, Scope.MESSAGE, "0x401: no credit 250 ok"),
+        (
+            [Refused(0x401, "no credit\r\n250 ok")],
+            Verdict.PERMANENT,
+            Scope.MESSAGE,
+            "vendor: no credit 250 ok",
+        ),
     ],
 )
 def test_the_gravest_part_decides(results, verdict, scope, says):

@@ -18,6 +18,7 @@ from kumotwist.proto.smpp.messages import (
     encode_short_message,
 )
 from kumotwist.proto.smpp.pdu import MAX_PDU, Pdu, PduReader
+from kumotwist.proto.smpp.words import status_text
 
 OCTET = st.integers(0, 255)
 ASCII = st.characters(min_codepoint=1, max_codepoint=127)
@@ -197,3 +198,7 @@ def test_statuses_have_names():
     """Logs say what the number means; a vendor's own stays a number."""
     assert status_name(0x58) == "ESME_RTHROTTLED (0x58)"
     assert status_name(0x412) == "0x412"
+    assert status_text(0x58) == "ESME_RTHROTTLED (0x58), too many messages at once"
+    assert status_text(0x412) == "0x412, a status of the SMSC's vendor"
+    assert status_text(0xABC) == "0xABC"
+    assert not [one for one in Status if one and ", " not in status_text(one)]

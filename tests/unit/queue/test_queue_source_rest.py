@@ -1,6 +1,8 @@
 """A source that has to rest: a key that expired, an account that used up its rate."""
 
+import attrs
 from support.fakes_queue import DELIVERED, REFUSED, FakeChannel, FakePolicy, House
+from twisted.logger import capturedLogs, formatEvent
 
 from kumotwist.config.egress import PathConfig
 from kumotwist.config.option import Duration
@@ -47,6 +49,19 @@ def test_the_failure_is_in_the_log_once_for_the_message_that_met_it():
     assert failure.response.content == "401 Unauthorized: key expired"
     assert "SourceRests" in house.recorder.of("Delayed")[0].response.content
     house.stop()
+
+
+def test_the_diagnostic_log_has_one_line_for_a_rest():
+    """What several sessions hear at once is said once; what the channel itself has logged is not said again."""
+    for answer, lines in ((EXPIRED_KEY, 1), (attrs.evolve(EXPIRED_KEY, is_told=True), 0)):
+        house = house_with(lambda batch, answer=answer: answer)
+        with capturedLogs() as events:
+            house.insert()
+            house.insert()
+        said = [formatEvent(event) for event in events if "rests for" in formatEvent(event)]
+        assert len(said) == lines
+        assert all("rests for 300 s: 421 401 Unauthorized: key expired" in one for one in said)
+        house.stop()
 
 
 def test_the_rest_is_as_long_as_the_provider_says():

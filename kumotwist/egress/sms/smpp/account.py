@@ -47,7 +47,7 @@ class Account:
         self._on_idle = on_idle
         self._keepers = [Keeper(opener, mode, self, tasks, self._tend) for mode in _MODES[opener.options.bind]]
         self._sender = self._keepers[0]
-        self._flow = Flow(opener.options, opener.account, lambda: self._sender.link, opener.services.clock)
+        self._flow = Flow(opener.options, lambda: self._sender.link, opener.services.clock)
         self._tender: DelayedCall | None = None
         self._sessions = 0
         self._used_at = self._clock.seconds()
@@ -131,7 +131,7 @@ class Account:
 
     def _without_link(self) -> Unsent:
         wait = self._sender.next_try() - self._clock.seconds()
-        return Unsent("the bind to the SMSC is lost", max(min(wait, self.options.max_rest), 1.0))
+        return Unsent("the bind to the SMSC is lost", max(min(wait, self.options.max_rest), 1.0), is_told=True)
 
     # -- being bound ------------------------------------------------------------------------------
 

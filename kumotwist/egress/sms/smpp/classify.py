@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from kumotwist.egress.sms.smpp.options import StatusClass
-from kumotwist.proto.smpp.commands import Status, status_name, status_number
+from kumotwist.proto.smpp.commands import Status, status_number
+from kumotwist.proto.smpp.words import VENDOR, status_text
 
 
 class Fault(enum.Enum):
@@ -59,8 +60,6 @@ _FATES: Final = {
     Fault.THROTTLED: "waits in place with growing pauses, up to `throttle_patience`; then everything waits, uncharged",
     Fault.ACCOUNT: "everything waits (`rest`), nothing is charged or bounced",
 }
-#: Reserved for vendors (s5.1.3).
-_VENDOR: Final = range(0x400, 0x500)
 
 
 def classify(status: int, vendor: Mapping[int, Fault]) -> Fault:
@@ -68,7 +67,7 @@ def classify(status: int, vendor: Mapping[int, Fault]) -> Fault:
     fault = vendor.get(status) or TABLE.get(status)
     if fault is not None:
         return fault
-    return Fault.TRANSIENT if status in _VENDOR else Fault.PERMANENT
+    return Fault.TRANSIENT if status in VENDOR else Fault.PERMANENT
 
 
 def vendor_table(status: Mapping[str, StatusClass]) -> Mapping[int, Fault]:
@@ -79,10 +78,15 @@ def vendor_table(status: Mapping[str, StatusClass]) -> Mapping[int, Fault]:
 def error_table() -> str:
     """The table of a channel's page, in Markdown."""
     rows = ["| command_status | class | what happens |", "|---|---|---|"]
-    rows += [f"| `{status_name(status)}` | {fault.value} | {_FATES[fault]} |" for status, fault in TABLE.items()]
+    rows += [f"| {_told(status)} | {fault.value} | {_FATES[fault]} |" for status, fault in TABLE.items()]
     rows += [
         f"| `0x400` to `0x4FF`, the vendor's | transient | {_FATES[Fault.TRANSIENT]} |",
         f"| any other | permanent | {_FATES[Fault.PERMANENT]} |",
         "",
     ]
     return "\n".join(rows)
+
+
+def _told(status: int) -> str:
+    name, _, words = status_text(status).partition(", ")
+    return f"`{name}`: {words}" if words else f"`{name}`"

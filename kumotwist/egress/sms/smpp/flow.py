@@ -17,8 +17,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from twisted.logger import Logger
-
 from kumotwist.egress.sms.smpp.backoff import Backoff
 from kumotwist.egress.sms.smpp.classify import Fault, classify, vendor_table
 from kumotwist.egress.sms.smpp.ids import plain_id
@@ -27,11 +25,10 @@ from kumotwist.egress.sms.smpp.options import SmppProtocol
 from kumotwist.egress.sms.smpp.pacer import Pacer
 from kumotwist.egress.sms.smpp.transfer import Lost, Piece, Refused, Taken, Transfer, Unsent
 from kumotwist.net.clock import Clock, DelayedCall
-from kumotwist.proto.smpp.commands import Status, Tag, status_name
+from kumotwist.proto.smpp.commands import Status, Tag
 from kumotwist.proto.smpp.events import Answer
 from kumotwist.proto.smpp.fields import Tlv
-
-log: Final = Logger()
+from kumotwist.proto.smpp.words import status_text
 
 #: Times that one message may be throttled while others pass before it goes back to the queue: the
 #: SMSC's queue for its recipient may be the one that is full. Ours.
@@ -44,9 +41,8 @@ MAX_WAIT: Final = 60.0
 class Flow:
     """The messages of one account; `link` gives what they go over, None while there is nothing."""
 
-    def __init__(self, options: SmppProtocol, account: str, link: Callable[[], Link | None], clock: Clock) -> None:
+    def __init__(self, options: SmppProtocol, link: Callable[[], Link | None], clock: Clock) -> None:
         self._options = options
-        self._account = account
         self._link = link
         self._clock = clock
         self._vendor = vendor_table(options.status)
@@ -135,8 +131,7 @@ class Flow:
             return
         transfer.report(piece, Refused(answer.status, _words(answer.tlvs)))
         if fault is Fault.ACCOUNT:
-            log.warn("{account}: {status}", account=self._account, status=status_name(answer.status))
-            self._give_up(Unsent(status_name(answer.status), self._options.rest))
+            self._give_up(Unsent(status_text(answer.status), self._options.rest))
 
     def _throttled(self, transfer: Transfer, piece: Piece, status: int) -> None:
         """Wait a moment with everything; or have the source rest, when that has been done for long enough."""
@@ -151,7 +146,7 @@ class Flow:
                 self._transfers.appendleft(transfer)
             transfer.again(piece)
             return
-        unsent = Unsent(status_name(status), max(self._paused_until - now, 0.001))
+        unsent = Unsent(status_text(status), max(self._paused_until - now, 0.001))
         if is_first:
             self._give_up(unsent)
         transfer.report(piece, unsent)

@@ -28,9 +28,10 @@ from kumotwist.net.eager import write_now
 from kumotwist.net.ending import why_ended, why_no_tls
 from kumotwist.net.tls_client import TlsAttempt, TlsFacts
 from kumotwist.proto.smpp.bind import BindMode, Credentials
-from kumotwist.proto.smpp.commands import Status, status_name
+from kumotwist.proto.smpp.commands import Status
 from kumotwist.proto.smpp.events import Answer, Bound, Ended, Event, Incoming, Refused, Unanswered, Unbound
 from kumotwist.proto.smpp.session import EsmeSession, Rules, State
+from kumotwist.proto.smpp.words import status_text
 
 #: Seconds that an SMSC has to agree to our goodbye. Ours.
 FAREWELL: Final = 2.0
@@ -242,7 +243,7 @@ class Link(Protocol):
 
     def _ended(self, event: Event) -> None:
         if isinstance(event, Refused):
-            self._end(f"the bind was refused: {status_name(event.status)}", event.status)
+            self._end(f"the bind was refused: {status_text(event.status)}", event.status)
         elif isinstance(event, Ended):
             self._end(event.text)
         elif isinstance(event, Unbound):

@@ -50,14 +50,15 @@ class Bound:
 
 @frozen
 class Endpoint:
-    """A place to connect to; `str()` is `host/address:port`."""
+    """A place to connect to; `str()` is `host/address:port`, the address once."""
 
     host: str
     address: str
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}/{self.address}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.host == self.address else f"{host}/{self.address}:{self.port}"
 
 
 @frozen(eq=False)

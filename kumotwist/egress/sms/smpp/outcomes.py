@@ -21,6 +21,7 @@ from kumotwist.core.response import INTERNAL_PREFIX, Response
 from kumotwist.egress.sms.smpp.classify import Fault, classify
 from kumotwist.egress.sms.smpp.transfer import Lost, Refused, Result, Taken, Unsent
 from kumotwist.proto.smpp.commands import Status, status_name
+from kumotwist.proto.smpp.words import status_text
 
 _TAKEN: Final = status_name(Status.ESME_ROK)
 _FORGOTTEN: Final = Lost("no answer was noted")
@@ -56,7 +57,7 @@ class Judge:
                 return _transient(421, _said(one, results), Scope.SOURCE, peer, self.rest)
         for result in results:
             if isinstance(result, Unsent):
-                return _transient(421, result.text, Scope.SOURCE, peer, result.retry_after)
+                return _transient(421, result.text, Scope.SOURCE, peer, result.retry_after, result.is_told)
         lost = next((one for one in results if isinstance(one, Lost)), None)
         if lost is None and not refused:
             lost = _FORGOTTEN
@@ -85,13 +86,16 @@ class Judge:
         return Outcome(Verdict.TRANSIENT, Response(451, text), scope, peer, is_ambiguous=True)
 
 
-def _transient(code: int, text: str, scope: Scope, peer: Peer | None, retry_after: float | None = None) -> Outcome:
-    return Outcome(Verdict.TRANSIENT, Response(code, printable(text, MAX_TEXT)), scope, peer, retry_after)
+def _transient(
+    code: int, text: str, scope: Scope, peer: Peer | None, retry_after: float | None = None, is_told: bool = False
+) -> Outcome:
+    response = Response(code, printable(text, MAX_TEXT))
+    return Outcome(Verdict.TRANSIENT, response, scope, peer, retry_after, is_told=is_told)
 
 
 def _said(refused: Refused, results: Sequence[Result | None]) -> str:
-    """The status by name, the SMSC's words, and which part it was."""
-    text = status_name(refused.status)
+    """The status by name and in words, the SMSC's own words, and which part it was."""
+    text = status_text(refused.status)
     if refused.text:
         text += f": {refused.text}"
     if len(results) > 1:

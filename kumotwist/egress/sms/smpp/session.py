@@ -73,8 +73,10 @@ class SmppSession:
             self._link = await account.ready()
         except NoBind as problem:
             text = printable(f"{INTERNAL_PREFIX}{problem}", MAX_TEXT)
+            wait, response = problem.retry_after, Response(421, text)
+            # The account has told of every try to bind.
             raise ConnectFailed(
-                Outcome(Verdict.TRANSIENT, Response(421, text), Scope.SOURCE, account.peer, problem.retry_after)
+                Outcome(Verdict.TRANSIENT, response, Scope.SOURCE, account.peer, wait, is_told=True)
             ) from None
 
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:

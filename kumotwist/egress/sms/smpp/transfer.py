@@ -43,10 +43,14 @@ class Lost:
 
 @frozen
 class Unsent:
-    """It was not sent, or sent and certainly not taken; to be tried again in so many seconds."""
+    """It was not sent, or sent and certainly not taken; to be tried again in so many seconds.
+
+    `is_told`: the diagnostic log has said so for the whole account.
+    """
 
     text: str
     retry_after: float
+    is_told: bool = False
 
 
 @frozen
