@@ -65,12 +65,13 @@ def _facts(block: Block) -> JsonObject:
         "arrival_date": block.date("arrival-date", "received-date"),
         "incidents": int(incidents) if incidents.isdecimal() and len(incidents) < 10 else None,
         "original_envelope_id": block.first("original-envelope-id") or None,
-        "original_mail_from": _bare(block.first("original-mail-from")) or None,
+        # With the angle brackets, where the report has some: KumoMTA keeps them, and what reads its records takes them off.
+        "original_mail_from": block.first("original-mail-from") or None,
         "reporting_mta": {"mta_type": kind, "name": name} if name else None,
         "source_ip": block.first("source-ip") or None,
         "authentication_results": _all(block, "authentication-results"),
         # KumoMTA's spelling.
-        "original_rcpto_to": [_bare(str(one)) for one in _all(block, "original-rcpt-to")],
+        "original_rcpto_to": _all(block, "original-rcpt-to"),
         "reported_domain": _all(block, "reported-domain"),
         "reported_uri": _all(block, "reported-uri"),
         "extensions": block.extensions(_KNOWN),
@@ -98,7 +99,3 @@ def _trace(original: bytes) -> Json:
 
 def _all(block: Block, name: str) -> list[Json]:
     return list[Json](block.values.get(name, []))
-
-
-def _bare(address: str) -> str:
-    return address.strip().removeprefix("<").removesuffix(">")

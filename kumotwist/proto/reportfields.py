@@ -30,6 +30,8 @@ MAX_PART: Final = 1024 * 1024
 MAX_RETURNED: Final = 128 * 1024
 _GAP: Final = re.compile(rb"\r?\n[ \t]*(?:\r?\n[ \t]*)+(?=\S)")
 _RETURNED: Final = frozenset(("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"))
+#: A folded value is shown on one line with one blank, as KumoMTA shows it; rules match on these texts.
+_FOLD: Final = re.compile(rb"[ \t]*\r?\n[ \t]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -99,6 +101,6 @@ def original_text(original: bytes | None) -> str | None:
 def _block(octets: bytes) -> Block:
     values: dict[str, list[str]] = {}
     for name, value in fields(octets + b"\r\n"):
-        text = _CONTROL.sub(" ", decode(value)).strip()
+        text = _CONTROL.sub(" ", decode(_FOLD.sub(b" ", value))).strip()
         values.setdefault(name.decode("ascii", "replace").lower(), []).append(text)
     return Block(values)

@@ -20,7 +20,7 @@ def test_a_bounce():
         ("full@example.net", "failed"),
     ]
     unknown, full = report.failed
-    said = "5.1.1 <gone@example.net>: Recipient address    rejected: User unknown"
+    said = "5.1.1 <gone@example.net>: Recipient address rejected: User unknown"
     assert unknown.response == Response(550, said, EnhancedCode(5, 1, 1))
     assert unknown.last_attempt == 1795462177.0
     assert (full.response, full.last_attempt) == (Response(550, "", EnhancedCode(5, 2, 2)), None)
@@ -58,7 +58,7 @@ def test_reports_that_are_written_badly():
 
 
 def test_a_complaint():
-    """Every field of RFC 5965 under KumoMTA's name, and our own trace header out of the returned message."""
+    """Every field of RFC 5965 under KumoMTA's name and as the report has it; our trace header from the returned message."""
     assert arf.parse(COMPLAINT) == {
         "feedback_type": "abuse",
         "user_agent": "SomeGenerator/1.0",
@@ -66,11 +66,11 @@ def test_a_complaint():
         "arrival_date": "2005-03-08T18:00:00Z",
         "incidents": 3,
         "original_envelope_id": None,
-        "original_mail_from": "somespammer@example.net",
+        "original_mail_from": "<somespammer@example.net>",
         "reporting_mta": {"mta_type": "dns", "name": "mail.example.com"},
         "source_ip": "192.0.2.1",
         "authentication_results": ["mail.example.com; spf=fail smtp.mail=somespammer@example.com"],
-        "original_rcpto_to": ["user@example.com"],
+        "original_rcpto_to": ["<user@example.com>"],
         "reported_domain": ["example.net"],
         "reported_uri": ["http://example.net/earn_money.html", "mailto:user@example.com"],
         "extensions": {"removal-recipient": ["user@example.com"]},
