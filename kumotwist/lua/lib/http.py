@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from kumotwist.config.library import HttpClientConfig
 from kumotwist.config.structure import structure
+from kumotwist.core.address import EnvelopeAddress
 from kumotwist.lua.binding import Function, binary, duration, facade, mapping, octets, text
 from kumotwist.net.http import (
     USER_AGENT,
@@ -148,7 +149,7 @@ class Request:
         return self._content_type(b"application/x-www-form-urlencoded")
 
     def form_multipart_data(self, params: object) -> Request:
-        """Send the table as a `multipart/form-data` form; a value is a string or `{data=, file_name=}`."""
+        """Send the table as a `multipart/form-data` form; a value is a string, an address or `{data=, file_name=}`."""
         kind, self._body = multipart([_part(name, value) for name, value in mapping(params, "params").items()])
         return self._content_type(kind.encode("ascii"))
 
@@ -175,6 +176,9 @@ class Request:
 
 
 def _part(name: str, value: object) -> Part:
+    # KumoMTA's guide gives a form `message:recipient()`.
+    if isinstance(value, EnvelopeAddress):
+        return Part(name, str(value))
     if not isinstance(value, dict):
         return Part(name, value if isinstance(value, bytes) else text(value, name))
     unknown = set(value) - {"data", "file_name"}

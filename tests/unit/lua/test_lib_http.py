@@ -9,7 +9,9 @@ from support.luabox import LuaBox
 from support.webpeer import authority, turn, web_peer
 from twisted.internet import reactor
 
+from kumotwist.core.address import EnvelopeAddress, parse_address
 from kumotwist.core.errors import PolicyError
+from kumotwist.lua.address import ENVELOPE_ADDRESS
 from kumotwist.lua.lib.http import HttpLibrary
 from kumotwist.net.http import HttpTransports
 
@@ -18,7 +20,7 @@ from kumotwist.net.http import HttpTransports
 async def policy(trust_root=None):
     transports = HttpTransports(reactor, trust_root)
     try:
-        yield LuaBox(HttpLibrary(transports))
+        yield LuaBox(HttpLibrary(transports), classes={EnvelopeAddress: ENVELOPE_ADDRESS})
     finally:
         await transports.close()
         await turn()
@@ -65,29 +67,32 @@ async def test_a_chain_of_calls_makes_a_request():
 
 @ensureDeferred
 async def test_forms():
-    """The Mailgun way: basic auth, text fields and the message as a file; and the simple form."""
+    """The Mailgun way: basic auth, text fields, a recipient, the message as a file; and the simple form."""
     async with web_peer() as peer, policy() as box:
         peer.answer("/", 200)
         await box.run(
             r"""
-            local url = ...
+            local url, address = ...
             local client = kumo.http.build_client()
             client:post(url):basic_auth('api', 'key'):form_multipart_data {
               to = 'user@example.com',
               message = { data = 'Subject: x\r\n\r\n\xff\0', file_name = 'mime.msg' },
               raw = '\xfe',
+              address = address,
             }:send()
             client:put(url):basic_auth('user'):form_url_encoded { a = 'b c', n = 1 }:send()
             client:get(url):send()
             client:close()
             """,
             peer.url + "/",
+            parse_address("bob@example.org"),
         )
         multipart, simple, plain = peer.seen
         assert multipart.header("authorization") == "Basic YXBpOmtleQ=="
         form = message_from_bytes(f"Content-Type: {multipart.header('content-type')}\r\n\r\n".encode() + multipart.body)
         parts = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}
         assert parts["to"].get_payload() == "user@example.com"
+        assert parts["address"].get_payload() == "bob@example.org"
         assert parts["message"].get_filename() == "mime.msg"
         assert parts["message"].get_payload(decode=True) == b"Subject: x\r\n\r\n\xff\0"
         assert parts["raw"].get_content_type() == "application/octet-stream"
