@@ -50,6 +50,9 @@ SAMPLE_KINDS: Final = (
     "chat!discord",
     "chat!telegram",
 )
+#: Where handlers of get_queue_config stand that answer for every queue, and those that this one leaves theirs.
+_QUEUE_HELPER: Final = "policy-extras/queue.lua:"
+_LOG_HOOKS: Final = "policy-extras/log_hooks.lua:"
 #: Seconds that one handler may take; it may look up names or secrets.
 HANDLER_TIMEOUT: Final = 20.0
 
@@ -129,6 +132,7 @@ class _Check:
         # A handler that fails or hangs has been told; to ask it more takes long and helps nobody.
         for kind in SAMPLE_KINDS if self._report.is_valid else ():
             await self._kind(policy, parse(kind))
+        self._order(policy)
         self._events(policy)
 
     def _declarations(self, policy: Policy) -> None:
@@ -244,6 +248,17 @@ class _Check:
             event = "get_egress_path_config"
             await self._tls(f"{policy.program.source_of(event)}: {event} for {domain}", path)
             self._key_files(f"{policy.program.source_of('get_egress_path_config')}: get_egress_path_config", path)
+
+    def _order(self, policy: Policy) -> None:
+        """Finds handlers that the queue helper leaves nothing to: the first that answers is the last that is asked."""
+        sources = policy.program.sources.get("get_queue_config", ())
+        helper = next((index for index, source in enumerate(sources) if _QUEUE_HELPER in source), len(sources))
+        for source in sources[helper + 1 :]:
+            if _LOG_HOOKS not in source:
+                self._report.warn(
+                    f"{source}: get_queue_config comes after policy-extras.queue, which answers for all queues that "
+                    "its files cover: set the helper up last"
+                )
 
     def _events(self, policy: Policy) -> None:
         used = set(self._constructors)

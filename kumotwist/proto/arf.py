@@ -65,7 +65,7 @@ def _facts(block: Block) -> JsonObject:
         "arrival_date": block.date("arrival-date", "received-date"),
         "incidents": int(incidents) if incidents.isdecimal() and len(incidents) < 10 else None,
         "original_envelope_id": block.first("original-envelope-id") or None,
-        # With the angle brackets, where the report has some: KumoMTA keeps them, and what reads its records takes them off.
+        # With their angle brackets, as KumoMTA has them: what reads its records takes them off.
         "original_mail_from": block.first("original-mail-from") or None,
         "reporting_mta": {"mta_type": kind, "name": name} if name else None,
         "source_ip": block.first("source-ip") or None,

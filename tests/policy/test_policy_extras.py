@@ -19,6 +19,7 @@ from support.webpeer import turn
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
+from kumotwist.config.queue import CustomLuaProtocol
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.ids import IdGenerator
@@ -26,6 +27,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.queuename import parse
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy
+from kumotwist.lua.validate import Report, validate
 from kumotwist.net.dns import StaticResolver
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.zone import parse_zone
@@ -292,8 +294,8 @@ def test_schedule_and_routing_domain(extras: Extras, queues: Policy) -> None:
     message = extras.message(schedule)
     assert received(queues, message).schedule is not None
     assert b"X-Schedule" not in (message.body or b"")
-    other = extras.bench.message(recipients=["x@a.relayed.test"])
-    assert str(received(queues, other).queue_name()) == "acme@a.relayed.test!hub.test"
+    other = extras.bench.message(b"From: a@example.com\r\n\r\nHi\r\n", ["x@a.relayed.test"])
+    assert str(received(queues, other).queue_name()) == "small@a.relayed.test!hub.test"
 
 
 def test_tenants_may_be_reserved(extras: Extras, queues: Policy) -> None:
@@ -303,6 +305,97 @@ def test_tenants_may_be_reserved(extras: Extras, queues: Policy) -> None:
     for meta in ({}, {"authz_id": "eve"}):
         with pytest.raises(Rejection, match=r"550 5\.7\.1 not authorized to send for the tenant 'closed'"):
             received(queues, extras.message(header, **meta))
+
+
+def test_a_tenant_that_has_no_section_is_refused(extras: Extras, queues: Policy) -> None:
+    """Whoever names a tenant that is not in the files, by a slip or on purpose, does not send; as with KumoMTA."""
+    with pytest.raises(Rejection, match=r"550 5\.7\.1 there is no tenant 'lagre'"):
+        received(queues, extras.message("X-Tenant: lagre\r\n"))
+
+
+def test_the_default_tenant_may_be_reserved(extras: Extras) -> None:
+    """`require_authz` of the default tenant holds for those who name none."""
+    policy = extras.policy("""
+        local helper = (require 'policy-extras.queue'):setup {
+          { default_tenant = 'closed', tenant = { closed = { require_authz = { 'scott' } } } },
+        }
+        kumo.on('smtp_server_message_received', function(msg) helper:apply(msg) end)
+    """)
+    assert received(policy, extras.message(authz_id="scott")).meta["tenant"] == "closed"
+    with pytest.raises(Rejection, match="not authorized to send for the tenant 'closed'"):
+        received(policy, extras.message())
+
+
+def test_a_campaign_of_a_tenant(extras: Extras) -> None:
+    """`tenant.TENANT.campaigns.CAMPAIGN` holds for the campaign in all domains, its rate beside that of the tenant."""
+    policy = extras.policy("""
+        (require 'policy-extras.queue'):setup {
+          { tenant = { large = { max_age = '10h', campaigns = {
+            sale = { max_age = '2h', overall_max_message_rate = '1/hr' },
+          } } } },
+        }
+    """)
+    ages = [now(policy.queue_config(parse(name))).max_age for name in ("sale:large@a.test", "other:large@b.test")]
+    assert ages == [7200, 36000]
+    first, second, third = (extras.message(tenant="large", campaign=name) for name in ("sale", "sale", "other"))
+    for message in (first, second, third):
+        now(policy.throttle_insert_ready_queue(message))
+    assert [message.due > extras.bench.clock.seconds() for message in (first, second, third)] == [False, True, False]
+
+
+def test_queues_that_no_section_covers_are_left_to_others(extras: Extras) -> None:
+    """Without a `queue.default`, the next handler of get_queue_config is asked, and resolve_config says nil."""
+    policy = extras.policy("""
+        local helper = (require 'policy-extras.queue'):setup { { queue = { ['a.test'] = { max_age = '1h' } } } }
+        assert(helper:resolve_config('b.test') == nil)
+        kumo.on('get_queue_config', function() return kumo.make_queue_config { max_age = '3h' } end)
+    """)
+    ages = [now(policy.queue_config(parse(name))).max_age for name in ("a.test", "b.test")]
+    assert ages == [3600, 3 * 3600]
+
+
+def test_log_hooks_keep_their_queues(extras: Extras) -> None:
+    """A hook that is set up after the queue helper is delivered all the same, whatever `queue.default` says."""
+    policy = extras.policy("""
+        (require 'policy-extras.queue'):setup { { queue = { default = { max_age = '1h' } } } };
+        (require 'policy-extras.log_hooks'):new_json { name = 'web', url = 'http://127.0.0.1:1/' }
+    """)
+    config = now(policy.queue_config(parse("web.log_hook")))
+    assert config.protocol == CustomLuaProtocol(constructor="make.web.log_hook")
+
+
+def test_names_that_are_nowhere_are_told_by_validate(extras: Extras) -> None:
+    """Every wrong pool and default tenant, with its section, where a message would tell it only when it is too late."""
+    policy = extras.policy("""
+        (require 'policy-extras.sources'):setup { { source = { a = {} }, pool = { p = { a = {} } } } };
+        (require 'policy-extras.queue'):setup { {
+          default_tenant = 'nobody',
+          tenant = { t = { egress_pool = 'q', campaigns = { c = { egress_pool = 'r' } } } },
+          queue = { default = { egress_pool = 'p' }, ['a.test'] = { t = { egress_pool = 's' } } },
+        } }
+    """)
+    message = (
+        r"default_tenant: there is no tenant 'nobody'; queue\.'a\.test'\.'t': there is no egress pool 's'; "
+        r"tenant\.'t'\.'campaigns'\.'c': there is no egress pool 'r'; tenant\.'t': there is no egress pool 'q'"
+    )
+    with pytest.raises(PolicyError, match=message):
+        now(policy.notify("validate_config"))
+
+
+def validated(extras: Extras, *lines: str) -> Report:
+    extras.bench.write("\n".join(lines))
+    return now(validate(extras.bench.path, extras.bench.services))
+
+
+def test_handlers_behind_the_queue_helper(extras: Extras) -> None:
+    """The helper answers for every queue: what comes after it is told, log hooks excepted, which it leaves theirs."""
+    helper = "local helper = (require 'policy-extras.queue'):setup { { queue = { default = {} } } }"
+    hook = "local hook = (require 'policy-extras.log_hooks'):new_json { name = 'a', url = 'http://127.0.0.1/' }"
+    own = "kumo.on('get_queue_config', function(domain) end)"
+    start = "kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:25' } end)"
+    assert validated(extras, start, hook, own, helper, hook.replace("'a'", "'b'")) == Report()
+    (warning,) = validated(extras, start, helper, own).warnings
+    assert re.search(r"policy\.lua:\d+: get_queue_config comes after policy-extras.queue", warning)
 
 
 def test_a_rate_for_a_whole_tenant(extras: Extras, queues: Policy) -> None:

@@ -58,7 +58,7 @@ def test_reports_that_are_written_badly():
 
 
 def test_a_complaint():
-    """Every field of RFC 5965 under KumoMTA's name and as the report has it; our trace header from the returned message."""
+    """Every field of RFC 5965 under KumoMTA's name, as the report has it, and our trace from the returned message."""
     assert arf.parse(COMPLAINT) == {
         "feedback_type": "abuse",
         "user_agent": "SomeGenerator/1.0",

@@ -1,12 +1,13 @@
 -- Log records to somewhere else, each a message in a queue of its own that is retried as mail is.
 -- (require 'policy-extras.log_hooks'):new_json { name = 'webhook', url = 'https://example.com/events' }
 --
--- Set hooks up before policy-extras.queue: it answers get_queue_config for every domain, theirs as well.
+-- Set hooks up before handlers that answer get_queue_config for every domain. policy-extras.queue leaves them their own.
 
 local kumo = require "kumo"
 local utils = require "policy-extras.policy_utils"
 
-local mod = {}
+-- `QUEUES` has the name of each hook's queue, as a key.
+local mod = { QUEUES = {} }
 local WHO = "policy-extras.log_hooks"
 -- KumoMTA's: a receiver that is down is asked again soon, and then less and less often.
 local RETRY = { retry_interval = "1m", max_retry_interval = "20m" }
@@ -46,6 +47,7 @@ function mod:new(options)
   local config = queue_config(options, constructor)
   utils.checked(string.format("%s:new '%s'", WHO, options.name), kumo.make_queue_config, config)
 
+  mod.QUEUES[domain] = true
   kumo.on("pre_init", function()
     kumo.configure_log_hook(utils.merge_into(options.log_parameters or {}, { name = options.name }))
   end)

@@ -2,9 +2,10 @@
 -- local queue_helper = (require 'policy-extras.queue'):setup { '/etc/queues.toml' }
 -- kumo.on('smtp_server_message_received', function(msg) queue_helper:apply(msg) end)
 --
--- Sections `queue.default`, `queue.DOMAIN`, `tenant.TENANT`, `queue.DOMAIN.TENANT` and
--- `queue.DOMAIN.TENANT.CAMPAIGN` hold options of kumo.make_queue_config, each over those before it. They may also hold
--- `routing_domain`, and `overall_max_message_rate` for everything that the section covers together.
+-- Sections `queue.default`, `queue.DOMAIN`, `tenant.TENANT`, `tenant.TENANT.campaigns.CAMPAIGN`, `queue.DOMAIN.TENANT`
+-- and `queue.DOMAIN.TENANT.CAMPAIGN` hold options of kumo.make_queue_config, each over those before it. They may also
+-- hold `routing_domain`, and `overall_max_message_rate` for everything that the section covers together. A message may
+-- only name a tenant that has a section.
 
 local kumo = require "kumo"
 local utils = require "policy-extras.policy_utils"
@@ -60,6 +61,19 @@ local function check_section(section, where, depth)
   end
 end
 
+local function check_tenant(section, where)
+  local campaigns = type(section) == "table" and section.campaigns
+  if not campaigns then
+    return check_section(section, where, 0)
+  end
+  local own = utils.merge_into(section, {})
+  own.campaigns = nil
+  check_section(own, where, 0)
+  for campaign, options in pairs(campaigns) do
+    check_section(options, string.format("%s.campaigns.'%s'", where, campaign), 0)
+  end
+end
+
 local function load(file_names)
   local data = utils.load_data(file_names, WHO)
   utils.refuse_unknown(data, SETTINGS, WHO)
@@ -69,7 +83,7 @@ local function load(file_names)
     check_section(section, string.format("queue.'%s'", domain), 2)
   end
   for tenant, section in pairs(data.tenant) do
-    check_section(section, string.format("tenant.'%s'", tenant), 0)
+    check_tenant(section, string.format("tenant.'%s'", tenant))
   end
   return data
 end
@@ -81,6 +95,7 @@ function Helper:_sections(domain, tenant, campaign)
   local of_domain = domain ~= "default" and self.domains[domain] or nil
   local of_tenant = tenant and of_domain and of_domain[tenant]
   local of_campaign = campaign and type(of_tenant) == "table" and of_tenant[campaign]
+  local everywhere = tenant and self.data.tenant[tenant]
   local found = {}
   local function add(name, section)
     if type(section) == "table" then
@@ -89,14 +104,14 @@ function Helper:_sections(domain, tenant, campaign)
   end
   add("default", self.data.queue.default)
   add(domain, of_domain)
-  add("tenant " .. (tenant or ""), tenant and self.data.tenant[tenant])
+  add("tenant " .. (tenant or ""), everywhere)
+  add(string.format("tenant %s %s", tenant, campaign), campaign and everywhere and (everywhere.campaigns or {})[campaign])
   add(string.format("%s %s", domain, tenant), of_tenant)
   add(string.format("%s %s %s", domain, tenant, campaign), of_campaign)
   return found
 end
 
--- All options for a queue, as one table.
-function Helper:resolve_config(domain, tenant, campaign)
+function Helper:_options(domain, tenant, campaign)
   local options = {}
   for _, section in ipairs(self:_sections(domain, tenant, campaign)) do
     utils.merge_into(section.options, options)
@@ -104,19 +119,34 @@ function Helper:resolve_config(domain, tenant, campaign)
   return options
 end
 
--- A handler for get_queue_config.
+-- What to call kumo.make_queue_config with for a queue, nil when no section has an option for it.
+function Helper:resolve_config(domain, tenant, campaign)
+  local options = queue_options(self:_options(domain, tenant, campaign))
+  return next(options) ~= nil and options or nil
+end
+
+-- The queues of log hooks are theirs, whichever helper was set up first.
+local function is_hook(domain)
+  local hooks = package.loaded["policy-extras.log_hooks"]
+  return hooks and hooks.QUEUES and hooks.QUEUES[domain]
+end
+
+-- A handler for get_queue_config; where it has nothing to say, the next one is asked.
 function Helper:get_queue_config(domain, tenant, campaign)
-  return kumo.make_queue_config(queue_options(self:resolve_config(domain, tenant, campaign)))
+  local options = not is_hook(domain) and self:resolve_config(domain, tenant, campaign)
+  if options then
+    return kumo.make_queue_config(options)
+  end
 end
 
 -- == What is done to a message =======================================================================
 
 local function check_may_use(msg, name, tenant)
-  local users = tenant and tenant.require_authz
-  if not users then
-    return
+  if not tenant then
+    kumo.reject(550, string.format("5.7.1 there is no tenant '%s'", name))
   end
-  if not utils.table_contains(users, msg:get_meta "authz_id" or msg:get_meta "http_auth") then
+  local users = tenant.require_authz
+  if users and not utils.table_contains(users, msg:get_meta "authz_id" or msg:get_meta "http_auth") then
     kumo.reject(550, string.format("5.7.1 not authorized to send for the tenant '%s'", name))
   end
 end
@@ -142,18 +172,17 @@ function Helper:apply(msg)
     msg:set_meta("campaign", campaign)
   end
   local tenant = from_header(msg, data.tenant_header, data.remove_tenant_header)
-  if tenant then
-    check_may_use(msg, tenant, data.tenant[tenant])
-  elseif not msg:get_meta "tenant" then
+  if not tenant and not msg:get_meta "tenant" then
     tenant = data.default_tenant
   end
   if tenant then
+    check_may_use(msg, tenant, data.tenant[tenant])
     msg:set_meta("tenant", tenant)
   end
   if data.scheduling_header then
     msg:import_scheduling_header(data.scheduling_header, true)
   end
-  local routing_domain = self:resolve_config(queue_key(msg)).routing_domain
+  local routing_domain = self:_options(queue_key(msg)).routing_domain
   if routing_domain and not msg:get_meta "routing_domain" then
     msg:set_meta("routing_domain", routing_domain)
   end
@@ -183,6 +212,37 @@ local function has_overall_rate(value)
   return false
 end
 
+-- Calls `visit(where, section)` for each section, those below others as well.
+local function each_section(value, where, visit)
+  visit(where, value)
+  for name, entry in pairs(value) do
+    if is_section(name, entry) then
+      each_section(entry, string.format("%s.'%s'", where, name), visit)
+    end
+  end
+end
+
+-- What `kumotwist validate` adds: pools that policy-extras.sources does not have, a default tenant without a section.
+local function check_names(data)
+  local problems = {}
+  if data.default_tenant and not data.tenant[data.default_tenant] then
+    problems[1] = string.format("default_tenant: there is no tenant '%s'", data.default_tenant)
+  end
+  local has_pool = (package.loaded["policy-extras.sources"] or {}).has_pool
+  local function check(where, section)
+    local pool = section.egress_pool
+    if pool and has_pool and has_pool(pool) == false then
+      problems[#problems + 1] = string.format("%s: there is no egress pool '%s'", where, pool)
+    end
+  end
+  each_section(data.queue, "queue", check)
+  each_section(data.tenant, "tenant", check)
+  if #problems > 0 then
+    table.sort(problems)
+    error(string.format("%s: %s", WHO, table.concat(problems, "; ")), 0)
+  end
+end
+
 -- `skip_queue_config_hook` leaves get_queue_config to the policy. `invalidate_with_epoch` changes nothing: the files are
 -- read anew with the policy.
 function mod:setup_with_options(options)
@@ -194,6 +254,9 @@ function mod:setup_with_options(options)
       return helper:get_queue_config(domain, tenant, campaign)
     end)
   end
+  kumo.on("validate_config", function()
+    check_names(data)
+  end)
   if has_overall_rate { data.queue, data.tenant } then
     kumo.on("throttle_insert_ready_queue", function(msg)
       helper:throttle(msg)

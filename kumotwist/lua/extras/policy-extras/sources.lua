@@ -53,6 +53,10 @@ function mod:setup(data_files)
   for name, members in pairs(data.pool or {}) do
     pools[name] = made_pool(name, members, sources)
   end
+  -- Whether there is such a pool.
+  function mod.has_pool(name)
+    return name == UNSPECIFIED or pools[name] ~= nil
+  end
   kumo.on("get_egress_source", finder("source", sources, kumo.make_egress_source))
   kumo.on("get_egress_pool", finder("pool", pools, kumo.make_egress_pool))
 end
