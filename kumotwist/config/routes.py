@@ -90,11 +90,23 @@ class RouteEntry:
     budgets: tuple[BudgetConfig, ...] = option("Caps on what goes by it; all must have room.", default=())
 
     def __attrs_post_init__(self) -> None:
-        """Raises ValueError for what is no name or no weight."""
+        """Raises ValueError for what is no name or no weight, and for a budget that is there twice."""
         if not self.name:
             raise WrongOption("name", "must not be empty")
         if not isfinite(self.weight) or self.weight < 0.0:
             raise WrongOption("weight", f"of route '{self.name}' must be 0 or more, got {self.weight:g}")
+        self._check_budgets()
+
+    def _check_budgets(self) -> None:
+        """What counts the same twice would take two of its places for each message, and of `1/m` let none pass."""
+        counted = set()
+        for budget in self.budgets:
+            what = (budget.rate, budget.by, frozenset(budget.prefixes))
+            if what in counted:
+                to = f" to {', '.join(budget.prefixes)}" if budget.prefixes else ""
+                text = f"of route '{self.name}' has {budget.rate} by {budget.by}{to} twice; keep one of them"
+                raise WrongOption("budgets", text)
+            counted.add(what)
 
 
 @options

@@ -105,7 +105,7 @@ class Hand:
     async def leave(self, outcome: Outcome, reason: str, delay: float) -> None:
         """The way is shut for so long: over another route if there is one, else held up, uncharged."""
         async for message, queue in self._emptied(True):
-            if not await self._means.settler.go_elsewhere(queue, message, outcome):
+            if not await self._means.settler.go_elsewhere(queue, message, outcome, was_tried=False):
                 await self._means.requeuer.postpone(queue, message, outcome.response, (reason,), delay)
 
     async def give_up(self, response: Response) -> None:

@@ -74,8 +74,10 @@ class Learning:
             self.overdue.wait(message.id, traveller.way, now + within)
         signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
         if signal is not None:
-            is_first, site = len(traveller.tried) == 1, _site_of(message, traveller.entry, outcome)
+            is_first, site = not traveller.failed, _site_of(message, traveller.entry, outcome)
             table.report(name, position, signal, now, since=traveller.since, is_first=is_first, site=site)
+            if is_first and signal is Signal.FAILED:
+                self.routing.blame(message)
 
     def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Tell the table what a receipt says about the route that carried the message.

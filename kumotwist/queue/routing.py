@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import RouteEntry, RouteTableConfig
@@ -35,7 +35,11 @@ _NO_NAME: Final = (None, "")
 
 @frozen
 class Traveller:
-    """A message on its way by a table, and the routes that this attempt has tried, the present one included."""
+    """A message on its way by a table, and the routes that this attempt was given, the present one included.
+
+    Those by which it was made and `failed` are fewer: a budget or a ready queue may have had no room. `blamed` are the
+    failures that were noted against the first of them.
+    """
 
     table: RouteTable
     way: Way
@@ -45,6 +49,8 @@ class Traveller:
     since: float
     #: The route's breaker is open.
     is_trial: bool = False
+    failed: tuple[str, ...] = ()
+    blamed: int = 0
 
     def give_back(self, again: float) -> None:
         """Should the trial not have been answered, another message may make it from `again` on."""
@@ -69,12 +75,17 @@ class Routing:
         """The tables by which messages are on their way, by name."""
         return {traveller.way.table for traveller in self._travellers.values()}
 
-    def set_out(self, message: Message, table: RouteTable, name: str, tried: tuple[str, ...] = ()) -> Traveller | None:
-        """Choose the route for a message of class `name`, none of those `tried`; None when all were.
+    def set_out(self, message: Message, table: RouteTable, name: str) -> Traveller | None:
+        """Choose the route for an attempt of a message of class `name`. Raises PolicyError."""
+        return self._set_out(message, table, name, None)
 
-        Raises PolicyError.
-        """
+    def further(self, message: Message, before: Traveller) -> Traveller | None:
+        """The same attempt on a route that it was not given before; None when there is none. Raises PolicyError."""
+        return self._set_out(message, before.table, before.way.name, before)
+
+    def _set_out(self, message: Message, table: RouteTable, name: str, before: Traveller | None) -> Traveller | None:
         config, pinned, now = table.config, pin_of(message), self.clock.seconds()
+        tried = before.tried if before is not None else ()
         if pinned is not None:
             position = position_of(config, pinned)
             if pinned in tried:
@@ -87,6 +98,8 @@ class Routing:
         self.tables.note_use(config.name, now)
         way = Way(config.name, choice.route, name)
         traveller = Traveller(table, way, choice.position, (*tried, choice.route), now, choice.is_trial)
+        if before is not None:
+            traveller = evolve(traveller, failed=before.failed, blamed=before.blamed)
         former = self._travellers.get(message.id)
         if former is not None:
             former.give_back(now)  # the message itself is not held up
@@ -104,18 +117,28 @@ class Routing:
             # Not at once: the next message might have to wait for it as this one does.
             traveller.give_back(self.clock.seconds() + FIRST_PAUSE)
 
-    def after_failure(self, message: Message, outcome: Outcome) -> Traveller | None:
-        """The route over which the same attempt goes on; None when it does not."""
+    def blame(self, message: Message) -> None:
+        """A failure of the message was noted against its route, which may have to be taken back."""
+        traveller = self._travellers[message.id]
+        self._travellers[message.id] = evolve(traveller, blamed=traveller.blamed + 1)
+
+    def after_failure(self, message: Message, outcome: Outcome, was_tried: bool = True) -> Traveller | None:
+        """The route over which the same attempt goes on; None when it does not.
+
+        Unless it `was_tried` by the route at hand, that is only known to be shut.
+        """
         traveller = self.traveller(message)
         if traveller is None:
             return None
         config = traveller.table.config
         if config.on_failure != "next_route" or not may_go_elsewhere(outcome, config.next_when_unknown):
             return None
+        if was_tried:
+            traveller = evolve(traveller, failed=(*traveller.failed, traveller.way.route))
         following = self.further(message, traveller)
-        if following is None and len(traveller.tried) == len(config.routes) > 1:
-            first = position_of(config, traveller.tried[0])
-            traveller.table.forgive(traveller.way.name, first, self.clock.seconds())
+        if following is None and len(traveller.failed) > 1 and len(traveller.tried) == len(config.routes):
+            first = position_of(config, traveller.failed[0])
+            traveller.table.forgive(traveller.way.name, first, self.clock.seconds(), traveller.blamed)
         return following
 
     def after_refusal(self, message: Message, traveller: Traveller | None) -> Traveller | None:
@@ -123,10 +146,6 @@ class Routing:
         if traveller is None or traveller.table.config.on_failure != "next_route":
             return None
         return self.further(message, traveller)
-
-    def further(self, message: Message, traveller: Traveller) -> Traveller | None:
-        """The same attempt on a route that it has not tried; None when there is none. Raises PolicyError."""
-        return self.set_out(message, traveller.table, traveller.way.name, traveller.tried)
 
 
 def table_name_of(message: Message, config: QueueConfig) -> str | None:

@@ -90,9 +90,14 @@ class Settler:
         if not await self.go_elsewhere(queue, message, outcome):
             await self._again(queue, message, outcome, _logged(reason), outcome.retry_after or 0.0)
 
-    async def go_elsewhere(self, queue: ScheduledQueue, message: Message, outcome: Outcome) -> bool:
-        """Have the attempt go on over the next route of the message's table; whether it does."""
-        traveller = self.routing.after_failure(message, outcome)
+    async def go_elsewhere(
+        self, queue: ScheduledQueue, message: Message, outcome: Outcome, was_tried: bool = True
+    ) -> bool:
+        """Have the attempt go on over the next route of the message's table; whether it does.
+
+        `was_tried`: the outcome is the message's own, and its table knows it.
+        """
+        traveller = self.routing.after_failure(message, outcome, was_tried)
         if traveller is None:
             self.routing.arrive(message)
             return False

@@ -163,13 +163,16 @@ class RouteTable:
             elif signal is not Signal.REFUSED:
                 known.blamed[position] = 0
 
-    def forgive(self, name: str, position: int, now: float) -> None:
-        """An attempt failed by every route, first by the one at `position`: that says nothing about any of them."""
+    def forgive(self, name: str, position: int, now: float, failures: int = 1) -> None:
+        """An attempt failed by every route, first by the one at `position`: that says nothing about any of them.
+
+        `failures` were noted against that one.
+        """
         for one in {ALL, name}:
             known = self._class(one)
-            if known.blamed[position]:  # else an outage has made up for it
-                known.handed[position].forgive(now)
-                known.blamed[position] -= 1
+            count = min(failures, known.blamed[position])  # an outage may have made up for them
+            known.handed[position].forgive(now, count)
+            known.blamed[position] -= count
 
     def shares(self, name: str, now: float) -> Sequence[float]:
         """The shares of class `name` now, breakers aside; they add up to 1."""

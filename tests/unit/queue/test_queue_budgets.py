@@ -220,3 +220,31 @@ def test_mistakes_are_told(options, words):
     routes = [{"name": "a", "weight": 1, "budgets": [options]}]
     with pytest.raises(Exception, match=words):
         route_table({"name": "bulk", "routes": routes}, "kumo.make_route_table")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"rate": "1/m"}, {"rate": "1/minute"}),
+        ({"rate": "1/m"}, {"rate": "1/m", "over": "reject"}),
+        ({"rate": "1/m", "prefixes": ["+7", "+88"]}, {"rate": "1/m", "prefixes": ["+88", "+7"]}),
+    ],
+)
+def test_the_same_budget_twice_is_refused(first, second):
+    """It would count each message twice, so that nothing ever passed; the error says what to do, and where."""
+    routes = [{"name": "text", "weight": 1, "budgets": [first, second]}]
+    with pytest.raises(Exception, match=r"budgets' of route 'text' has 1/m by all( to .*)? twice; keep one of them"):
+        route_table({"name": "bulk", "routes": routes}, "kumo.make_route_table")
+
+
+def test_budgets_that_differ_are_several():
+    """By what they count, to whom, or how fast."""
+    budgets = [
+        {"rate": "1/m"},
+        {"rate": "60/h"},
+        {"rate": "1/m", "by": "tenant"},
+        {"rate": "1/m", "prefixes": ["+7"]},
+    ]
+    routes = [{"name": "text", "weight": 1, "budgets": budgets}]
+    made = route_table({"name": "bulk", "routes": routes}, "kumo.make_route_table")
+    assert len(made.routes[0].budgets) == len(budgets)
