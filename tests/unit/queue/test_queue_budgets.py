@@ -210,8 +210,8 @@ def test_a_held_message_has_its_whole_life():
     ("options", "words"),
     [
         ({"rate": "0/h"}, "0"),
-        ({"rate": "1/h", "by": "moon"}, "'by' of a budget"),
-        ({"rate": "1/h", "prefixes": ["49"]}, "'prefixes' of a budget"),
+        ({"rate": "1/h", "by": "moon"}, "budgets.1.by'"),
+        ({"rate": "1/h", "prefixes": ["49"]}, "budgets.1.prefixes'"),
         ({"rate": "1/h", "over": "drop"}, "over"),
     ],
 )

@@ -194,8 +194,8 @@ def test_a_clock_that_jumps_back_harms_nothing():
         ({"routes": [{"name": "a", "weight": 1e308}, {"name": "b", "weight": 1e308}]}, "beyond all numbers"),
         ({"routes": []}, "at least one route"),
         ({"routes": [{"name": "a", "weight": 1}, {"name": "a", "weight": 2}]}, "two routes named 'a'"),
-        ({"routes": [{"name": "a", "weight": 1}], "learn": {"half_life": 0}}, "'half_life'"),
-        ({"routes": [{"name": "a", "weight": 1}], "learn": {"floor": 0.5}}, "'floor' must be between"),
+        ({"routes": [{"name": "a", "weight": 1}], "learn": {"half_life": 0}}, "'learn.half_life'"),
+        ({"routes": [{"name": "a", "weight": 1}], "learn": {"floor": 0.5}}, "'learn.floor' must be between"),
         ({"routes": [{"name": "a", "wieght": 1}]}, "did you mean 'weight'"),
     ],
 )
