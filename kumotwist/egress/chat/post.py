@@ -72,4 +72,4 @@ def _text(
     if isinstance(parts, Refused):
         return parts
     text = as_chat(parts, ChatTextOptions(dialect=markup, **asdict(cast("AttrsInstance", options.text))))
-    return text or Refused(targets, judge.outcome(Fault.PERMANENT, "the message has no words that a chat could show"))
+    return text or Refused(targets, judge.outcome(Fault.PERMANENT, "there is nothing to read in the message"))

@@ -119,7 +119,7 @@ def _sms(message: Message, targets: tuple[Target, ...], options: SmsOptions, jud
         return parts
     said = words(parts, options.text)
     if not said:
-        return Refused(targets, judge.outcome(Fault.PERMANENT, "the message has no words that a text could say"))
+        return Refused(targets, judge.outcome(Fault.PERMANENT, "there is nothing to read in the message"))
     return compose(said, max_segments=options.max_segments, transliterate_to_gsm=options.transliterate)
 
 

@@ -28,6 +28,8 @@ from kumotwist.intake.inject.request import (
     refuse_nul,
 )
 from kumotwist.intake.send.headernames import check_header_names
+from kumotwist.proto.translate import hypertext
+from kumotwist.proto.translate.blank import is_blank
 
 #: Recipients of one request. Ours: all of them go to the disk in one commit, as with `inject.MAX_BATCH`.
 MAX_RECIPIENTS: Final = 1000
@@ -56,6 +58,10 @@ MAX_ATTACHMENTS: Final = 64
 MAX_TIME: Final = 64
 #: How far ahead a first attempt may be, in seconds. Ours: a leap year; providers take hours to weeks.
 MAX_AHEAD: Final = 366 * 86400.0
+
+#: Characters of HTML that are searched for words at once; longer pages are believed to have some. Ours: a
+#: few hundredths of a second.
+MAX_READ: Final = 20_000
 
 _KINDS: Final = ("email", "phone", "device_token", "web_push", "chat")
 
@@ -131,8 +137,8 @@ class SendRequest(Struct, forbid_unknown_fields=True):
     `text` and `html` are what it says, `data` is for the application that gets
     a push, `metadata` for the policy. `schedule` is a time in RFC 3339 before
     which nothing is tried, or more (Times). At least one of `subject`, `text`,
-    `html` and `data` must be there, and not be blank when a recipient has no
-    `email`; mail needs `from.email`, and `text` or `html`. `headers` are
+    `html` and `data` must be there, and when a recipient has no `email`, `data`
+    or something to read; mail needs `from.email`, and `text` or `html`. `headers` are
     further header fields of mail: none that another field says, that servers
     write on the way (Received, Return-Path), nor a signature.
     """
@@ -236,13 +242,19 @@ def _check_content(request: SendRequest) -> None:
 
 
 def _check_words(request: SendRequest) -> None:
-    """Mail may be empty; what else is sent would bounce later. HTML is judged when somebody has to read it."""
-    if request.data or any(text and not text.isspace() for text in (request.subject, request.text, request.html)):
+    """Mail may be empty; of anything else somebody has to see something, or an application to have its data."""
+    if request.data or all(address.email is not None for address in request.addresses):
+        return
+    if not (is_blank(request.subject or "") and is_blank(request.text or "")) or _shows_words(request.html or ""):
         return
     for index, address in enumerate(request.addresses):
         if address.email is None:
             path = request.path_of(index)
-            raise field_problem("text", f"there is nothing to tell '{path}': subject, text, html and data are empty")
+            raise field_problem("text", f"there is nothing to read for '{path}' in subject, text and html, and no data")
+
+
+def _shows_words(html: str) -> bool:
+    return len(html) > MAX_READ or bool(hypertext.read(html).lines)
 
 
 def _header_texts(request: SendRequest) -> Iterator[tuple[str, str | None]]:

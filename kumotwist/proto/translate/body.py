@@ -13,6 +13,7 @@ from kumotwist.config.translate import TextOptions
 from kumotwist.proto.mime.losses import NotRepresentable
 from kumotwist.proto.mime.parts import Decomposed, decompose
 from kumotwist.proto.translate import hypertext
+from kumotwist.proto.translate.blank import is_blank
 from kumotwist.proto.translate.document import Line, fold, from_plain
 from kumotwist.proto.translate.quotes import cut_quotes, cut_signature
 
@@ -42,7 +43,7 @@ def read(message: bytes) -> Decomposed:
 
 def document_of(parts: Decomposed, options: TextOptions) -> list[Line]:
     """The lines to send, never two blank ones together; none when the message has no text."""
-    has_text, has_html = bool(parts.text.strip()), bool(parts.html.strip())
+    has_text, has_html = not is_blank(parts.text), not is_blank(parts.html)
     if has_html and (options.prefer == "html" or not has_text or _is_hint(parts.text)):
         lines = hypertext.read(parts.html).lines
     else:

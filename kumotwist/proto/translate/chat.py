@@ -13,6 +13,7 @@ from typing import Final
 
 from kumotwist.config.translate import ChatTextOptions
 from kumotwist.proto.mime.parts import Decomposed
+from kumotwist.proto.translate.blank import is_blank
 from kumotwist.proto.translate.body import document_of
 from kumotwist.proto.translate.dialects import MARKUPS, Markup
 from kumotwist.proto.translate.document import Line, Run, shows, to_plain
@@ -25,7 +26,7 @@ _LEAST: Final = 20
 def as_chat(parts: Decomposed, options: ChatTextOptions) -> str:
     """The text of `parts`, in whole lines up to the limit; a line that is cut has no markup."""
     lines = document_of(parts, options)
-    if options.subject and parts.subject and not (lines and lines[0].text.strip() == parts.subject):
+    if options.subject and not is_blank(parts.subject) and not (lines and lines[0].text.strip() == parts.subject):
         lines = [Line((Run(parts.subject, is_bold=True),)), *lines]
     markup = MARKUPS[options.dialect]
     if options.dialect == "plain":

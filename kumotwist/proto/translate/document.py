@@ -15,6 +15,8 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
+from kumotwist.proto.translate.blank import is_blank
+
 _QUOTE: Final = re.compile(r"(?:>[ \t]?)+")
 #: Deeper quotes than a reader tells apart. Ours.
 MAX_QUOTE: Final = 20
@@ -48,7 +50,7 @@ class Line:
     @property
     def is_blank(self) -> bool:
         """Whether there is nothing to read."""
-        return not any(run.text.strip() for run in self.runs)
+        return all(is_blank(run.text) for run in self.runs)
 
 
 Document: TypeAlias = Sequence[Line]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from kumotwist.config.translate import SmsTextOptions, SmsWordsOptions
 from kumotwist.proto.mime.parts import Decomposed
 from kumotwist.proto.sms.segments import Sms, compose
+from kumotwist.proto.translate.blank import is_blank
 from kumotwist.proto.translate.body import document_of
 from kumotwist.proto.translate.document import to_plain
 
@@ -20,10 +21,11 @@ def as_sms(parts: Decomposed, options: SmsTextOptions) -> Sms:
 
 def words(parts: Decomposed, options: SmsWordsOptions) -> str:
     """What an SMS of `parts` says, without blank lines and of any length; "" when there is nothing to say."""
-    text = "" if options.subject == "only" and parts.subject else _text(parts, options)
-    if options.subject == "prefix" and parts.subject and not text.startswith(parts.subject):
-        text = f"{parts.subject}: {text}" if text else parts.subject
-    return text or parts.subject
+    subject = "" if is_blank(parts.subject) else parts.subject
+    text = "" if options.subject == "only" and subject else _text(parts, options)
+    if options.subject == "prefix" and subject and not text.startswith(subject):
+        text = f"{subject}: {text}" if text else subject
+    return text or subject
 
 
 def _text(parts: Decomposed, options: SmsWordsOptions) -> str:

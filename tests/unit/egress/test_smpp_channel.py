@@ -200,7 +200,8 @@ async def test_no_text_goes_out_without_a_number_a_text_or_room():
     async with world() as around:
         cases = [
             (text(to="bob@sms"), {}, "no phone number"),
-            (make_message(NUMBER, body=b"\r\n\r\n"), {}, "no words"),
+            (make_message(NUMBER, body=b"\r\n\r\n"), {}, "nothing to read"),
+            (make_message(NUMBER, body="Subject: \u200b\r\n\r\n\u200b".encode()), {}, "nothing to read"),
             (text("a" * 400), {"max_segments": 2, "cut": False}, "more than 2 parts"),
             (text(), {"sender": "a name that is much too long"}, "longer than 20"),
         ]

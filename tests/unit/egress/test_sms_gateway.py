@@ -75,8 +75,12 @@ def test_the_sender_comes_from_the_message_before_the_options():
 
 def test_a_message_without_words_is_refused():
     """Nobody pays for an empty text; the subject will do."""
-    (step,) = plan(make_message("+4930123456@sms", body=text("")))
-    assert isinstance(step, Refused)
+    for nothing in ("", "\u200b\u2060", "<p>&nbsp;</p><img src='https://a.test/1.gif'>"):
+        kind = "html" if "<" in nothing else "plain"
+        headers = {"Subject": "\ufeff", "Content-Type": f"text/{kind}; charset=utf-8"}
+        (step,) = plan(make_message("+4930123456@sms", body=text(nothing, **headers)))
+        assert isinstance(step, Refused)
+        assert step.outcome.response.content.endswith("there is nothing to read in the message")
     (step,) = plan(make_message("+4930123456@sms", body=text("", Subject="only this")))
     assert step.note.words == "only this"
 

@@ -352,7 +352,16 @@ async def test_a_wrong_field_is_named(house, peer, change, path):
     assert not house.store.saved
 
 
-@pytest.mark.parametrize("words", [{"text": ""}, {"text": " \n\u00a0"}, {"text": "", "html": "", "data": {}}])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"text": ""},
+        {"text": " \n\u00a0"},
+        {"text": "", "html": "", "data": {}},
+        {"text": "\u200b\ufeff", "subject": "\u2800\u3164"},
+        {"text": "", "html": "<html><style>p {}</style><p>&nbsp;&#8203;</p><img src='https://a.test/1.gif'></html>"},
+    ],
+)
 @pytest.mark.parametrize(
     "to",
     [
@@ -365,12 +374,12 @@ async def test_a_wrong_field_is_named(house, peer, change, path):
 )
 @pytest_twisted.ensureDeferred
 async def test_nothing_to_tell_is_refused_at_once(house, peer, to, words):
-    """What could only bounce later, since it has no words and no data, is 422 now and names the recipient."""
+    """What could only bounce later, since nobody would see a word and there is no data, is 422 now."""
     answer = await peer.send(request(to) | {"subject": None} | words)
     path = "to[1]" if isinstance(to, list) else "to"
     assert answer.code == 422
     assert answer.text == (
-        f"Error: field 'text': there is nothing to tell '{path}': subject, text, html and data are empty"
+        f"Error: field 'text': there is nothing to read for '{path}' in subject, text and html, and no data"
     )
     assert not house.store.saved
 
@@ -381,6 +390,10 @@ async def test_nothing_to_tell_is_refused_at_once(house, peer, to, words):
         ({"email": "a@example.org"}, {"text": "", "subject": ""}),
         ({"phone": "+15551234567"}, {"text": "", "subject": "Your parcel"}),
         ({"phone": "+15551234567"}, {"text": "", "html": "<p>Hello</p>"}),
+        ({"phone": "+15551234567"}, {"text": "\u200b", "html": "<img alt='A cat' src='https://a.test/1.gif'>"}),
+        ({"phone": "+15551234567"}, {"text": "", "html": "<br>" * 10_000}),  # too long to be read at the door
+        ({"phone": "+15551234567"}, {"text": "\U0001f408\ufe0f"}),
+        ({"email": "a@example.org"}, {"html": "<img src='https://a.test/1.gif'>"}),
         ({"device_token": "x"}, {"text": "", "subject": None, "data": {"badge": 0}}),
     ],
 )

@@ -99,7 +99,7 @@ class Planner:
         except ValueError as problem:
             return Unfit(str(problem))
         if not text:
-            return Unfit("the message has no words that a text could say")
+            return Unfit("there is nothing to read in the message")
         limit = options.max_segments
         sms = compose(
             text,
