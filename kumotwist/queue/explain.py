@@ -26,7 +26,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.schedule import format_rfc3339
 from kumotwist.queue.consequences import AT_THE_BEGINNING, Past, consequences, takes_over_when, without_a_way
-from kumotwist.queue.fallback import renewed
+from kumotwist.queue.fallback.rules import renewed
 from kumotwist.queue.foreseen import pick
 from kumotwist.queue.optiontext import changed, limits_of, secrets_of
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready, holds_of_schedule

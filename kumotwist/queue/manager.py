@@ -173,7 +173,7 @@ class Manager:
         parts.ready_queues.tick(now)
         parts.learning.tick()
         parts.tables.tick(parts.routing.travelled)
-        parts.stages.tick(now)
+        parts.under_way.tick(now)
         parts.counters.forget(parts.queues.reap(now))
 
     def _route_changed(self, table: RouteTable, change: Change) -> None:

@@ -20,6 +20,10 @@ from kumotwist.queue.announcer import Announcer
 from kumotwist.queue.classes import Classes
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
+from kumotwist.queue.fallback.hearing import Hearing
+from kumotwist.queue.fallback.stages import Stages
+from kumotwist.queue.fallback.steps import Steps
+from kumotwist.queue.fallback.underway import UnderWay
 from kumotwist.queue.hand import Means
 from kumotwist.queue.learning import Learning
 from kumotwist.queue.ledger import Ledger
@@ -42,7 +46,6 @@ from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 from kumotwist.queue.settle import Settler
 from kumotwist.queue.sources import Pools
-from kumotwist.queue.stages import Stages
 from kumotwist.queue.surroundings import Knowledge, Surroundings
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.queue.uptake import Uptake
@@ -79,6 +82,8 @@ class Parts:
         self.routing = Routing(self.tables, clock)
         overdue = Overdue(known.heard_of, tasks) if known.heard_of is not None else None
         self.learning = Learning(self.tables, self.routing, clock, tasks, overdue)
+        self.under_way = self._make_under_way(known)
+        self.steps = Steps(around.store, self.ledger, clock, self.park)
         self.stages = self._make_stages(known)
         self.requeuer = self._make_requeuer(chance)
         self._settler = self._make_settler()
@@ -113,18 +118,27 @@ class Parts:
             tell=partial(self._tell_moves, known.announcer),
         )
 
-    def _make_stages(self, known: Knowledge) -> Stages:
-        return Stages(
-            tables=self.tables,
+    def _make_under_way(self, known: Knowledge) -> UnderWay:
+        return UnderWay(
             routing=self.routing,
-            store=self._around.store,
-            ledger=self.ledger,
             watch=known.watch,
             waiting=self.waiting,
             clock=self._around.clock,
             tasks=self._around.tasks,
             park=self.park,
             take_ready=self._take_ready,
+        )
+
+    def _make_stages(self, known: Knowledge) -> Stages:
+        return Stages(
+            store=self._around.store,
+            tables=self.tables,
+            watch=known.watch,
+            hearing=Hearing(known.watch, self._around.clock),
+            steps=self.steps,
+            waiting=self.waiting,
+            ledger=self.ledger,
+            clock=self._around.clock,
         )
 
     def _make_requeuer(self, chance: Callable[[], float]) -> Requeuer:
@@ -188,7 +202,7 @@ class Parts:
         return Promoter(
             ready_queues=self.ready_queues,
             routing=self.routing,
-            outset=Outset(self.tables, self.classes, self.routing, self.stages),
+            outset=Outset(self.tables, self.classes, self.routing, self.steps, self.under_way),
             spending=self._make_spending(),
             offering=Offering(self.ready_queues, self._around.limits, self._around.clock),
             direct=self.direct,
@@ -203,6 +217,7 @@ class Parts:
             store=self._around.store,
             budgets=self.budgets,
             routing=self.routing,
+            steps=self.steps,
             stages=self.stages,
             requeuer=self.requeuer,
             ledger=self.ledger,

@@ -28,7 +28,7 @@ from kumotwist.core.schedule import format_rfc3339
 from kumotwist.core.units import format_duration
 from kumotwist.net.clock import Clock
 from kumotwist.queue import reasons as why
-from kumotwist.queue.fallback import EXPIRED
+from kumotwist.queue.fallback.rules import EXPIRED
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.retry import MAX_RANDOM_DELAY, expiry_of_retry, expiry_of_wait, last_chance, retry_delay
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues

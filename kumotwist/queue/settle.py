@@ -27,13 +27,13 @@ from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.records import RecordType
 from kumotwist.core.response import INTERNAL_PREFIX, Response, internal
 from kumotwist.queue import reasons as why
+from kumotwist.queue.fallback.stages import Stages
 from kumotwist.queue.learning import Learning
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.routing import Routing, Traveller
 from kumotwist.queue.scheduled import ScheduledQueue
-from kumotwist.queue.stages import Stages
 
 log: Final = Logger()
 

@@ -20,10 +20,10 @@ from kumotwist.core.message import Message
 from kumotwist.net.clock import Clock
 from kumotwist.queue import reasons as why
 from kumotwist.queue.answers import FAILURE_TTL
+from kumotwist.queue.fallback.stages import Stages
 from kumotwist.queue.promotion.clearance import Clearance
 from kumotwist.queue.promotion.promoter import Promoter
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues, name_of
-from kumotwist.queue.stages import Stages
 from kumotwist.queue.waiting import Waiting
 
 log: Final = Logger()

@@ -15,20 +15,22 @@ from attrs import define
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.message import Message
 from kumotwist.queue.classes import Classes
+from kumotwist.queue.fallback.steps import Steps
+from kumotwist.queue.fallback.underway import UnderWay
 from kumotwist.queue.routetables import RouteTables
 from kumotwist.queue.routing import Routing, Traveller, table_name_of
 from kumotwist.queue.scheduled import ScheduledQueue
-from kumotwist.queue.stages import Stages
 
 
 @define(eq=False)
 class Outset:
-    """Has the tables choose, and `stages` begin."""
+    """Has the tables choose, and messages begin on a fallback."""
 
     tables: RouteTables
     classes: Classes
     routing: Routing
-    stages: Stages
+    steps: Steps
+    under_way: UnderWay
 
     def at_hand(self, message: Message, name: str) -> Traveller | None:
         """The way that the table `name` chooses; None when that takes a wait, or an error is to be told."""
@@ -53,10 +55,10 @@ class Outset:
             return None
         table = await self.tables.get(name)
         if table.config.fallback and message.course is None:
-            await self.stages.begin(queue, message, table.config)
+            await self.steps.begin(queue, message, table.config)
         traveller = self.routing.traveller(message)
         if traveller is None:
             traveller = self.routing.set_out(message, table, await self.classes.find(table.config, message))
         if message.course is not None:
-            self.stages.set_out(message)
+            self.under_way.add(message)
         return traveller

@@ -22,13 +22,14 @@ from kumotwist.core.response import Response, internal
 from kumotwist.core.units import format_duration
 from kumotwist.proto.translate.whom import needs_body
 from kumotwist.queue import reasons as why
+from kumotwist.queue.fallback.stages import Stages
+from kumotwist.queue.fallback.steps import Steps
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.routes.budget import Budgets, Held, Over
 from kumotwist.queue.routes.line import LOOK_EVERY
 from kumotwist.queue.routing import Routing, Traveller, pin_of
 from kumotwist.queue.scheduled import ScheduledQueue
-from kumotwist.queue.stages import Stages
 
 
 @define(eq=False)
@@ -38,6 +39,7 @@ class Spending:
     store: MessageStore
     budgets: Budgets
     routing: Routing
+    steps: Steps
     stages: Stages
     requeuer: Requeuer
     ledger: Ledger
@@ -49,7 +51,7 @@ class Spending:
         while overs := await self._take(message, traveller):
             if len(message.recipients) > 1:
                 # Some of them may have room; nobody is held up or refused for another.
-                await self.stages.part(queue, message, traveller.table.config)
+                await self.steps.part(queue, message, traveller.table.config)
                 continue
             over, way = overs[0], f"route {traveller.way.table}/{traveller.way.route}"
             if over.budget.over == "next_route" and pin_of(message) is None:

@@ -11,7 +11,7 @@ from kumotwist.config.structure import structure
 from kumotwist.core.course import Course, Failure
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.receipt import Heard, ReceiptState
-from kumotwist.queue.fallback import Step, begun, decide, on_stage, renewed
+from kumotwist.queue.fallback.rules import Step, begun, decide, on_stage, renewed
 
 ROUTES = (RouteEntry(name="a", weight=1, protocol=SmtpProtocol()),)
 PUSH = FallbackStage(route_table="push", wait=120.0, until_state="opened")

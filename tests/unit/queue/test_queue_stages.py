@@ -16,7 +16,7 @@ from kumotwist.core.receipt import ReceiptState
 from kumotwist.core.response import Response
 from kumotwist.core.schedule import Schedule
 from kumotwist.core.units import Limit, Throttle
-from kumotwist.queue.splitting import derived_id
+from kumotwist.queue.fallback.splitting import derived_id
 from kumotwist.queue.watch import MemoryWatch
 
 NAMES = ("mail", "push", "sms")
@@ -531,11 +531,11 @@ def test_a_ledger_that_cannot_be_read():
             raise StateUnavailable("state.sqlite: the disk gives errors")
 
     one.insert()
-    heard = one.manager._parts.stages.watch
-    one.manager._parts.stages.watch = Shut()
+    heard = one.manager._parts.stages.hearing.watch
+    one.manager._parts.stages.hearing.watch = Shut()
     one.pass_time(200)
     assert story(one) == [MAILED]
-    one.manager._parts.stages.watch = heard
+    one.manager._parts.stages.hearing.watch = heard
     one.pass_time(6)
     assert story(one)[-1] == TEXTED
     one.stop()

@@ -3,7 +3,7 @@
 A stage is used when what came before it has not reached the stage's
 `until_state` within its `wait`, or has ended badly. Everything here is a
 function of a table's options, the message's course and what receipts have
-said; `stages` does what it decides.
+said; `Stages` and `Steps` do what it decides.
 
 Public: `Step`, `Decision`, `begun`, `on_stage`, `released`, `renewed`, `decide`. Nothing can go wrong.
 """

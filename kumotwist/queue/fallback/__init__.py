@@ -1,0 +1,1 @@
+"""A fallback across channels: what comes next for a message, and the doing of it."""
