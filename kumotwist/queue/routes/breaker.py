@@ -100,7 +100,7 @@ class Breaker:
         those that went by an open one all the same, since no other was left,
         are trials like any other.
         """
-        if self.state is State.CLOSED and since < self.moved <= now:
+        if self._is_of_before(since, now):
             return
         self.recent += _NEWEST * (is_good - self.recent)
         if self.state is State.CLOSED:
@@ -113,9 +113,20 @@ class Breaker:
                 self.is_spared = self._passed < _TRIALS
         elif self.state is State.TRIAL:
             self._tried(is_good, now)
-        elif since > self._opened:
+        else:
             self._passed = self._passed + 1 if is_good else 0
             self._close_when_passed(now)
+
+    def _is_of_before(self, since: float, now: float) -> bool:
+        """Whether a message that was sent at `since` tells of times before the last move, or the last failed trial.
+
+        A trial may be sent at the moment at which it opened here, as another worker's had before.
+        """
+        if self.state is State.CLOSED:
+            return since < self.moved <= now
+        if self.state is State.TRIAL:
+            return since < self._opened <= now
+        return since <= self._opened <= now
 
     @property
     def is_alarmed(self) -> bool:

@@ -67,7 +67,7 @@ def judge(
     `streams` are independent kinds of evidence (hand-overs, receipts), each
     with one sample per route; a route is as doubtful as its streams together
     make it. A route without enough of them is neither judged nor a measure for
-    others. `floor` is the least share of a route that has a weight.
+    others. `floor` is the least share of a route, or its weight where that is less.
     """
     doubts, rivals = [0.0] * len(weights), [-1] * len(weights)
     for samples in streams:
@@ -115,15 +115,18 @@ def _below(one: tuple[float, float], other: tuple[float, float], margin: float) 
 
 
 def _shares(weights: Sequence[float], doubts: Sequence[float], floor: float) -> tuple[float, ...]:
-    """Weights less what doubt takes, made to add up to 1, none with a weight below the floor."""
+    """Weights less what doubt takes, made to add up to 1, each kept at the floor, or at its rest where that is less."""
     kept = [weight * (1.0 - doubt) for weight, doubt in zip(weights, doubts, strict=True)]
     if sum(kept) <= 0.0:
         kept = list(weights)
-    total = sum(kept)
-    shares = [one / total for one in kept]
-    low = {position for position, share in enumerate(shares) if weights[position] > 0.0 and share < floor}
-    rest = sum(share for position, share in enumerate(shares) if position not in low)
-    if not low or rest <= 0.0:
-        return tuple(shares)
-    left = 1.0 - floor * len(low)
-    return tuple(floor if position in low else share / rest * left for position, share in enumerate(shares))
+    total = sum(weights)
+    least = [min(floor, weight / total) for weight in weights]
+    low: set[int] = set()
+    while True:
+        rest = sum(share for position, share in enumerate(kept) if position not in low)
+        left = 1.0 - sum(least[position] for position in low)
+        shares = tuple([least[at] if at in low else share / rest * left for at, share in enumerate(kept)])
+        lower = {at for at, share in enumerate(shares) if share < least[at]}
+        if not lower or low | lower >= {at for at, share in enumerate(kept) if share > 0.0}:
+            return shares
+        low |= lower

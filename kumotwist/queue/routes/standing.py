@@ -6,6 +6,7 @@ Public: `Standing`, `Known`. Every list is by route, in the table's order. Nothi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from types import MappingProxyType
 from typing import Final
 
@@ -37,6 +38,16 @@ class Known:
         """The same without tallies, which only people look at and `Tallies` keeps."""
         return evolve(self, tallies=_NOTHING) if self.tallies else self
 
+    def on(self, routes: int, positions: Mapping[int, int], half_life: float) -> Known:
+        """The same, of other routes; `positions` has a position here by the one there."""
+        handed, arrived = ([Evidence(half_life) for _ in range(routes)] for _ in range(2))
+        open_until, moved = [0.0] * routes, [0.0] * routes
+        for position, before in positions.items():
+            handed[position].copy(self.handed[before])
+            arrived[position].copy(self.arrived[before])
+            open_until[position], moved[position] = self.open_until[before], self.moved[before]
+        return Known(tuple(handed), tuple(arrived), tuple(open_until), tuple(moved))
+
 
 @define(eq=False)
 class Standing:
@@ -50,6 +61,7 @@ class Standing:
     #: What other workers know, by worker.
     others: dict[int, Known] = field(factory=dict)
     is_news: bool = False
+    #: What it rests on, at least: as long as these are few, the class has nothing to say of its own.
     reports: int = 0
     #: By route, failures to hand over that were noted as evidence since it last went well.
     blamed: list[int] = field(init=False)
@@ -104,6 +116,7 @@ class Standing:
             self.handed[position].copy(known.handed[position])
             self.arrived[position].copy(known.arrived[position])
             breaker.follow(known.open_until[position], known.moved[position], now)
+        self._count()
         self.look()
 
     def remember(self, former: Standing, positions: Mapping[int, int]) -> None:
@@ -113,7 +126,14 @@ class Standing:
             self.handed[position].copy(former.handed[before])
             self.arrived[position].copy(former.arrived[before])
         self.outage_ended = former.outage_ended
+        half_life = self.handed[0].half_life
+        self.others = {one: known.on(len(self.handed), positions, half_life) for one, known in former.others.items()}
+        self._count()
         self.look()
+
+    def _count(self) -> None:
+        """As many reports as what was taken over rests on."""
+        self.reports = ceil(sum(one.slow.total for one in (*self.handed, *self.arrived)))
 
     def is_telling(self, sent: float, now: float) -> bool:
         """Whether the hand-over of a message that was sent at `sent`, or its failure, tells one route from another.

@@ -10,7 +10,7 @@ from kumotwist.config.structure import structure
 from kumotwist.core.errors import ConfigError
 from kumotwist.queue.routes.breaker import FIRST_PAUSE, State
 from kumotwist.queue.routes.signals import Signal
-from kumotwist.queue.routes.table import RouteTable
+from kumotwist.queue.routes.table import Choice, RouteTable
 
 NOW = 1_800_000_000.0
 
@@ -427,12 +427,110 @@ def test_a_network_that_is_down_fails_for_one_domain_after_the_other():
     assert one.breaker("", 1).state is State.CLOSED
 
 
-def test_all_messages_in_one_class_know_no_domains():
-    """With `class = 'all'` a single destination is all that there may be: it fails each time."""
+@pytest.mark.parametrize("name", ["", "tenant-7"])
+def test_a_dead_domain_is_no_fault_in_a_class_of_many_domains(name):
+    """With `class = 'all'`, or by tenant, one dead domain does not move the mail to those that answer."""
     one = table(50, 50)
-    for _ in range(4):
-        one.report("", 1, Signal.FAILED, NOW, since=NOW, site="only.example")
+    for number in range(20):
+        one.report(name, 1, Signal.HANDED_OVER, NOW, since=NOW, site=f"d{number % 3}.example")
+    for _ in range(10):
+        one.report(name, 1, Signal.FAILED, NOW + 1, since=NOW, site="dead.example")
+    assert one.breaker(name, 1).state is State.CLOSED
+
+
+def test_a_class_of_one_domain_knows_no_others():
+    """A single destination that fails is all that there is: it fails each time, also when it was well before."""
+    one = table(50, 50)
+    one.report("", 1, Signal.HANDED_OVER, NOW, since=NOW, site="only.example")
+    for _ in range(5):
+        one.report("", 1, Signal.FAILED, NOW + 1, since=NOW, site="only.example")
     assert one.breaker("", 1).state is State.OPEN
+
+
+def test_what_is_sent_where_nobody_answers_any_more_counts_again():
+    """A network that is down for two domains only is seen a minute after the last answer."""
+    one = table(50, 50)
+    for site in ("a.example", "b.example"):
+        one.report("", 1, Signal.HANDED_OVER, NOW, since=NOW, site=site)
+    for second in (1, 2, 61, 62, 63):
+        for site in ("a.example", "b.example"):
+            one.report("", 1, Signal.FAILED, NOW + second, since=NOW, site=site)
+        assert (one.breaker("", 1).state is State.OPEN) is (second > 60)
+
+
+def test_a_route_with_less_weight_than_the_floor_gets_its_weight():
+    """The floor is trial traffic for one that gives up its share; a canary of 0.1 percent remains one."""
+    one = table(0.1, 99.9)
+    counted = [one.choose("x", NOW).position for _ in range(2_000)]
+    assert counted.count(0) == 2
+    feed(one, (1.0, 0.2), 100, start=NOW)
+    assert min(one.shares("x", NOW + 61)) == pytest.approx(0.01), "and the other one, which is worse, the floor"
+
+
+def learned_by_class():
+    """The route at 0 fails for one class only, for 200 of 4,000 messages."""
+    one, now = table(50, 50), NOW
+    for number in range(4_000):
+        now, name = now + 0.05, "bad" if number % 20 == 0 else "good"
+        at = one.choose(name, now).position
+        one.report(
+            name, at, Signal.FAILED if (name, at) == ("bad", 0) and number % 60 == 0 else Signal.HANDED_OVER, now
+        )
+    assert one.shares("bad", now)[0] < 0.1
+    return one, now
+
+
+def test_a_restart_forgets_no_class():
+    """What moved the share of one class holds from the first message on, not after another fifty."""
+    one, now = learned_by_class()
+    again = table(50, 50)
+    for name, known in list(one.news()):
+        again.recall(name, known, now)
+    assert again.shares("bad", now + 1) == pytest.approx(one.shares("bad", now + 1), abs=0.01)
+    assert again.shares("good", now + 1) == (0.5, 0.5)
+
+
+def test_a_table_that_is_made_anew_forgets_no_class_nor_what_other_workers_know():
+    """A reload that changes an option moves no share."""
+    one, now = learned_by_class()
+    follower = table(50, 50)
+    for name, known in list(one.news()):
+        follower.hear(1, name, known, now)
+    for before in (one, follower):
+        after = table(50, 50)
+        after.remember(before)
+        assert after.shares("bad", now + 1) == pytest.approx(before.shares("bad", now + 1), abs=0.01)
+    turned = RouteTable(RouteTableConfig(name="t", routes=tuple(reversed(one.config.routes)), class_="domain"))
+    turned.remember(follower)
+    assert turned.shares("bad", now + 1)[1] < 0.1, "routes go by name"
+
+
+def test_a_table_that_is_made_anew_knows_which_domains_are_dead():
+    """Their retries after a reload are no news."""
+    one = table(30, 70)
+    now = mixed(one, 0.1)
+    after = table(30, 70)
+    after.remember(one)
+    for number in range(5):
+        after.report(f"dead{number}.example", 1, Signal.FAILED, now, since=now, site=f"dead{number}.example")
+    assert after.breaker("", 1).state is State.CLOSED
+
+
+@pytest.mark.parametrize("is_good", [False, True])
+def test_a_trial_is_judged_by_itself_and_not_by_what_was_sent_before_the_breaker_opened(is_good):
+    """Messages that were on the wire when the route died time out during its trials, or come through late."""
+    one, now = table(50, 50), NOW + 61
+    feed(one, (1.0, 1.0), 100)
+    for _ in range(4):
+        one.report("x", 0, Signal.FAILED, now, since=now - 1)
+    trial = now + FIRST_PAUSE
+    assert any(one.choose("x", trial) == Choice(0, "r0", True) for _ in range(5))
+    for _ in range(3):
+        one.report("x", 0, Signal.HANDED_OVER if is_good else Signal.FAILED, trial + 0.1, since=now - 0.5)
+        assert one.breaker("x", 0).state is State.TRIAL
+    one.report("x", 0, Signal.FAILED if is_good else Signal.HANDED_OVER, trial + 0.2, since=trial)
+    waits = one.breaker("x", 0).until - trial - 0.2
+    assert waits == pytest.approx(FIRST_PAUSE * 4 if is_good else 0.0, abs=0.01)
 
 
 def test_a_breaker_says_which_messages_opened_it():
