@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -111,7 +112,8 @@ class LuaSession:
         except Rejection as rejection:
             outcome = rejected(rejection, self._peer)
         except PolicyError as error:
-            outcome = self._failed(f"sender:send method failed: {error}")
+            # It may have failed after its request had left.
+            outcome = evolve(self._failed(f"sender:send method failed: {error}"), is_ambiguous=True)
         else:
             return Outcome(Verdict.DELIVERED, Response(200, disposition), Scope.MESSAGE, self._peer)
         if outcome.scope is Scope.SESSION:

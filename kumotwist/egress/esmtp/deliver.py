@@ -18,17 +18,18 @@ from kumotwist.egress.esmtp.connect import Link
 from kumotwist.egress.esmtp.outcomes import is_too_many
 from kumotwist.egress.esmtp.trouble import ConnectionGone, WireTrouble
 from kumotwist.proto.smtp.client_envelope import mail_command, rcpt_command
-from kumotwist.proto.smtp.client_transaction import Transaction
+from kumotwist.proto.smtp.client_transaction import DOT_COMMAND, Transaction
 
 
 class Delivery:
     """Sends messages over `link`; knows when RSET is due.
 
     `undecided` are the positions, in the message last sent, of recipients whose
-    response comes from a broken connection and not from the peer.
+    response comes from a broken connection and not from the peer; of these,
+    the peer may have taken the message for those in `unknown`.
     """
 
-    __slots__ = ("_is_clean", "_is_fresh", "_path", "_site", "link", "undecided")
+    __slots__ = ("_is_clean", "_is_fresh", "_path", "_site", "link", "undecided", "unknown")
 
     def __init__(self, link: Link, request: OpenRequest) -> None:
         self.link = link
@@ -37,13 +38,14 @@ class Delivery:
         self._is_fresh = True
         self._is_clean = True
         self.undecided: list[int] = []
+        self.unknown: frozenset[int] = frozenset()
 
     async def send(self, message: Message, only: Sequence[int] | None = None) -> list[Response]:
         """A response for each recipient, by position; of those not in `only` it means nothing."""
         recipients, offered = message.recipients, self.link.wire.capabilities
         body, lenient = message.body or b"", self._path.ignore_8bit_checks
         positions = range(len(recipients)) if only is None else only
-        self.undecided = []
+        self.undecided, self.unknown = [], frozenset()
         has_utf8 = not all(recipient.is_ascii for recipient in recipients)
         mail = mail_command(message.sender, body, has_utf8, offered, lenient)
         if isinstance(mail, Response):
@@ -68,10 +70,11 @@ class Delivery:
         while waiting:
             turn, waiting = waiting[:limit], waiting[limit:]
             transaction = self._transaction(mail, [commands[position] for position in turn], message)
-            trouble = await self._run(transaction)
+            trouble, is_unknown = await self._run(transaction)
             surplus = self._collect(turn, transaction, results, doubted)
             if trouble is not None:
                 self.undecided = [one for one in turn if results[one] is trouble]
+                self.unknown = frozenset(self.undecided if is_unknown else ())
             waiting = surplus + waiting
             if not self.link.wire.is_usable:
                 self._abandon(waiting, transaction, trouble, results)
@@ -90,17 +93,18 @@ class Delivery:
             has_dots=message.has_dots,
         )
 
-    async def _run(self, transaction: Transaction) -> Response | None:
-        """Run it; the response for whoever is undecided when the connection broke."""
+    async def _run(self, transaction: Transaction) -> tuple[Response | None, bool]:
+        """Run it; the response for whoever is undecided when the connection broke, who may have it all the same."""
         self._is_fresh = False
-        trouble = None
+        trouble, is_unknown = None, False
         try:
             await self.link.wire.run(transaction)
         except WireTrouble as error:
             trouble = error.response(self._site, self.link.addr)
+            is_unknown = error.waiting_for == DOT_COMMAND and self.link.wire.has_sent_all
             transaction.fail(trouble)
         self._is_clean = transaction.is_clean
-        return trouble
+        return trouble, is_unknown
 
     def _collect(
         self, turn: Sequence[int], transaction: Transaction, results: list[Response], doubted: set[int]

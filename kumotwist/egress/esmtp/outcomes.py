@@ -23,11 +23,14 @@ def verdict_of(code: int) -> Verdict:
     return Verdict.TRANSIENT if code < 500 or code == 503 else Verdict.PERMANENT
 
 
-def make_outcome(response: Response, peer: Peer | None, is_connected: bool) -> Outcome:
-    """The outcome for one recipient; a failure that took the connection with it has scope SESSION."""
+def make_outcome(response: Response, peer: Peer | None, is_connected: bool, is_ambiguous: bool = False) -> Outcome:
+    """The outcome for one recipient; a failure that took the connection with it has scope SESSION.
+
+    `is_ambiguous`: the whole message had left us when it did.
+    """
     verdict = verdict_of(response.code)
     is_end = not is_connected and verdict is not Verdict.DELIVERED
-    return Outcome(verdict, response, Scope.SESSION if is_end else Scope.RECIPIENT, peer)
+    return Outcome(verdict, response, Scope.SESSION if is_end else Scope.RECIPIENT, peer, is_ambiguous=is_ambiguous)
 
 
 def is_too_many(response: Response) -> Literal["yes", "perhaps", "no"]:

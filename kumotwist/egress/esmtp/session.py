@@ -104,7 +104,8 @@ class EsmtpSession:
         results = await delivery.send(message)
         link = delivery.link
         is_up = link.wire.is_usable
-        outcomes = [make_outcome(response, link.peer, is_up) for response in results]
+        unknown = delivery.unknown
+        outcomes = [make_outcome(one, link.peer, is_up, position in unknown) for position, one in enumerate(results)]
         if not is_up and delivery.undecided and self._request.path.try_next_host_on_transport_error:
             await self._try_next_hosts(message, outcomes, delivery.undecided)
         return outcomes
@@ -128,7 +129,8 @@ class EsmtpSession:
             results = await delivery.send(message, undecided)
             link = delivery.link
             for position in undecided:
-                outcomes[position] = make_outcome(results[position], link.peer, link.wire.is_usable)
+                is_unknown = position in delivery.unknown
+                outcomes[position] = make_outcome(results[position], link.peer, link.wire.is_usable, is_unknown)
             undecided = delivery.undecided
 
     # -- the plan --------------------------------------------------------------------------------

@@ -64,6 +64,11 @@ class SmtpWire(Protocol):
         return self._trouble is None and self._core.is_usable and self._exchange is None
 
     @property
+    def has_sent_all(self) -> bool:
+        """Whether the body of the last transaction has left us to its end, as far as can be told."""
+        return self._feeder is None or self._feeder.is_finished
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the last EHLO offered."""
         return self._core.capabilities

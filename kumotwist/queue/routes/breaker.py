@@ -40,6 +40,8 @@ _TRIALS: Final = 3
 FIRST_PAUSE: Final = 2.0
 MAX_PAUSE: Final = 600.0
 _GROWTH: Final = 4.0
+#: Seconds by which another worker's word may be ahead of when it is heard. Ours: a busy machine reads late.
+_AHEAD: Final = 60.0
 #: Seconds after which a trial that nobody answered for is given up: no channel waits longer.
 _TRIAL_TIMEOUT: Final = 300.0
 
@@ -167,10 +169,12 @@ class Breaker:
         is over leaves the trial to be made. What is older than the last move of
         this one is no news: else two workers would open each other's for ever.
         Nor is a trial that failed there after trials that went well here: it
-        may be one of the few that fail on any route.
+        may be one of the few that fail on any route. A move that is in the
+        future, of either, is from before the clock was put back and none.
         """
         is_closed = self.state is State.CLOSED
-        if moved <= self.moved or is_closed is (until <= 0.0):
+        own = self.moved if self.moved <= now + _AHEAD else 0.0
+        if not own < moved <= now + _AHEAD or is_closed is (until <= 0.0):
             return False
         if is_closed:
             self._open(now, min(max(until - now, 0.0), MAX_PAUSE))

@@ -3,9 +3,10 @@
 A route that goes to the recipients' own mail exchangers fails where one of
 these is dead. That is no fault of the route, and must not move the messages of
 all others. Nor can it be told at once from the route being dead: so the first
-failure of a destination counts, and further ones do not until it has answered,
-as long as others of the same class do. A network that is down fails for one
-destination after the other, and a class that is one destination has no others.
+failure of a destination counts among all messages, and further ones do not until
+it has answered. A network that is down fails for one destination after the other.
+In the class of a message further ones do count unless others of that class
+answer: it may be a class of one destination.
 
 Public: `DeadSites`. Nothing can go wrong.
 """
@@ -64,10 +65,15 @@ class DeadSites:
         if len(self._answers) > _MAX_KNOWN:
             self._answers.popitem(last=False)
 
-    def is_its_own(self, name: str, position: int, site: str, now: float) -> bool:
-        """Note that a message of class `name` had no answer by `site`; whether that says nothing about the route."""
+    def is_its_own(self, name: str, position: int, site: str, now: float, is_among_all: bool) -> bool:
+        """Note that a message had no answer by `site`; whether that says nothing about the route for class `name`.
+
+        `is_among_all`: that is the class of all, and the message has one of its own.
+        """
         key = (name, position, site)
         if key in self._dead:
+            if is_among_all:
+                return True
             answers = self._answers.get((name, position))
             return answers is not None and answers.is_elsewhere(site, now)
         self._dead[key] = None

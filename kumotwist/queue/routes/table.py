@@ -135,14 +135,14 @@ class RouteTable:
         a hand-over or failure while all routes are out, or of a message that was
         sent while they were: who was spared by the breakers, and is tried for
         that reason alone, would bear it for all. `site` is the destination, where
-        the way leads to the recipient's own: one that is dead counts once in a
-        class in which others answer.
+        the way leads to the recipient's own: one that is dead counts once among
+        all messages, and in a class in which others answer.
         """
         is_good, sent = signal in (Signal.HANDED_OVER, Signal.ARRIVED), now if since is None else since
         is_alive = IS_ALIVE.get(signal)
         for one in {ALL, name}:
             known = self._class(one)
-            is_sites_own = site is not None and self._is_sites_own(one, position, site, is_alive, now)
+            is_sites_own = site is not None and self._is_sites_own(one, name, position, site, is_alive, now)
             if is_sites_own and known.breakers[position].state is State.CLOSED:
                 continue
             known.is_news = True
@@ -151,10 +151,10 @@ class RouteTable:
             if is_first and signal is not Signal.ANSWERED:
                 self._note_evidence(known, position, signal, is_good, now, sent)
 
-    def _is_sites_own(self, name: str, position: int, site: str, is_alive: bool | None, now: float) -> bool:
+    def _is_sites_own(self, one: str, name: str, position: int, site: str, is_alive: bool | None, now: float) -> bool:
         if is_alive:
-            self._dead.answered(name, position, site, now)
-        return is_alive is False and self._dead.is_its_own(name, position, site, now)
+            self._dead.answered(one, position, site, now)
+        return is_alive is False and self._dead.is_its_own(one, position, site, now, one != name)
 
     @staticmethod
     def _note_evidence(known: Standing, position: int, signal: Signal, is_good: bool, now: float, sent: float) -> None:

@@ -105,6 +105,7 @@ async def test_a_stall_is_a_timeout_that_names_the_command(step, command, pipeli
     )
     assert outcome.response.command == (command if command == "." else f"{command}\r\n")
     assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SESSION)
+    assert outcome.is_ambiguous is (command == "."), "it may have been taken once all of it has left"
     assert not clock.getDelayedCalls()
 
 
@@ -121,6 +122,7 @@ async def test_a_broken_connection_is_a_passing_failure(step, command, action):
         await session.close()
     assert (outcome.verdict, outcome.scope, outcome.response.code) == (Verdict.TRANSIENT, Scope.SESSION, 400)
     assert outcome.response.content.startswith("KumoMTA internal: error in deliver_message: ")
+    assert outcome.is_ambiguous is (command == "."), "it may have been taken once all of it has left"
 
 
 @pytest.mark.parametrize(("step", "command"), STEPS)
@@ -135,6 +137,7 @@ async def test_421_is_passed_on_and_ends_the_session(step, command):
         await session.close()
     assert (outcome.verdict, outcome.scope) == (Verdict.TRANSIENT, Scope.SESSION)
     assert outcome.response.to_line() == "421 4.3.2 shutting down"
+    assert not outcome.is_ambiguous, "it has said so"
     assert outcome.response.command == (command if command == "." else f"{command}\r\n")
 
 
@@ -220,4 +223,21 @@ async def test_a_verdict_in_the_middle_of_a_large_body_ends_the_connection():
         ((outcome,),) = await delivery
         assert (outcome.verdict, outcome.response.code) == (Verdict.PERMANENT, 552)
         assert not session.is_connected
+        await session.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_did_not_leave_as_a_whole_was_not_taken():
+    """A connection that breaks half-way leaves no doubt: the message may go another way at once."""
+    body = b"Subject: large\r\n\r\n" + b"y" * 76 + b"\r\n" * 4_000_000
+    async with ScriptedSmtp({"data": "354 go\r\n"}).start(reactor) as server:
+        session = open_session(server)
+        await session.connect()
+        delivery = defer.Deferred.fromCoroutine(session.deliver([make_message(body=body)]))
+        (conversation,) = server.open
+        while not (conversation.is_in_data and conversation.buffer):
+            await task.deferLater(reactor, 0)
+        conversation.transport.abortConnection()
+        ((outcome,),) = await delivery
+        assert (outcome.verdict, outcome.scope, outcome.is_ambiguous) == (Verdict.TRANSIENT, Scope.SESSION, False)
         await session.close()

@@ -54,6 +54,7 @@ def test_the_result_of_send(result, verdict, code, content, is_connected):
     assert outcome.response.command is None
     assert session.is_connected is is_connected
     assert (outcome.scope is Scope.SESSION) is not is_connected
+    assert outcome.is_ambiguous is isinstance(result, PolicyError), "its request may have left"
     assert lua.connection.closed == (not is_connected)
     assert (outcome.peer.name, outcome.peer.addr, outcome.peer.delivery_protocol) == (
         "Lua via make.sg",

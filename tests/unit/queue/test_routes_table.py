@@ -1,6 +1,7 @@
 """A route table at work: what moves shares, what does not, and what opens a breaker."""
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -514,6 +515,33 @@ def test_a_table_that_is_made_anew_knows_which_domains_are_dead():
     for number in range(5):
         after.report(f"dead{number}.example", 1, Signal.FAILED, now, since=now, site=f"dead{number}.example")
     assert after.breaker("", 1).state is State.CLOSED
+
+
+def test_two_workers_and_a_clock_put_back_find_a_route_again():
+    """It died while the clock was an hour ahead: what one worker finds out since, the other does not undo."""
+    told = []
+    workers = [table(50, 50, changed=told.append) for _ in range(2)]
+
+    def work(now, seconds, is_dead):
+        counted = Counter()
+        for second in range(seconds):
+            for one, other in (workers, workers[::-1]):
+                for _ in range(4):
+                    at = one.choose("x", now + second).position
+                    counted[at] += 1
+                    one.report("x", at, Signal.FAILED if is_dead and at == 0 else Signal.HANDED_OVER, now + second)
+                for name, known in list(one.news()):
+                    other.hear(0, name, known, now + second)
+        return counted
+
+    ahead = NOW + 3600
+    work(ahead, 60, False)
+    assert work(ahead + 60, 60, True)[0] < 40
+    work(NOW, 20, False)
+    assert {one.breaker("", 0).state for one in workers} == {State.CLOSED}
+    told.clear()
+    assert work(NOW + 20, 60, False)[0] > 20
+    assert not [change for change in told if change.what == "breaker"]
 
 
 @pytest.mark.parametrize("is_good", [False, True])
