@@ -4,7 +4,7 @@
 class is the channel's own. A channel's module is imported when its name is
 first met, so a policy pays only for what it uses.
 
-Public: `queue_config`, `route_table`, `protocol`, `load`, `BUILT_IN`, `ENTRY_POINTS`. What can
+Public: `queue_config`, `route_table`, `protocol`, `load`, `names`, `BUILT_IN`, `ENTRY_POINTS`. What can
 go wrong: ConfigError with the option's path; for an unknown name, the nearest
 known one.
 """
@@ -95,7 +95,7 @@ def protocol(value: object, where: str, at: Sequence[str] = ("protocol",)) -> Pr
     try:
         options: type[Any] = load(name).options
     except KeyError:
-        known = _names()
+        known = names()
         text = f"names no protocol '{name}'; known are {', '.join(known)}{hint(name, known)}"
         raise ConfigError(f"{where}: option '{path}' {text}") from None
     # What is written `maildir_path` has its options beside it.
@@ -136,7 +136,7 @@ def _named(value: object, whose: str) -> tuple[str, object]:
     return str(name), options
 
 
-def _names() -> list[str]:
-    """As policies write them."""
-    names = {*BUILT_IN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}
-    return sorted(names - {"maildir"} | {"maildir_path"})
+def names() -> list[str]:
+    """Of all protocols, as policies write them."""
+    known = {*BUILT_IN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}
+    return sorted(known - {"maildir"} | {"maildir_path"})

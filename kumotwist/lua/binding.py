@@ -48,7 +48,8 @@ Values into Lua (convert.to_lua)
     None → nil; bool, int, float; str and bytes → string; list → table;
     Mapping → table (None entries are left out); tuple → several results;
     an object of a `@facade` class → its facade; `Function`s (any plain
-    callable) → Lua function; `Opaque` → an object without methods.
+    callable) → Lua function; `Opaque` → an object without methods; `Placed` →
+    what its function returns when it is told where the caller stands.
 Errors
     ValueError, ConfigError and every other KumotwistError, OSError → a Lua
     error with `str(exception)`, prefixed with the caller's file:line.
@@ -59,7 +60,7 @@ Waiting
     suspends costs no more than a plain function. It may be cancelled.
 
 Public: `Function`, `Library`, `LuaFunction`, `facade`, `Facade`, `binary`,
-`Opaque`, and the argument checks `text`, `octets`, `number`, `integer`,
+`Opaque`, `Placed`, and the argument checks `text`, `octets`, `number`, `integer`,
 `duration`, `flag`, `mapping`, `sequence`, `callback`.
 '''
 
@@ -140,6 +141,16 @@ class Opaque:
 
     type_name: str
     value: object = field(repr=False)
+
+
+@frozen
+class Placed:
+    """What a plain host function returns that has to know where the policy called it.
+
+    `then` is given `file:line: `, or "" where nobody can tell, and returns the result.
+    """
+
+    then: Callable[[str], object]
 
 
 def facade(

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 
 from kumotwist.core.errors import KumotwistError, PolicyError, Rejection
 from kumotwist.core.json import Json
-from kumotwist.lua.binding import BINARY_ATTRIBUTE, Function, LuaFunction, Opaque, facade_of
+from kumotwist.lua.binding import BINARY_ATTRIBUTE, Function, LuaFunction, Opaque, Placed, facade_of
 
 log: Final = Logger()
 
@@ -56,8 +56,9 @@ CLASS: Final = Marker("CLASS")
 BUILD: Final = Marker("BUILD")
 FAIL: Final = Marker("FAIL")
 WAIT: Final = Marker("WAIT")
+PLACE: Final = Marker("PLACE")
 STASHED: Final = Marker("STASHED")
-MARKERS: Final = (LIST, DICT, FUNCTION, FACADE, CLASS, BUILD, FAIL, WAIT, STASHED)
+MARKERS: Final = (LIST, DICT, FUNCTION, FACADE, CLASS, BUILD, FAIL, WAIT, PLACE, STASHED)
 
 
 @frozen
@@ -214,13 +215,15 @@ class Crossing:
         return call
 
     def results(self, value: object) -> object:
-        """The tokens for what a host function returned: a scalar, or a tuple that begins with BUILD."""
+        """The tokens for what a host function returned: a scalar, or a tuple that begins with a marker."""
         if isinstance(value, bytes):
             if not self._memory(len(value)):
                 return FAIL, 0, b"not enough memory"
             return bytes(value)
         if isinstance(value, tuple):
             return self.encode(*value)
+        if isinstance(value, Placed):
+            return PLACE, self.host(value.then, "place")
         return self.encode(value)
 
     # -- towards Python -----------------------------------------------------------------------------

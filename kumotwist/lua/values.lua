@@ -6,7 +6,8 @@
 -- Lua to Python also:            FUNCTION id place (kept here until Python lets go of it; place is where it begins),
 --                                the object behind a facade
 -- Python to Lua also:            FUNCTION f, FACADE class object, CLASS ... (defines a class, then the value)
--- Results of host functions:     BUILD n (n streams), FAIL ... (raise), WAIT id (suspend the handler), or scalars
+-- Results of host functions:     BUILD n (n streams), FAIL ... (raise), WAIT id (suspend the handler), PLACE f (tell f
+--                                where the policy called), or scalars
 local raw, markers, stash = ...
 
 local error, next, rawget, select = raw.error, raw.next, raw.rawget, raw.select
@@ -16,8 +17,9 @@ local metatable_of, as_function, getinfo = raw.metatable_of, raw.as_function, ra
 local isyieldable, yield = raw.isyieldable, raw.yield
 stash = as_function(stash)
 
-local LIST, DICT, FUNCTION, FACADE, CLASS, BUILD, FAIL, WAIT, STASHED = markers.LIST, markers.DICT,
-  markers.FUNCTION, markers.FACADE, markers.CLASS, markers.BUILD, markers.FAIL, markers.WAIT, markers.STASHED
+local LIST, DICT, FUNCTION, FACADE, CLASS, BUILD, FAIL, WAIT, PLACE, STASHED = markers.LIST, markers.DICT,
+  markers.FUNCTION, markers.FACADE, markers.CLASS, markers.BUILD, markers.FAIL, markers.WAIT, markers.PLACE,
+  markers.STASHED
 
 local MAX_DEPTH = 64 -- nesting of tables; also what ends the walk through a table that contains itself
 local MAX_TOKENS = 400000 -- of one value: under half of Lua's stack limit (LUAI_MAXSTACK, 1,000,000 slots)
@@ -407,6 +409,8 @@ finish = function(first, ...)
     return finish(wait(...))
   elseif first == FAIL then
     return fail(...)
+  elseif first == PLACE then
+    return finish(as_function((...))(where()))
   end
   error("the host sent a result of no known kind", 0)
 end

@@ -26,6 +26,7 @@ from kumotwist.core.way import Way
 from kumotwist.egress.registry import Channels
 from kumotwist.net.clock import Clock, sleep
 from kumotwist.trial.policytest.answers import Answers, answered, is_unreachable, unreachable
+from kumotwist.trial.policytest.roster import Roster
 from kumotwist.trial.policytest.unscripted import Unscripted
 
 #: Channels of which no receipt comes, by what log records call their protocol; all others speak HTTP.
@@ -57,6 +58,7 @@ class ScriptedChannels:
     #: By which route of a table a message goes, if any.
     way_of: Callable[[Message], Way | None]
     unscripted: Unscripted
+    roster: Roster
     attempts: list[Attempt] = field(factory=list)
     _kept: dict[Protocol, Channel] = field(factory=dict)
 
@@ -95,6 +97,7 @@ class ScriptedChannel:
         queue, source, name = request.queue_name, request.source.name, self.protocol_name
         ready_queue = f"{source}->{request.site}@{name}"
         names = (ready_queue, request.site, queue.text, queue.delivery_domain, source, name, self.protocol.channel)
+        self.house.roster.meet(names)
         if isinstance(self.protocol, CustomLuaProtocol) and not self.house.answers.has(names):
             return WatchedSession(self, request, self.real.open(request))
         return ScriptedSession(self, request, names)

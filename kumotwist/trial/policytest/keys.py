@@ -17,6 +17,7 @@ from typing import Final
 from attrs import define, field
 
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, KeySource, LiteralKey, VaultKey
+from kumotwist.config.structure import hint
 from kumotwist.core.errors import PolicyError, Rejection, SecretUnavailable
 from kumotwist.core.json import Json
 from kumotwist.lua.binding import octets, text
@@ -101,6 +102,7 @@ class Keys:
                 self.unscripted.note(
                     f"the policy needs the secret '{asked}', which the test does not give; "
                     f"t:secret('{asked}', '...') does, and {{ error = 'down' }} in its place an outage"
+                    f"{hint(asked, self._given)}"
                 ),
                 permanent=True,
             )

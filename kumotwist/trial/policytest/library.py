@@ -17,7 +17,7 @@ from kumotwist.core.ids import to_hex
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Verdict
-from kumotwist.lua.binding import duration, facade, integer, mapping, text
+from kumotwist.lua.binding import Placed, duration, facade, integer, mapping, text
 from kumotwist.net.router import HttpError
 from kumotwist.queue.routes.tallies import ALL
 from kumotwist.trial.policytest.asked import caller, client, letter
@@ -57,6 +57,8 @@ class TestWorld:
         """Hand over a message by SMTP; what the server said."""
         given = mapping(params, "params")
         message, who, listener = letter(given), client(given), integer(given.get("listener", 1), "listener")
+        for recipient in message.recipients:
+            self.world.roster.meet_recipient(recipient)
         await self.leave()
         done = self.world.ways.smtp(message, who, listener)
         self.world.unscripted.check()
@@ -111,17 +113,23 @@ class TestWorld:
 
     # -- the outside world ------------------------------------------------------------------------
 
-    def answer(self, whom: object, answers: object) -> None:
+    def answer(self, whom: object, answers: object) -> Placed:
         """How a route, protocol, domain, recipient, scheduled or ready queue answers from now on."""
         self.world.answers.give(text(whom, "whom"), answers)
+        return self._wanted("answer", whom)
 
-    def down(self, whom: object, span: object) -> None:
+    def down(self, whom: object, span: object) -> Placed:
         """Have it unreachable for so long."""
         self.world.answers.take_down(text(whom, "whom"), self.world.clock.seconds() + duration(span, "span"))
+        return self._wanted("down", whom)
 
-    def slow(self, whom: object, span: object) -> None:
+    def slow(self, whom: object, span: object) -> Placed:
         """Have its answers take so long from now on."""
         self.world.answers.slow_down(text(whom, "whom"), duration(span, "span"))
+        return self._wanted("slow", whom)
+
+    def _wanted(self, call: str, whom: object) -> Placed:
+        return Placed(lambda place: self.world.roster.want(f"t:{call}", text(whom, "whom"), place))
 
     def dns(self, names: object) -> None:
         """Answer from these names, and nothing else."""

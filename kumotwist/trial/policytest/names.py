@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
+from twisted.logger import Logger
 
+from kumotwist.config.structure import hint
 from kumotwist.core.errors import ResolveError
 from kumotwist.lua.binding import duration, flag, mapping, text
 from kumotwist.net.clock import Clock, sleep
@@ -26,8 +28,12 @@ from kumotwist.trial.policytest.unscripted import Unscripted
 if TYPE_CHECKING:
     from kumotwist.config.egress import IpLookupStrategy
 
+log: Final = Logger()
+
 #: The address that every host has without names (RFC 5737).
 _ADDRESS: Final = "192.0.2.1"
+#: Names told of as nearly right: a test may ask for thousands. Ours.
+_MAX_TOLD: Final = 10
 _ALSO: Final = ("fail", "delay")
 
 
@@ -38,6 +44,8 @@ class Names:
     clock: Clock
     _script: StaticResolver | None = field(default=None, init=False)
     _delays: dict[str, float] = field(factory=dict, init=False)
+    _owners: set[str] = field(factory=set, init=False)
+    _told: set[str] = field(factory=set, init=False)
 
     @property
     def is_scripted(self) -> bool:
@@ -53,8 +61,10 @@ class Names:
             lines, failing, delays = [text(one, "a zone") for one in texts], [], {}
         if not lines and not failing:
             raise ValueError("there must be a name")
-        self._script = StaticResolver(parse_zone(*lines), failing)
+        zone = parse_zone(*lines)
+        self._script = StaticResolver(zone, failing)
         self._delays = delays
+        self._owners = {*zone, *failing, *delays}
 
     async def mx(self, domain: str) -> Sequence[MxRecord]:
         """See `Resolver`."""
@@ -85,11 +95,20 @@ class Names:
         return await self._script.ptr(address)
 
     async def _wait(self, name: str) -> None:
+        self._tell_what_was_meant(_owner(name))
         delay = self._delays.get(ascii_name(name), 0.0)
         if delay > 0.0:
             await sleep(self.clock, min(delay, LOOKUP_TIMEOUT))
         if delay >= LOOKUP_TIMEOUT:
             raise ResolveError(f"{name}: no answer within {LOOKUP_TIMEOUT:g} s")
+
+    def _tell_what_was_meant(self, name: str) -> None:
+        """Shown when the test fails; a name that does not exist is no failure in itself."""
+        if name in self._owners or name in self._told or not (meant := hint(name, self._owners)):
+            return
+        if len(self._told) < _MAX_TOLD:
+            self._told.add(name)
+            log.warn("DNS was asked for {name}, which the test's names do not have{meant}", name=name, meant=meant)
 
 
 class PolicyNames(ConfigurableResolver):

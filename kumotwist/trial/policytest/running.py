@@ -152,7 +152,7 @@ class _CaseRun:
                 world.start()
                 world.unscripted.check()
                 self._drive(self._called(case, world))
-                world.unscripted.check()
+                world.check()
             finally:
                 world.close()
 

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from attrs import define, field
 
+from kumotwist.config.structure import hint
 from kumotwist.core.errors import KumotwistError
 from kumotwist.lua.binding import LuaFunction, callback, duration, integer, mapping, sequence, text
 from kumotwist.net.clock import Clock, sleep
@@ -45,8 +46,8 @@ class Web:
     def give(self, whom: str, value: object) -> None:
         """From now on `METHOD URL`, or `URL`, is answered so: a table, a list, a function. Raises ValueError."""
         match = _WHOM.match(whom)
-        if match is None:
-            raise ValueError("the beginning of a URL must be given")
+        if match is None or not _may_begin_a_url(match[2]):
+            raise ValueError(f"no URL begins with {whom!r}; write it like 'https://api.example/' or 'POST https://...'")
         is_single = callable(value) or isinstance(value, dict)
         given = [value] if is_single else sequence(value, "HTTP answers")
         if not given:
@@ -106,10 +107,11 @@ class Web:
         places = [one for one in self._answers if request.url.startswith(one[0]) and one[1] in ("", method)]
         if not places:
             asked = f"{method} {request.url.partition('?')[0]}"
+            given = [f"{one[1]} {one[0]}".lstrip() for one in self._answers]
             raise HttpError(
                 self.unscripted.note(
                     f"the policy asked for {asked}, and the test has no answer to it; "
-                    f"t:web('{asked}', {{ status = 200 }}) gives one"
+                    f"t:web('{asked}', {{ status = 200 }}) gives one{hint(asked, given)}"
                 )
             )
         answers = self._answers[max(places, key=lambda place: (len(place[0]), place[1]))]
@@ -126,6 +128,10 @@ class WebClient:
     async def send(self, request: HttpRequest, timeout: float | None = None) -> HttpResponse:
         """The reply. Raises HttpError."""
         return await self.web.answer(request, self.settings.timeout if timeout is None else timeout)
+
+
+def _may_begin_a_url(text: str) -> bool:
+    return any(text.startswith(scheme) or scheme.startswith(text) for scheme in ("http://", "https://"))
 
 
 def shown(request: HttpRequest) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,6 +18,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from kumotwist.config.queue import GeneratorProtocol, Protocol
+from kumotwist.core.errors import KumotwistError
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Channel, KeyLoader
 from kumotwist.core.json import JsonObject
@@ -25,7 +27,6 @@ from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.way import Way
 from kumotwist.egress.registry import Channels
-from kumotwist.intake.inject.generator import InternalQueues
 from kumotwist.lua.binding import Library
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.lib.dns import DnsLibrary
@@ -51,6 +52,7 @@ from kumotwist.trial.policytest.keys import Keys
 from kumotwist.trial.policytest.ledger import MemoryState
 from kumotwist.trial.policytest.names import Names, PolicyNames
 from kumotwist.trial.policytest.pretend import InlineThreads, PretendClock
+from kumotwist.trial.policytest.roster import Roster, WatchedQueues
 from kumotwist.trial.policytest.unscripted import Unscripted
 from kumotwist.trial.policytest.ways import HOSTNAME, WaysIn
 from kumotwist.trial.policytest.web import Web
@@ -70,6 +72,7 @@ class World:
         self.clock = clock
         self.store = store
         self.unscripted = Unscripted()
+        self.roster = Roster()
         self.answers, self.web = Answers(), Web(clock, self.unscripted)
         self.keys = Keys(lambda name, args: self.policy.run_key_event(name, args), self.unscripted, environment or {})
         self.names = Names(clock)
@@ -78,6 +81,7 @@ class World:
         self.records: list[JsonObject] = []
         self.messages: list[Message] = []
         self.policy: Policy
+        self._queues: WatchedQueues
         self.channels: ScriptedChannels
         self._tasks = Tasks()
         self._ids = IdGenerator(clock.seconds)
@@ -152,6 +156,7 @@ class World:
         return library
 
     def _build(self) -> None:
+        self._queues = WatchedQueues(self.policy, self.roster)
         policy, clock, declared = self.policy, self.clock, self.policy.declarations
         keys: KeyLoader = self.keys
         self._state = clock.result(MemoryState.made(clock, receipt_tables.SCHEMA), "the state file")
@@ -171,12 +176,12 @@ class World:
         )
         self._classify = declared.classify
         real = Channels(self._dns, keys, policy, clock, cast("Any", clock), HOSTNAME, HttpTransports(clock))
-        self.channels = ScriptedChannels(self.answers, real, clock, self._way_of, self.unscripted)
+        self.channels = ScriptedChannels(self.answers, real, clock, self._way_of, self.unscripted, self.roster)
         chance = random.Random(SEED)  # noqa: S311  # it spreads retries
         self._queue = Manager(
             Surroundings(
                 store=self.store,
-                policy=InternalQueues(policy),
+                policy=self._queues,
                 recorder=self,
                 limits=self._limits,
                 channel_for=self._channel_for,
@@ -207,6 +212,7 @@ class World:
             shown["meta"] = dict(record.message.meta)
             if record.type is RecordType.RECEPTION:
                 self.messages.append(copied(record.message))
+                self.roster.meet_message(record.message)
         self.records.append(shown)
         await self._log.record(record)
 
@@ -221,6 +227,14 @@ class World:
         """Take a receipt as from a provider."""
         self.clock.result(self._desk.receive((event,)), "the receipt")
         self.clock.settle()
+
+    def check(self) -> None:
+        """At the end of the test. Raises Failed when it had no answer to something, or answers for nobody."""
+        self.unscripted.check()
+        for stage in self.roster.open_stages:
+            with suppress(KumotwistError):  # the policy knows no such table: so neither do we
+                self.clock.result(self._queues.route_table(stage), f"the route table '{stage}'")
+        self.roster.check()
 
     def table(self, name: str) -> RouteTable | None:
         """A route table that messages have used."""

@@ -12,7 +12,7 @@ from support.examples import examples
 from support.lua import Bench, now
 
 from kumotwist.core.errors import PolicyError
-from kumotwist.lua.binding import Opaque, binary, callback, facade, text
+from kumotwist.lua.binding import Opaque, Placed, binary, callback, facade, text
 from kumotwist.lua.bridge import Bridge
 from kumotwist.lua.convert import json_value
 from kumotwist.lua.engine import Settings
@@ -219,3 +219,22 @@ def test_json_values() -> None:
     for value in (b"\xff", Counter(), print, [Counter()]):
         with pytest.raises(ValueError, match="cannot be kept as JSON"):
             json_value(value, "it")
+
+
+def test_a_function_may_ask_where_it_was_called() -> None:
+    """File and line of the policy, in a function of its own as well; a tail call leaves the handler's beginning."""
+    bridge = Bridge(Settings(), {})
+    bridge.engine.install("", {"here": lambda mark: Placed(lambda place: (mark, place))})
+    source = """local kumo = require 'kumo'
+      kumo.on('place', function()
+        local mark, place = kumo.here 'x'
+        local function inner()
+          local _, at = kumo.here 'z'
+          return at
+        end
+        return mark, place, inner(), select(2, kumo.here 'z')
+      end)
+      kumo.on('tail', function() return kumo.here 'y' end)"""
+    now(bridge.main(source.encode(), "policy.lua"))
+    assert now(bridge.fire("place")) == ["x", "policy.lua:3: ", "policy.lua:5: ", "policy.lua:8: "]
+    assert now(bridge.fire("tail")) == ["y", "policy.lua:10: "]

@@ -234,3 +234,35 @@ def test_what_one_case_finds(outcome_of, tmp_path):
     (tmp_path / "c_test.lua").write_text("local kumo = require 'kumo'\nkumo.test.case('early', function() end)\n")
     (early,) = run([tmp_path / "c_test.lua"]).outcomes
     assert "kumo.test.policy comes before" in early.failure
+
+
+@pytest.mark.parametrize("url", ["api.example/x", "htps://api.example", "post https://api.example/", "GET /x"])
+def test_an_http_answer_that_no_url_can_have_is_refused(outcome_of, url):
+    """Where it is written, before anything is asked."""
+    one = outcome_of("", f"\nt:web('{url}', {{ status = 200 }})")
+    assert f"no URL begins with '{url}'; write it like 'https://api.example/'" in one.failure
+    assert one.place.endswith("a_test.lua:5")
+
+
+@pytest.mark.parametrize(
+    ("asked", "test", "said"),
+    [
+        (GET, "t:web('http://api.exmaple/x', { status = 200 })", "did you mean 'http://api.exmaple/x'?"),
+        (
+            "kumo.secrets.load { vault_mount = 'secret', vault_path = 'sendgrid' }",
+            "t:secret('secret/sengrid', 'x')",
+            "did you mean 'secret/sengrid'?",
+        ),
+    ],
+)
+def test_what_is_nearly_scripted_is_named(outcome_of, asked, test, said):
+    """A misspelt URL or secret is shown beside the one that was asked for."""
+    assert said in outcome_of(f"pcall(function() {asked} end)", f"{test}\n{MAIL}").failure
+
+
+def test_a_misspelt_dns_name_is_shown_with_the_failure(outcome_of):
+    """A name that does not exist may be meant so; when the test fails, the nearest one that does is shown."""
+    test = f"t:dns {{ ['rbl.exmaple.org'] = {{ A = '127.0.0.2' }} }}\n{MAIL}t:equal(#t:delivered(), 2)"
+    one = outcome_of("kumo.dns.lookup_addr 'rbl.example.org'", test)
+    assert any("rbl.example.org, which the test's names do not have; did you mean 'rbl.exmaple.org'?" in line
+               for line in one.log)  # fmt: skip

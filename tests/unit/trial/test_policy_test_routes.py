@@ -236,3 +236,70 @@ def test_clients_that_prove_who_they_are(failure_of):
     assert failure_of(body) == ""
     assert "there is no number 2" in failure_of("t:http({}, { listener = 2 })")
     assert "not 'address'" in failure_of("t:http({}, { address = '192.0.2.7' })")
+
+
+@pytest.mark.parametrize("call", ["answer('%s', { 550, 'no' })", "down('%s', '1 hour')", "slow('%s', '1 second')"])
+@pytest.mark.parametrize(
+    ("whom", "meant"),
+    [
+        ("nosuch", ""),
+        ("oone", "; did you mean 'one'?"),
+        ("bulk/tow", "; did you mean 'bulk/two'?"),
+        ("sengrid", "; did you mean 'sendgrid'?"),
+        ("exmaple.org", "; did you mean 'example.org'?"),
+    ],
+)
+def test_an_answer_for_nobody_fails_the_test(failure_of, call, whom, meant):
+    """A typing error in the name of a route is told with file and line, not taken for a test that passes."""
+    said = failure_of(f"-- first\nt:{call % whom} mail(t, 2)")
+    assert said == (
+        f"t:{call.partition('(')[0]} is for '{whom}', and nothing in this test is called so: no route, protocol, "
+        f"recipient, domain, queue, site or source{meant} (routes were bulk/one, bulk/two)"
+    )
+
+
+def test_where_an_answer_for_nobody_stands(tmp_path):
+    """The line is the one of `t:answer`, also in a helper, and each name is told once."""
+    (tmp_path / "policy.lua").write_text(POLICY)
+    helper = "local function broken(t)\n  t:answer('nosuch', { 550, 'no' })\nend\n"
+    (tmp_path / "a_test.lua").write_text(f"{helper}{HEAD}broken(t) broken(t)\nt:down('other', 5)\nend)\n")
+    (one,) = run([tmp_path / "a_test.lua"]).outcomes
+    assert one.place.endswith("a_test.lua:2")
+    first, second = one.failure.splitlines()
+    assert "t:answer is for 'nosuch'" in first
+    assert "a_test.lua:11: t:down is for 'other'" in second
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "t:answer('bulk/one', { 250, 'ok' }) t:answer('two', { 250, 'ok' }) mail(t)",
+        "t:answer('postmark', { 550, 'no' }) t:answer('smtp', { 550, 'no' })",
+        "t:answer('x@mail.example', { 550, 'no' }) t:down('mail.example', 5) mail(t, 1, 'x@mail.example')",
+        "t:answer('u1@example.org', { 550, 'no' }) t:down('example.org', 5) t:slow('unspecified', 1) mail(t)",
+        "t:answer('one.example', { 250, 'ok' }) t:slow('unspecified->one.example@sendgrid', 1) mail(t, 2)",
+    ],
+)
+def test_names_that_turn_up_later_are_right(failure_of, body):
+    """Routes of tables that are made when the first message comes, protocols, recipients, queues, sites, sources."""
+    assert failure_of(body) == ""
+
+
+def test_stages_that_no_message_came_to_are_known(tmp_path):
+    """An unused answer of a fallback's later stage is right; a name that even that stage does not have is not."""
+    policy = POLICY.replace(
+        "return kumo.make_route_table {\n    name = name,",
+        "local stages = name == 'bulk' and { { route_table = 'text' } } or {}\n"
+        "  local prefix = name == 'text' and 'sms_' or ''\n"
+        "  return kumo.make_route_table {\n    name = name, fallback = stages,",
+    ).replace("name = 'one'", "name = prefix .. 'one'")
+    assert policy.count("prefix") == 2
+    (tmp_path / "policy.lua").write_text(policy)
+    answers = "t:answer('sms_one', { 550, 'no' })\nt:answer('text/two', { 550, 'no' })\n"
+    wrong = "t:answer('sms_tow', { 550, 'no' })\n"
+    (tmp_path / "a_test.lua").write_text(f"{HEAD}{answers}mail(t)\nend)\n")
+    (tmp_path / "b_test.lua").write_text(f"{HEAD}{answers}{wrong}mail(t)\nend)\n")
+    right, mistaken = run([tmp_path / "a_test.lua", tmp_path / "b_test.lua"]).outcomes
+    assert right.failure == ""
+    assert "t:answer is for 'sms_tow'" in mistaken.failure
+    assert "did you mean 'sms_one'?" in mistaken.failure
