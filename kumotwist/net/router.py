@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from attrs import define, field, frozen
 
+from kumotwist.config.kumomta import is_unsupported_path
 from kumotwist.core.connection import AuthInfo
 from kumotwist.core.errors import KumotwistError
 from kumotwist.net.operation import Operation
@@ -122,9 +123,15 @@ class Router:
         """The handler. Raises HttpError 404 or 405."""
         methods = self._paths.get(path)
         if methods is None:
-            raise HttpError(404, f"there is nothing at {path[:256]}")
+            raise HttpError(404, _nothing_at(path))
         handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join(sorted(methods))
             raise HttpError(405, f"{path} takes {allowed}, not {method[:32]}", {"Allow": allowed})
         return handler
+
+
+def _nothing_at(path: str) -> str:
+    if is_unsupported_path(path):
+        return f"{path} is known to KumoMTA but not supported by kumotwist; see docs/kumomta-users.md"
+    return f"there is nothing at {path[:256]}"

@@ -32,6 +32,14 @@ def test_routes_are_found_by_method_and_path():
         router.find("GET", "/a/")
 
 
+def test_calls_that_kumomta_has():
+    """Whoever comes with `kcli` hears that the call is not there, not that it was written wrongly."""
+    with pytest.raises(HttpError, match="404 /api/admin/suspend/v1 is known to KumoMTA but not supported"):
+        Router([]).find("POST", "/api/admin/suspend/v1")
+    with pytest.raises(HttpError, match="404 there is nothing at /api/admin/suspends/v1"):
+        Router([]).find("POST", "/api/admin/suspends/v1")
+
+
 def test_two_handlers_for_one_route_are_a_defect():
     """A table that contradicts itself is refused when it is made."""
     with pytest.raises(ValueError, match="two handlers for GET /a"):
