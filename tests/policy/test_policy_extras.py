@@ -422,6 +422,25 @@ def test_a_policy_may_answer_for_queues_itself(extras: Extras) -> None:
     assert (config.max_age, config.retry_interval) == (3600, 120)
 
 
+def test_sources_that_shaping_names_and_nobody_has(extras: Extras) -> None:
+    """`validate` finds them in the default, in providers and in domains, when the sources helper has the sources."""
+    shaping = """
+        (require 'policy-extras.shaping'):setup_with_automation { no_default_files = true, extra_files = { {
+          default = { sources = { a = {}, b = {} } },
+          provider = { p = { match = { { MXSuffix = '.test' } }, sources = { c = {} } } },
+          ['a.test'] = { sources = { d = {}, unspecified = {}, ['my source name'] = {} } },
+        } } }
+    """
+    now(extras.policy(shaping).notify("validate_config"))
+    policy = extras.policy("(require 'policy-extras.sources'):setup { { source = { a = {} } } };" + shaping)
+    message = (
+        "policy-extras.shaping: 'a.test': there is no egress source 'd'; 'default': there is no egress source 'b'; "
+        "provider 'p': there is no egress source 'c'"
+    )
+    with pytest.raises(PolicyError, match=message):
+        now(policy.notify("validate_config"))
+
+
 # -- log hooks --------------------------------------------------------------------------------------
 
 HOOKS = """
@@ -623,6 +642,26 @@ async def test_dkim(extras: Extras) -> None:
     nobody = extras.bench.message(b"Subject: x\r\n\r\nHi\r\n")
     with pytest.raises(Rejection, match=r"552 5\.6\.0 there is no From header"):
         await policy.smtp_server_message_received(nobody, ConnectionMeta())
+
+
+@ensureDeferred
+async def test_dkim_keys_that_cannot_be_had(extras: Extras) -> None:
+    """`validate` signs for each domain and signature: it tells of keys that are missing or of the wrong kind.
+
+    A signature that nothing asks for is told as well.
+    """
+    rsa_key = extras.file("rsa.pem", pem(rsa.generate_private_key(65537, 1024)))
+    data = DKIM.replace("EDKEY", rsa_key).replace('filename = "KEY"', f'filename = "{rsa_key}"', 1)
+    extras.file("dkim.toml", data.replace("KEY", "/nowhere/key") + "[signature.Spare]\ndomain = 'spare.test'\n")
+    policy = await extras.load(f"(require 'policy-extras.dkim_sign'):setup {{ '{extras.directory}/dkim.toml' }}")
+    missing = "key file /nowhere/key: No such file or directory"
+    message = (
+        f"additional signature of 'fallback.test': {missing}; additional signature of 'provider.test': {missing}; "
+        "domain 'other.test': kumo.dkim.ed25519_signer: option 'key' is a private key of another kind; "
+        "signature 'Spare': base.additional_signatures does not list it"
+    )
+    with pytest.raises(PolicyError, match=message):
+        await policy.notify("validate_config")
 
 
 @ensureDeferred

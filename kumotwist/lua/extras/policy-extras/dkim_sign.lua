@@ -92,6 +92,32 @@ local function sign(msg, signer)
   msg:dkim_sign(signer.make(signer.params))
 end
 
+-- What `kumotwist validate` adds: signatures that nothing asks for, and keys that cannot be had. Each key signs a message
+-- that goes nowhere.
+local function check_signers(data, of_domain, additional)
+  local message = kumo.make_message("a@example.com", "b@example.com", "From: a@example.com\r\n\r\n")
+  local problems = {}
+  local function check(where, signer)
+    local ok, problem = pcall(sign, message, signer)
+    if not ok then
+      -- Without the place in this file, which says nothing.
+      problems[#problems + 1] = string.format("%s: %s", where, tostring(problem):gsub("^[^:]*:%d+: ", ""))
+    end
+  end
+  for name in pairs(data.signature or {}) do
+    if not utils.table_contains((data.base or {}).additional_signatures or {}, name) then
+      problems[#problems + 1] = string.format("signature '%s': base.additional_signatures does not list it", name)
+    end
+  end
+  for domain, signer in pairs(of_domain) do
+    check(string.format("domain '%s'", domain), signer)
+  end
+  for _, signer in ipairs(additional) do
+    check(string.format("additional signature of '%s'", signer.params.domain), signer)
+  end
+  utils.refuse_problems(problems, WHO)
+end
+
 -- A function that signs a message. `data_files` is a list of files, or the data themselves.
 function mod:setup(data_files)
   local is_data = data_files.base or data_files.domain or data_files.signature
@@ -100,6 +126,9 @@ function mod:setup(data_files)
   local base = data.base or {}
   utils.refuse_unknown(base, BASE, WHO .. ": base")
   local of_domain, additional = domain_signers(data, base), additional_signers(data, base)
+  kumo.on("validate_config", function()
+    check_signers(data, of_domain, additional)
+  end)
   return function(msg)
     local from = msg:from_header()
     if not from then

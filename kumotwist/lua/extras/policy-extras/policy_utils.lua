@@ -140,6 +140,14 @@ function mod.refuse_unknown(value, known, where)
   end
 end
 
+-- Our own: raises one error that holds all `problems`, if there are any.
+function mod.refuse_problems(problems, where)
+  if #problems > 0 then
+    table.sort(problems)
+    error(string.format("%s: %s", where, table.concat(problems, "; ")), 0)
+  end
+end
+
 -- Our own: what `make` makes of `params`; an error says where they stand.
 function mod.checked(where, make, params)
   local ok, made = pcall(make, params)

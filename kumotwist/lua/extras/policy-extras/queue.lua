@@ -237,10 +237,7 @@ local function check_names(data)
   end
   each_section(data.queue, "queue", check)
   each_section(data.tenant, "tenant", check)
-  if #problems > 0 then
-    table.sort(problems)
-    error(string.format("%s: %s", WHO, table.concat(problems, "; ")), 0)
-  end
+  utils.refuse_problems(problems, WHO)
 end
 
 -- `skip_queue_config_hook` leaves get_queue_config to the policy. `invalidate_with_epoch` changes nothing: the files are

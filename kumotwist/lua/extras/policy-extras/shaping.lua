@@ -26,6 +26,8 @@ local NO_OPTIONS = { "automation", "match", "mx_rollup", "provider_connection_li
 -- Maps of named limits, which are merged name by name; every other option is replaced.
 local NAMED = { additional_connection_limits = true, additional_message_rate_throttles = true,
   additional_source_selection_rates = true }
+-- A source for which KumoMTA's own file has a section, as an example.
+local EXAMPLE_SOURCE = "my source name"
 -- KumoMTA's: seconds that a file may take that is fetched over HTTP.
 local FETCH_TIMEOUT = "5s"
 -- How long the exchangers of a domain are taken as known, and of how many domains; the resolver beneath keeps to the
@@ -268,6 +270,27 @@ local function files_of(options)
   return files
 end
 
+-- What `kumotwist validate` adds: sources that policy-extras.sources does not have.
+local function check_sources(data)
+  local has_source = (package.loaded["policy-extras.sources"] or {}).has_source
+  local problems = {}
+  local function check(where, section)
+    for source in pairs(has_source and section.sources or {}) do
+      if source ~= EXAMPLE_SOURCE and not has_source(source) then
+        problems[#problems + 1] = string.format("%s: there is no egress source '%s'", where, source)
+      end
+    end
+  end
+  check("'default'", data.default)
+  for _, provider in ipairs(data.providers) do
+    check(string.format("provider '%s'", provider.name), provider.section)
+  end
+  for domain, section in pairs(data.domains) do
+    check(string.format("'%s'", domain), section)
+  end
+  utils.refuse_problems(problems, WHO)
+end
+
 local function nothing() end
 
 function mod:setup_with_automation(options)
@@ -277,6 +300,9 @@ function mod:setup_with_automation(options)
     kumo.log_warn(WHO .. ": traffic shaping automation is not supported: the files hold, and nothing is published to "
       .. "or read from its daemons; see docs/kumomta-users.md")
   end
+  kumo.on("validate_config", function()
+    check_sources(data)
+  end)
   return {
     -- A handler for get_egress_path_config; with `skip_make` it returns the plain options.
     get_egress_path_config = function(domain, source, site, skip_make)

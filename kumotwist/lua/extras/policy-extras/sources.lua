@@ -53,9 +53,12 @@ function mod:setup(data_files)
   for name, members in pairs(data.pool or {}) do
     pools[name] = made_pool(name, members, sources)
   end
-  -- Whether there is such a pool.
+  -- Whether there is such a pool or source: for what other helpers add to `kumotwist validate`.
   function mod.has_pool(name)
     return name == UNSPECIFIED or pools[name] ~= nil
+  end
+  function mod.has_source(name)
+    return name == UNSPECIFIED or sources[name] ~= nil
   end
   kumo.on("get_egress_source", finder("source", sources, kumo.make_egress_source))
   kumo.on("get_egress_pool", finder("pool", pools, kumo.make_egress_pool))
