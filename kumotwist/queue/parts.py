@@ -8,14 +8,13 @@ Public: `Parts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.message import Message
 from kumotwist.core.stats import Histogram
 from kumotwist.core.suspect import Suspect
-from kumotwist.queue import reasons as why
 from kumotwist.queue.announcer import Announcer
 from kumotwist.queue.classes import Classes
 from kumotwist.queue.counters import Counters
@@ -34,7 +33,7 @@ from kumotwist.queue.promotion.offering import Offering
 from kumotwist.queue.promotion.outset import Outset
 from kumotwist.queue.promotion.promoter import Promoter
 from kumotwist.queue.promotion.spending import Spending
-from kumotwist.queue.ready import Bodies, Item, ReadyQueue
+from kumotwist.queue.ready import Bodies
 from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.recovery import Recovery
 from kumotwist.queue.requeue import Requeuer
@@ -50,6 +49,7 @@ from kumotwist.queue.surroundings import Knowledge, Surroundings
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.queue.uptake import Uptake
 from kumotwist.queue.waiting import Waiting
+from kumotwist.queue.withdrawal import Withdrawal
 
 
 class Parts:
@@ -75,7 +75,9 @@ class Parts:
         #: What counts how much has been taken of routes' budgets.
         self.budgets = Budgets(known.budgets or LocalLimits(around.clock), around.clock)
         self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
-        self.queues = ScheduledQueues(policy, self._pools, clock, tasks, self._way_changed)
+        self.queues = ScheduledQueues(
+            policy, self._pools, clock, tasks, lambda *way: self._withdrawal.way_changed(*way)
+        )
         self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))
         self.classes = Classes(clock, known.mail_hosts)
         self.tables = self._make_tables(known, route_changed)
@@ -89,6 +91,7 @@ class Parts:
         self._settler = self._make_settler()
         self.dispatchers = self._make_dispatchers()
         self.ready_queues = self._make_ready_queues()
+        self._withdrawal = Withdrawal(self.ready_queues, self.routing, self.requeuer, tasks)
         self.direct = Direct(around.store, self.ready_queues, self._settler)
         self.clearance = self._make_clearance()
         self.promoter = self._make_promoter()
@@ -113,7 +116,7 @@ class Parts:
             clock=self._around.clock,
             tasks=self._around.tasks,
             changed=route_changed,
-            ended=self._routes_ended,
+            ended=lambda *routes: self._withdrawal.routes_ended(*routes),
             state=known.route_state,
             tell=partial(self._tell_moves, known.announcer),
         )
@@ -126,7 +129,7 @@ class Parts:
             clock=self._around.clock,
             tasks=self._around.tasks,
             park=self.park,
-            take_ready=self._take_ready,
+            take_ready=lambda wanted: self._withdrawal.take(wanted),
         )
 
     def _make_stages(self, known: Knowledge) -> Stages:
@@ -186,7 +189,7 @@ class Parts:
             tasks=self._around.tasks,
             bodies=self._bodies,
             serve=self.dispatchers.serve,
-            path_changed=self._path_changed,
+            path_changed=lambda ready: self._withdrawal.path_changed(ready),
         )
 
     def _make_clearance(self) -> Clearance:
@@ -234,34 +237,3 @@ class Parts:
             clock=self._around.clock,
             suspects=suspects,
         )
-
-    # -- out of the ready queues again ------------------------------------------------------------
-
-    def _way_changed(self, queue: ScheduledQueue, is_protocol_new: bool) -> None:
-        route = self.ready_queues.routes.forget(queue)
-        if route is not None and is_protocol_new:
-            for ready in [one for one in route.ready if one is not None]:
-                self._put_back(ready.take_of(queue), why.PROTOCOL_CHANGED)
-
-    def _routes_ended(self, table: str, names: Collection[str]) -> None:
-        """What waits to leave by one of these routes chooses anew."""
-
-        def is_on_one(item: Item) -> bool:
-            traveller = self.routing.traveller(item[0])
-            return traveller is not None and traveller.way.table == table and traveller.way.route in names
-
-        self._put_back(self._take_ready(is_on_one), why.PROTOCOL_CHANGED)
-
-    def _path_changed(self, ready: ReadyQueue) -> None:
-        self._put_back(ready.take_excess(ready.max_ready), why.MAX_READY_WAS_REDUCED)
-
-    def _take_ready(self, wanted: Callable[[Item], bool]) -> list[Item]:
-        return [item for ready in self.ready_queues if ready.messages for item in ready.take_where(wanted)]
-
-    def _put_back(self, items: list[Item], reason: str) -> None:
-        if items:
-            self._around.tasks.spawn("return to the scheduled queue", self._hold(items, reason))
-
-    async def _hold(self, items: list[Item], reason: str) -> None:
-        for message, queue in items:
-            await self.requeuer.hold(queue, message, (reason,), 0.0)
