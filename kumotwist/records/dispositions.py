@@ -3,7 +3,7 @@
 Built once per record; each sink then puts its own selection of `meta` and
 `headers` in and encodes it. Field names and order are KumoMTA's
 (kumo-log-types); fields at the end are left out when they are not known, and
-the last six of these are ours.
+those from `channel` on are ours.
 
 Public: `JsonRecord`, `build`, `encode`, `to_object`. What can go wrong:
 values that are not JSON after all (a policy's 70-bit integer, an unpaired
@@ -112,14 +112,6 @@ class JsonRecord(msgspec.Struct):
 _encoder: Final = msgspec.json.Encoder()
 
 
-def _source(peer: Peer) -> _Source | None:
-    if peer.source_address is None:
-        return None
-    if peer.proxy is None:
-        return _Source(peer.source_address)
-    return _Source(peer.source_address, peer.proxy, "socks5")
-
-
 def build(record: Record, nodeid: str, classify: Classify = uncategorized) -> JsonRecord:
     """The JSON form of `record`, without meta and headers; `classify` tells what kind of failure it is."""
     message, peer = record.message, record.peer
@@ -153,12 +145,18 @@ def build(record: Record, nodeid: str, classify: Classify = uncategorized) -> Js
         reception_protocol(record),
         nodeid,
     )
+    _add_known(built, record)
+    return built
+
+
+def _add_known(built: JsonRecord, record: Record) -> None:
+    """The fields that stand only where they are known."""
     if record.provider_name is not None:
         built.provider_name = record.provider_name
     if record.session_id is not None:
         built.session_id = record.session_id
-    if peer is not None:
-        _add_peer(built, record)
+    if record.peer is not None:
+        _add_peer(built, record.peer)
     if record.remote_id is not None:
         built.remote_id = record.remote_id
     if record.parts > 1:
@@ -171,10 +169,9 @@ def build(record: Record, nodeid: str, classify: Classify = uncategorized) -> Js
         built.fallback = record.fallback
     if record.receipt is not None:
         _add_receipt(built, record.receipt)
-    if record.type is RecordType.DEAD_ADDRESS and message is not None:
+    if record.type is RecordType.DEAD_ADDRESS and record.message is not None:
         # What the application knows it by: the recipient is only a stand-in for a token.
-        built.address = message.meta.get("to") or (recipients[0] if recipients else None)
-    return built
+        built.address = record.message.meta.get("to") or (record.recipients[0] if record.recipients else None)
 
 
 def encode(record: JsonRecord) -> bytes:
@@ -207,10 +204,7 @@ def _response(response: Response) -> _Response:
     return _Response(response.code, code, content, response.command)
 
 
-def _add_peer(built: JsonRecord, record: Record) -> None:
-    peer = record.peer
-    if peer is None:
-        return
+def _add_peer(built: JsonRecord, peer: Peer) -> None:
     if built.delivery_protocol is None and built.type != "Reception" and peer.delivery_protocol:
         built.delivery_protocol = peer.delivery_protocol
     if built.session_id is UNSET and peer.session_id is not None:
@@ -240,6 +234,14 @@ def _add_receipt(built: JsonRecord, event: ReceiptEvent) -> None:
         event.parts,
         event.facts,
     )
+
+
+def _source(peer: Peer) -> _Source | None:
+    if peer.source_address is None:
+        return None
+    if peer.proxy is None:
+        return _Source(peer.source_address)
+    return _Source(peer.source_address, peer.proxy, "socks5")
 
 
 @lru_cache(maxsize=4096)
