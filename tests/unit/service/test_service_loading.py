@@ -7,7 +7,10 @@ import sys
 import pytest
 
 #: What carries mail, reads secrets and draws pictures; each takes memory and a part of a second.
-HEAVY = ("rocksdict", "hvac", "requests", "treq", "resvg_py", "rich", "kumotwist.lua", "kumotwist.trial")
+HEAVY = (
+    *("rocksdict", "hvac", "requests", "treq", "resvg_py", "rich", "kumotwist.lua", "kumotwist.trial"),
+    *("kumotwist.egress.esmtp", "kumotwist.egress.push", "kumotwist.egress.esp", "kumotwist.egress.sms.smpp.link"),
+)
 
 
 def loaded_by(module: str) -> set[str]:
@@ -28,5 +31,5 @@ def loaded_by(module: str) -> set[str]:
     ],
 )
 def test_a_process_loads_only_what_it_works_with(module, expected):
-    """The supervisor runs no policy, a worker tries nothing out, and hvac comes with the first secret in a Vault."""
+    """The supervisor runs no policy, a worker tries nothing out; Vault and channels come with their use."""
     assert loaded_by(module) == expected
