@@ -4,7 +4,7 @@ Intake makes it, policy edits it, the spool keeps it, the queue decides when,
 a channel hands it on. While it only waits, the queue keeps a `Parked` in its
 place and the message itself lives in the spool.
 
-Public: `Message`, `Parked`, `SPLIT_FROM`, `FALLBACK_OF`.
+Public: `Message`, `ReadOnlyMessage`, `Parked`, `SPLIT_FROM`, `FALLBACK_OF`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, fields
 
 from kumotwist.core import queuename
 from kumotwist.core.address import EnvelopeAddress
@@ -86,6 +86,9 @@ class Message:
         """Whether the spool has all of it."""
         return not (self.is_meta_dirty or self.is_body_dirty)
 
+    def check_may_change(self) -> None:
+        """Raises ValueError for a `ReadOnlyMessage`."""
+
     def set_meta(self, key: str, value: Json) -> None:
         """Set one metadata key; `value` must be JSON."""
         self.meta[key] = value
@@ -144,6 +147,44 @@ class Message:
             return name
         domain = self.recipients[0].domain.lower() if self.recipients else ""
         return queuename.compose(domain, tenant, campaign, routing_domain)
+
+
+@define(eq=False)
+class ReadOnlyMessage(Message):
+    """The same message for a function of policy that is asked about it, and must not change it: ValueError."""
+
+    @classmethod
+    def of(cls, message: Message) -> ReadOnlyMessage:
+        """A view of `message` as it is now."""
+        return cls(*[getattr(message, one.name) for one in fields(Message)])
+
+    def check_may_change(self) -> None:
+        """It may not."""
+        raise ValueError("the message cannot be changed here: the function that names its class only reads it")
+
+    def set_meta(self, key: str, value: Json) -> None:  # noqa: ARG002
+        """Refused."""
+        self.check_may_change()
+
+    def set_sender(self, sender: EnvelopeAddress) -> None:  # noqa: ARG002
+        """Refused."""
+        self.check_may_change()
+
+    def set_recipients(self, recipients: tuple[EnvelopeAddress, ...]) -> None:  # noqa: ARG002
+        """Refused."""
+        self.check_may_change()
+
+    def set_course(self, course: Course | None) -> None:  # noqa: ARG002
+        """Refused."""
+        self.check_may_change()
+
+    def set_schedule(self, schedule: Schedule | None) -> None:  # noqa: ARG002
+        """Refused."""
+        self.check_may_change()
+
+    def set_body(self, body: bytes) -> None:  # noqa: ARG002
+        """Refused."""
+        self.check_may_change()
 
 
 def _text(meta: JsonObject, key: str) -> str | None:

@@ -241,6 +241,7 @@ class CoreLibrary:
         """Make a message durable and queue it."""
         if not isinstance(message, Message):
             raise ValueError("kumo.inject_message needs a message")
+        message.check_may_change()
         await self._services.injector().inject(message)
 
     async def apply_supplemental_trace_header(self, message: object, params: object = None) -> None:

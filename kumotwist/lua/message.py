@@ -85,6 +85,7 @@ def num_attempts(message: Message) -> int:
 
 def increment_num_attempts(message: Message) -> None:
     """Count one more attempt."""
+    message.check_may_change()
     message.attempts += 1
 
 
@@ -134,6 +135,7 @@ def message_class(store: MessageStore, now: Callable[[], float]) -> HostClass:
 
     def set_due(message: Message, due: object = None) -> str | None:
         """Set when it is to be attempted, an RFC 3339 text; nil is now. The time that its schedule allows."""
+        message.check_may_change()
         wanted = now() if due is None else parse_rfc3339(text(due, "due"))
         message.due = message.schedule.next_allowed(wanted) if message.schedule else wanted
         message.is_meta_dirty = True
@@ -141,6 +143,7 @@ def message_class(store: MessageStore, now: Callable[[], float]) -> HostClass:
 
     async def save(message: Message) -> None:
         """Write it to the spool and wait until it is on disk."""
+        message.check_may_change()
         await store.save([message])
 
     methods: dict[str, Function] = {**_PLAIN, "set_due": set_due, "save": save}

@@ -24,7 +24,7 @@ from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.interfaces import Injector, LuaConnection, MessageStore, Witness
-from kumotwist.core.message import Message
+from kumotwist.core.message import Message, ReadOnlyMessage
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.stats import Sample
 from kumotwist.lua.address import ENVELOPE_ADDRESS
@@ -127,8 +127,10 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
             declarations,
             self.start_task,
         )
+        facade = with_refused(message_class(services.store, services.clock.seconds))
         classes: Mapping[type, HostClass] = {
-            Message: with_refused(message_class(services.store, services.clock.seconds)),
+            Message: facade,
+            ReadOnlyMessage: facade,
             ConnectionMeta: CONNECTION,
             EnvelopeAddress: ENVELOPE_ADDRESS,
             **OPTION_CLASSES,

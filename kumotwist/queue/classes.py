@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from kumotwist.config.routes import ClassFunction, RouteTableConfig
 from kumotwist.core.errors import KumotwistError, Rejection, ResolveError
-from kumotwist.core.message import Message
+from kumotwist.core.message import Message, ReadOnlyMessage
 from kumotwist.core.stats import Sample
 from kumotwist.net.clock import Clock
 from kumotwist.queue.routes.classes import MAX_NAME, class_of, domain_of
@@ -140,14 +140,17 @@ async def classed_alone(config: RouteTableConfig, message: Message) -> Classed:
 
 async def _told_by(function: ClassFunction, message: Message) -> Classed:
     """What policy's function says, as a class."""
+    view = ReadOnlyMessage.of(message)
     try:
-        results = await function.run(message)
+        results = await function.run(view)
     except CancelledError:
         raise
     except Rejection as rejection:
         return Classed("", f"{function} rejects with {rejection}; a class is no place for that")
     except KumotwistError as error:
         return Classed("", f"{function} failed: {error}")
+    finally:
+        view.release_body()
     value = results[0] if results else None
     if value is None:
         return Classed("")

@@ -76,6 +76,7 @@ class UserThrottle:
         """Take one, or move the message's due time to when one may pass; whether it was moved."""
         if not isinstance(message, Message):
             raise ValueError("delay_message_if_throttled needs a message")
+        message.check_may_change()
         wait = await self._limits.throttle(self._key, self._rate)
         if wait > 0:
             due = self._clock.seconds() + wait

@@ -4,6 +4,7 @@ import gc
 import re
 import weakref
 
+import attrs
 import pytest
 from support.lua import Bench, now
 from twisted.internet.defer import Deferred
@@ -113,3 +114,47 @@ def test_a_function_leaves_no_memory_behind(bench):
     del config
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "msg:set_meta('route', 'a')",
+        "msg:set_recipient('other@example.org')",
+        "msg:set_sender('other@example.org')",
+        "msg:set_data('other')",
+        "msg:set_due()",
+        "msg:set_scheduling { first_attempt = '2030-01-01T00:00:00Z' }",
+        "msg:append_header('X', 'y')",
+        "msg:remove_x_headers()",
+        "msg:import_x_headers { 'x-plan' }",
+        "msg:increment_num_attempts()",
+        "msg:save()",
+        "kumo.apply_supplemental_trace_header(msg)",
+        "kumo.inject_message(msg)",
+    ],
+)
+def test_a_function_only_reads_the_message(bench, change):
+    """A function that pins its message to a route, or edits it, fails at that line; the message stays as it was."""
+    config, _policy = config_of(bench, f"function(msg) {change} return 'x' end")
+    message = bench.message(body=b"Subject: x\r\nX-Plan: gold\r\n\r\nhello\r\n")
+    before = attrs.asdict(message, recurse=False) | {"meta": dict(message.meta)}
+    found = now(Classes(bench.clock).ask(config, message))
+    assert found.name == ""
+    assert "policy.lua:6: the message cannot be changed here" in found.problem
+    assert attrs.asdict(message, recurse=False) == before
+
+
+def test_a_function_reads_all_of_the_message(bench):
+    """Headers, the body, addresses and the queue's name are there, also when only the spool has the body."""
+    by = (
+        "function(msg) return msg:get_first_named_header_value('Subject') .. msg:recipient().domain .. "
+        "msg:queue_name() .. #msg:get_data() end"
+    )
+    config, _policy = config_of(bench, by)
+    message = bench.message(body=b"Subject: x\r\n\r\nhello\r\n")
+    now(bench.store.save([message]))
+    assert now(Classes(bench.clock).ask(config, message)).name == "xexample.orgexample.org21"
+    message.release_body()
+    assert now(Classes(bench.clock).ask(config, message)).name == "xexample.orgexample.org21"
+    assert message.body is None
