@@ -30,6 +30,7 @@ from kumotwist.core.errors import ConfigError, PolicyError, Rejection
 from kumotwist.core.queuename import QueueName, parse
 from kumotwist.lua.events import suggest
 from kumotwist.lua.keyfiles import missing_files
+from kumotwist.lua.missing import missing_names
 from kumotwist.lua.policy import Policy, PolicyServices
 from kumotwist.lua.validatetls import TlsFiles
 
@@ -87,6 +88,8 @@ async def validate(path: Path, services: PolicyServices) -> Report:
     policy = await check.attempt(lambda: Policy.load(path, services, is_validating=True))
     if policy is not None:
         await check.policy(policy)
+    for text in missing_names(path):
+        report.warn(text)
     return report
 
 
