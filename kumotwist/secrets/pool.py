@@ -29,6 +29,8 @@ THREADS: Final = 4
 #: Reads that may wait for a thread: far above the number of secrets of any
 #: policy; more means that the paths are made from messages.
 MAX_WAITING: Final = 1000
+#: Seconds until a renewal for which no thread was free is tried again: a third of the lease is left then.
+BUSY_RETRY: Final = 5.0
 #: Sessions kept, one per identity at one Vault.
 MAX_SESSIONS: Final = 100
 
@@ -100,6 +102,9 @@ class VaultPool:
     async def _renew(self, session: VaultSession) -> None:
         """Renew when due; a login meanwhile may have moved that."""
         if session.renew_at is not None and session.renew_at <= self.reactor.seconds():
-            await self._threads.run(session.renew)
+            try:
+                await self._threads.run(session.renew)
+            except Overload:
+                session.renew_at = self.reactor.seconds() + BUSY_RETRY
         self._renewals.pop(session.connection, None)
         self._plan_renewal(session)

@@ -1,5 +1,6 @@
 """Secrets from a real Vault-compatible server (OpenBao), and the promises that hold for every source."""
 
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +13,7 @@ from twisted.internet.task import Clock
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.core.errors import PolicyError, Rejection, SecretUnavailable
 from kumotwist.net.tasks import Tasks
+from kumotwist.secrets import pool
 from kumotwist.secrets.cache import NEGATIVE_TTL
 from kumotwist.secrets.store import KeyStore
 
@@ -411,6 +413,27 @@ async def test_renewal_outlives_an_outage(tmp_path):
             await idle(store)
             (call,) = store.reactor.getDelayedCalls()
             assert call.getTime() - store.reactor.seconds() == pytest.approx(10)
+
+
+@ensureDeferred
+async def test_renewal_outlives_a_crowd_of_reads(bao, monkeypatch):
+    """A renewal that finds no thread free is tried again soon; else the token would run out, with all its mail."""
+    monkeypatch.setattr(pool, "MAX_WAITING", 1)
+    role_id, secret_id = bao.make_approle("crowded", READ_ALL, token_ttl="60s")
+    bao.put("mail", key="x")
+    before = bao.accessors()
+    async with key_store(bao, VAULT_ROLE_ID=role_id, VAULT_SECRET_ID=secret_id) as store:
+        await store.load(secret())
+        (accessor,) = bao.accessors() - before
+        crowd = threading.Event()
+        held = Deferred.fromCoroutine(store._vault._threads.run(crowd.wait))
+        store.reactor.advance(41)
+        await idle(store)
+        crowd.set()
+        await held
+        store.reactor.advance(pool.BUSY_RETRY)
+        await idle(store)
+        assert "last_renewal" in bao.root.auth.token.lookup_accessor(accessor)["data"]
 
 
 @ensureDeferred
