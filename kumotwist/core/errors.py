@@ -24,6 +24,10 @@ class PolicyError(KumotwistError):
     """A Lua handler failed. The message names file and line. Log it; answer 421, retry or refuse."""
 
 
+class UnknownTable(PolicyError):
+    """Policy was asked for a route table and gave none: the name is wrong, or the handler forgets one."""
+
+
 class PolicyTimeout(PolicyError):
     """A Lua handler used up its budget and was stopped. Treated as any other PolicyError."""
 

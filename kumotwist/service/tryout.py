@@ -112,5 +112,9 @@ async def _replayed(offline: Offline, asked: argparse.Namespace) -> int:
 
 async def _tabled(offline: Offline, asked: argparse.Namespace, found: list[RouteTableConfig]) -> int:
     policy = await offline.load()
-    found.append(await table_of(policy, asked.table, asked.queue))
+    try:
+        found.append(await table_of(policy, asked.table, asked.queue))
+    except ConfigError as error:
+        sys.stderr.write(f"kumotwist simulate: {error}\n")
+        return 2
     return 0

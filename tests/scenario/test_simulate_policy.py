@@ -13,7 +13,8 @@ local kumo = require 'kumo'
 kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:0' } end)
 kumo.on('get_queue_config', function() return kumo.make_queue_config { route_table = 'bulk' } end)
 kumo.on('get_route_table', function(name)
-  if name ~= 'bulk' then error('there is no such table') end
+  if name == 'text' then error('there is no such table') end
+  if name ~= 'bulk' then return nil end
   local fallback = { { route_table = 'push' }, { route_table = 'text' } }
   return kumo.make_route_table { name = name, on_failure = 'next_route', fallback = fallback, routes = {
     { name = 'api', weight = 30, protocol = { sendgrid = { api_key = { env = 'IS_NOT_SET' } } } },
@@ -73,8 +74,13 @@ def test_a_route_that_the_table_has_not(tmp_path: Path) -> None:
 
 
 def test_a_table_that_the_policy_has_not(tmp_path: Path) -> None:
-    """Exit status 1, as for all that a policy does not do."""
+    """One line with the names that it has; exit status 2 for a name that it gives no table for, 1 when it fails."""
     done = simulate(tmp_path, "largest", "--table", "bluk")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "queues name bulk; did you mean 'bulk'?" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("kumotwist simulate: --table: route table 'bluk': ")
+    assert line.endswith("knows no table 'bluk'; queues name bulk, push, text; did you mean 'bulk'?")
+    failed = simulate(tmp_path, "largest", "--table", "text")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "there is no such table" in failed.stderr
+    assert "Traceback" not in done.stderr + failed.stderr

@@ -11,7 +11,7 @@ from kumotwist.config.egress import PathConfig, PoolConfig, SourceConfig
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.address import parse_address
-from kumotwist.core.errors import ConnectFailed, PolicyError
+from kumotwist.core.errors import ConnectFailed, PolicyError, UnknownTable
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
@@ -82,7 +82,7 @@ class FakePolicy:
     async def route_table(self, name):
         self.calls.append(("route_table", name))
         if name not in self.tables:
-            raise PolicyError(f"no table {name}")
+            raise UnknownTable(f"no table {name}")
         return _given(self.tables[name])
 
     async def throttle_insert_ready_queue(self, message):

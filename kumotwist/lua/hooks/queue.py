@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from kumotwist.config.egress import UNSPECIFIED, PathConfig, PoolConfig, PoolEntry, SourceConfig
 from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import RouteTableConfig
-from kumotwist.core.errors import PolicyError, Rejection
+from kumotwist.core.errors import PolicyError, Rejection, UnknownTable
 from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
 from kumotwist.egress.protocols import queue_config, route_table
@@ -45,7 +45,7 @@ class QueueHooks(Hooks):
         results = await program.run_required("get_route_table", name)
         value = results[0] if results else None
         if value is None:
-            raise PolicyError(f"{program.source_of('get_route_table')}: get_route_table knows no table '{name}'")
+            raise UnknownTable(f"{program.source_of('get_route_table')}: get_route_table knows no table '{name}'")
         table = returned(RouteTableConfig, value, "get_route_table", program, route_table)
         if table.name != name:
             # What is learned is kept by name.

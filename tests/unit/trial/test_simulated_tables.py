@@ -2,10 +2,11 @@
 
 import pytest
 import pytest_twisted
+from attrs import evolve
 from support.fakes_queue import FakePolicy
 
 from kumotwist.config.queue import QueueConfig
-from kumotwist.config.routes import RouteEntry, RouteTableConfig
+from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core.errors import ConfigError, PolicyError
 from kumotwist.trial.tables import table_of
 
@@ -58,6 +59,36 @@ async def test_no_table_at_all(policy):
 @pytest_twisted.ensureDeferred
 async def test_a_name_that_policy_does_not_know(policy, capsys):
     """The names that queues go by are told."""
-    with pytest.raises(PolicyError, match=r"'bluk'.*queues name bulk; did you mean 'bulk'"):
+    with pytest.raises(ConfigError, match=r"--table: route table 'bluk'.*queues name bulk; did you mean 'bulk'"):
         await table_of(policy, "bluk", [])
-    assert "none by 'bluk'" in capsys.readouterr().err
+    policy.config = goes_by("bluk")
+    with pytest.raises(PolicyError, match=r"'bluk'"):  # it is the policy that is wrong
+        await table_of(policy, None, [])
+    assert capsys.readouterr().err == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_that_policy_answers_without_naming_it(policy, capsys):
+    """A handler that makes a table of any name is said to have been asked for this one, and which ones queues go by."""
+    policy.tables["bluk"] = evolve(policy.tables["bulk"], name="bluk")
+    await table_of(policy, "bluk", [])
+    assert capsys.readouterr().err == (
+        "note: the queues asked about go by bulk; get_route_table was asked for 'bluk' and gave one; "
+        "did you mean 'bulk'?\n"
+    )
+    policy.config = QueueConfig()
+    await table_of(policy, "bluk", ["a.example"])
+    assert capsys.readouterr().err == (
+        "note: the queues asked about (a.example) name no table; get_route_table was asked for 'bluk' and gave one\n"
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stage_of_a_fallback_is_a_table_that_is_known(policy, capsys):
+    """Nothing is said of it: messages do come to it."""
+    stages = (FallbackStage(route_table="sms"),)
+    policy.tables["bulk"] = evolve(policy.tables["bulk"], fallback=stages)
+    assert (await table_of(policy, "sms", [])).name == "sms"
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ConfigError, match=r"queues name bulk, sms; did you mean 'sms'"):
+        await table_of(policy, "smss", [])
