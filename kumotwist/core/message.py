@@ -20,6 +20,7 @@ from kumotwist.core.course import Course
 from kumotwist.core.ids import SpoolId, created_at
 from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.schedule import Schedule
+from kumotwist.core.way import Kept
 
 #: The metadata of a message that was one of several recipients: the id of what it was split from. Metadata that
 #: names an address was not written for its recipient alone.
@@ -40,7 +41,8 @@ class Message:
     that nobody need search for one (100 KiB: 180 microseconds). `max_age` is
     that of the queue it came from, in seconds, for as long as it is in a ready
     queue: what channels tell a peer that keeps messages itself. `course` is
-    where it is on a fallback; None when its table has none.
+    where it is on a fallback; None when its table has none. `kept` are the
+    routes on which it waits for room; None when its next attempt takes any.
     """
 
     id: SpoolId
@@ -56,6 +58,7 @@ class Message:
     has_dots: bool = True
     max_age: float = inf
     course: Course | None = None
+    kept: Kept | None = None
 
     @property
     def created(self) -> float:
@@ -107,6 +110,11 @@ class Message:
     def set_course(self, course: Course | None) -> None:
         """Replace where it is on a fallback."""
         self.course = course
+        self.is_meta_dirty = True
+
+    def set_kept(self, kept: Kept | None) -> None:
+        """Replace the routes on which it waits for room."""
+        self.kept = kept
         self.is_meta_dirty = True
 
     def set_schedule(self, schedule: Schedule | None) -> None:

@@ -1,6 +1,6 @@
 """The way of a message that goes by a route table.
 
-Public: `Way`.
+Public: `Way`, `Kept`.
 """
 
 from __future__ import annotations
@@ -15,3 +15,15 @@ class Way:
     table: str
     route: str
     name: str
+
+
+@frozen
+class Kept:
+    """What a message waits for that found no room: the `routes` of `table` whose turn it was, in their order.
+
+    `share` is what the first of them had then.
+    """
+
+    table: str
+    routes: tuple[str, ...]
+    share: float

@@ -25,7 +25,7 @@ from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
 from kumotwist.queue.routes.tally import Lately, Timing
-from kumotwist.queue.routing import position_of
+from kumotwist.queue.routing import kept_by, position_of
 from kumotwist.queue.shown import LatelyShown, Leg, RouteShown
 
 
@@ -40,9 +40,13 @@ async def pick(
     turn = table.would_choose(name, now, key)
     assert turn is not None  # nothing was tried
     picked, owed = Picked(table, name, turn[0]), turn[1]
+    kept = kept_by(message, table, name, now)
     if pinned is not None:
         picked = Picked(table, name, position_of(config, pinned), is_pinned=True)
         leg.draw = "it is pinned by meta.route"
+    elif kept is not None:
+        picked = Picked(table, name, kept)
+        leg.draw = "it was that route's turn, and waits for room there"
     elif len(config.routes) == 1:
         leg.draw = "it is the only route"
     elif key is not None:
@@ -57,20 +61,23 @@ async def pick(
         leg.routes.append(shown)
         if left.over is not None:
             overs[position] = left.over.budget.over
-    picked = _past_budgets(leg, evolve(picked, overs=overs), key, now)
+    picked = _past_budgets(leg, evolve(picked, overs=overs), message, key, now)
     leg.routes[picked.position].is_chosen = True
     return picked
 
 
-def _past_budgets(leg: Leg, picked: Picked, key: str | None, now: float) -> Picked:
+def _past_budgets(leg: Leg, picked: Picked, message: Message, key: str | None, now: float) -> Picked:
     """Where the attempt ends up that begins with `picked`."""
     table, turn = picked.table, picked.entry.name
     while picked.overs.get(picked.position) == "next_route" and not picked.is_pinned:
-        tried = picked.tried
-        following = table.would_choose(picked.class_, now, key, tried)
-        if following is None:
+        tried, names = picked.tried, [table.config.routes[position].name for position in picked.tried]
+        kept, drawn = (
+            kept_by(message, table, picked.class_, now, names),
+            table.would_choose(picked.class_, now, key, tried),
+        )
+        if drawn is None:
             break
-        picked = evolve(picked, position=following[0], passed=tried)
+        picked = evolve(picked, position=drawn[0] if kept is None else kept, passed=tried)
     if picked.passed:
         passed = ", ".join(table.config.routes[position].name for position in picked.passed)
         leg.draw = f"it would be the turn of {turn} ({leg.draw}), but the budget of {passed} is used up"

@@ -99,7 +99,7 @@ class Parts:
         self.recovery = self._make_recovery(suspects)
 
     def park(self, queue: ScheduledQueue, message: Message) -> None:
-        """Let the message wait on the wheel; whatever way it was on, the next attempt chooses anew."""
+        """Let the message wait on the wheel; the next attempt chooses its way, unless it has one to keep."""
         self.routing.arrive(message)
         self.waiting.park(queue, message)
 

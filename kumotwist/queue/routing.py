@@ -10,7 +10,7 @@ in a message's meta that its table has not.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from attrs import define, evolve, field, frozen
@@ -21,7 +21,7 @@ from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome
-from kumotwist.core.way import Way
+from kumotwist.core.way import Kept, Way
 from kumotwist.net.clock import Clock
 from kumotwist.queue.routes.breaker import FIRST_PAUSE
 from kumotwist.queue.routes.classes import sticky_key
@@ -31,6 +31,9 @@ from kumotwist.queue.routetables import RouteTables
 
 #: What meta says when nobody has named anything: a policy may copy a header that is empty.
 _NO_NAME: Final = (None, "")
+#: What must be left of the share that a route had when a message began to wait for room there, for the message to go on
+#: waiting. Ours: chance takes less of a share, and a way of half the messages that is well again takes more.
+_KEEPS: Final = 0.75
 
 
 @frozen
@@ -84,15 +87,9 @@ class Routing:
         return self._set_out(message, before.table, before.way.name, before)
 
     def _set_out(self, message: Message, table: RouteTable, name: str, before: Traveller | None) -> Traveller | None:
-        config, pinned, now = table.config, pin_of(message), self.clock.seconds()
+        config, now = table.config, self.clock.seconds()
         tried = before.tried if before is not None else ()
-        if pinned is not None:
-            position = position_of(config, pinned)
-            if pinned in tried:
-                return None
-            choice: Choice | None = table.pin(name, position, now)
-        else:
-            choice = table.choose(name, now, tried, sticky_key(config, message))
+        choice = self._choice(message, table, name, tried, now)
         if choice is None:
             return None
         self.tables.note_use(config.name, now)
@@ -105,6 +102,35 @@ class Routing:
             former.give_back(now)  # the message itself is not held up
         self._travellers[message.id] = traveller
         return traveller
+
+    def _choice(
+        self, message: Message, table: RouteTable, name: str, tried: tuple[str, ...], now: float
+    ) -> Choice | None:
+        """The next route; the turn of one that the message has waited for is not counted again."""
+        config, pinned = table.config, pin_of(message)
+        if pinned is not None:
+            position = position_of(config, pinned)
+            if pinned in tried:
+                return None
+            is_kept = message.kept is not None and message.kept.table == config.name and pinned in message.kept.routes
+            return table.go_on(name, position, now) if is_kept else table.pin(name, position, now)
+        kept = kept_by(message, table, name, now, tried)
+        if kept is not None:
+            return table.go_on(name, kept, now)
+        if message.kept is not None and not tried:
+            message.set_kept(None)  # it draws anew
+        return table.choose(name, now, tried, sticky_key(config, message))
+
+    def keep(self, message: Message, traveller: Traveller) -> None:
+        """The message waits for room on the routes that its attempt was given and has not failed by."""
+        table, way, before = traveller.table, traveller.way, message.kept
+        routes = tuple(one for one in traveller.tried if one not in traveller.failed)
+        if before is not None and (before.table, before.routes[0]) == (way.table, routes[0]):
+            share = before.share
+        else:
+            first = position_of(table.config, routes[0])
+            share = table.share_left(way.name, first, self.clock.seconds(), traveller.failed)
+        message.set_kept(Kept(way.table, routes, share))
 
     def traveller(self, message: Message) -> Traveller | None:
         """Where the message is on its way; None when no table placed it."""
@@ -160,6 +186,23 @@ def pin_of(message: Message) -> str | None:
     if pinned in _NO_NAME or (message.course is not None and message.course.stage is not None):
         return None
     return str(pinned)
+
+
+def kept_by(message: Message, table: RouteTable, name: str, now: float, tried: Sequence[str] = ()) -> int | None:
+    """The route, by position, that a message of class `name` has waited for, after those `tried`.
+
+    None when it takes any: it has not waited, or the route of its turn has lost its share since. That may be gone, a
+    standby by now, or shut; or the others were shut, and are not any more.
+    """
+    kept = message.kept
+    if kept is None or kept.table != table.config.name:
+        return None
+    route = next((one for one in kept.routes if one not in tried), None)
+    position = table.config.position(route) if route is not None else None
+    if position is None:
+        return None
+    share = table.share_left(name, position, now, tried)
+    return position if share > 0.0 and (tried or share >= _KEEPS * kept.share) else None
 
 
 def position_of(config: RouteTableConfig, pinned: str) -> int:

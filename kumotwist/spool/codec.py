@@ -21,6 +21,7 @@ from kumotwist.core.ids import SpoolId
 from kumotwist.core.json import Json, JsonObject
 from kumotwist.core.message import Message
 from kumotwist.core.schedule import Schedule
+from kumotwist.core.way import Kept
 
 #: Version of the record; a reader refuses what it does not know.
 VERSION: Final = 1
@@ -37,6 +38,7 @@ class _Stored(msgspec.Struct, array_like=True):
     schedule: dict[str, object] | None
     meta: dict[str, object]
     course: _Course | None = None
+    kept: tuple[str, list[str], float] | None = None
 
 
 class _Course(msgspec.Struct, array_like=True):
@@ -74,9 +76,11 @@ def encode(message: Message) -> bytes:
         message.meta,
     )
     try:
-        if message.course is not None:
-            return _encoder.encode((*stored, _kept(message.course)))
-        return _encoder.encode(stored)
+        if message.course is None and message.kept is None:
+            return _encoder.encode(stored)
+        course = _stored(message.course) if message.course is not None else None
+        kept = message.kept
+        return _encoder.encode((*stored, course, (kept.table, kept.routes, kept.share) if kept is not None else None))
     except (TypeError, ValueError, OverflowError) as error:
         raise PolicyError(f"the metadata of message {message.id.hex()} cannot be stored: {error}") from error
 
@@ -101,12 +105,13 @@ def decode(spool_id: SpoolId, record: bytes) -> Message:
             is_meta_dirty=False,
             is_body_dirty=False,
             course=_found(stored.course) if stored.course is not None else None,
+            kept=_waits_for(*stored.kept) if stored.kept is not None else None,
         )
     except (msgspec.MsgspecError, ValueError, UnicodeError) as error:
         raise SpoolCorrupt(f"message {spool_id.hex()}: {error}") from error
 
 
-def _kept(course: Course) -> _Course:
+def _stored(course: Course) -> _Course:
     failure = course.failure
     return _Course(
         course.table,
@@ -122,6 +127,12 @@ def _kept(course: Course) -> _Course:
         list(course.passed),
         course.was_handed_over,
     )
+
+
+def _waits_for(table: str, routes: list[str], share: float) -> Kept:
+    if not routes:
+        raise ValueError("it waits for room on no route")
+    return Kept(table, tuple(routes), share)
 
 
 def _found(kept: _Course) -> Course:

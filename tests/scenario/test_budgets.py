@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
 from support.daemon import Daemon, Sink, mail
@@ -69,3 +72,46 @@ def test_a_restart_gives_nothing_back(tmp_path: Path) -> None:
                 if is_killed:
                     daemon.kill()
         assert len(sink.messages()) == 5
+
+
+TWO_ROUTES = POLICY.replace(
+    """routes = { {
+    name = 'dear', weight = 1, protocol = { smtp = { mx_list = { os.getenv 'RELAY' } } },
+    budgets = { { rate = '5/h' } },
+  } } }""",
+    """routes = {
+    { name = 'capped', weight = 1, protocol = { smtp = { mx_list = { os.getenv 'RELAY' } } },
+      budgets = { { rate = '20/m,max_burst=0' } } },
+    { name = 'free', weight = 1, protocol = { smtp = { mx_list = { os.getenv 'RELAY' } } } },
+  }, class = 'all' }""",
+).replace("127.0.0.1:0' }\n", "127.0.0.1:0' }\n  kumo.start_http_listener { listen = '127.0.0.1:0' }\n", 1)
+
+
+def explained(daemon: Daemon, spool_id: str) -> dict:
+    url = f"http://127.0.0.1:{daemon.port('http')}/api/admin/explain/v1"
+    request = urllib.request.Request(url, json.dumps({"id": spool_id}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return dict(json.load(answer))
+
+
+def test_what_is_held_keeps_its_route_through_a_restart(tmp_path: Path) -> None:
+    """Half and half stays half and half: what waits for room goes by its own route, and an explanation says so."""
+    with Sink(tmp_path) as sink:
+        env = {
+            "RELAY": f"127.0.0.1:{sink.port}",
+            "LOGS": str(tmp_path / "log"),
+            "SPOOL": str(tmp_path / "spool"),
+        }
+        with Daemon(tmp_path, TWO_ROUTES, env=env) as daemon:
+            with daemon.smtp() as client:
+                for number in range(16):
+                    client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+            held = daemon.wait_for_records("Delayed", 6)
+            told = explained(daemon, held[-1]["id"])
+            assert told["queued"]["waits_for_room_on"] == "paid/capped"
+            assert told["queued"]["next"].endswith("; it waits for room on paid/capped")
+            chosen = [route["name"] for route in told["way"]["routes"] if route["is_chosen"]]
+            assert (chosen, told["way"]["draw"]) == (["capped"], "it was that route's turn, and waits for room there")
+        with Daemon(tmp_path, TWO_ROUTES, env=env) as daemon:
+            delivered = daemon.wait_for_records("Delivery", 16, 60.0)
+        assert Counter(record["route"] for record in delivered) == {"capped": 8, "free": 8}

@@ -92,6 +92,7 @@ async def double(store: MessageStore, message: Message, course: Course) -> Messa
         schedule=message.schedule,
         has_dots=message.has_dots,
         course=course,
+        kept=message.kept,
     )
 
 

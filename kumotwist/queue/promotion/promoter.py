@@ -56,7 +56,7 @@ class Promoter:
 
     def place(self, queue: ScheduledQueue, message: Message, now: float) -> bool:
         """Put a message into its ready queue if that is known and has room."""
-        if message.course is not None:
+        if message.course is not None or message.kept is not None:
             return False  # `search` sets it out
         name = table_name_of(message, queue.config)
         route = self.ready_queues.routes.find(queue) if name is None else self._known_route(queue, message, name)
@@ -103,6 +103,7 @@ class Promoter:
                 traveller = await self.spending.spend(queue, message, reason, traveller)
                 if traveller is None:
                     return
+            self.spending.let_go(message)
             route = await self._route_of(queue, message, traveller)
             if route.channel.delivers_at_once:
                 await self.direct.deliver(queue, route, message)
@@ -112,6 +113,8 @@ class Promoter:
                 return
             following = self.routing.after_refusal(message, traveller)
             if following is None:
+                if traveller is not None and traveller.entry.budgets and refusal.is_any_full:
+                    self.routing.keep(message, traveller)  # what it has taken of budgets is for this route
                 self.routing.arrive(message)
                 await self._put_back(queue, route, message, reason, refusal)
                 return

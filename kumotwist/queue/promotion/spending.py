@@ -63,10 +63,17 @@ class Spending:
                 await self._reject(queue, message, traveller, internal(550, f"5.7.1 {way}: {over}"))
             else:
                 held = self.budgets.hold(message, [one for one in overs if one.budget.over != "reject"])
+                self.routing.keep(message, traveller)
                 await self._hold(queue, message, reason, way, held)
             self.routing.arrive(message)
             return None
         return traveller
+
+    def let_go(self, message: Message) -> None:
+        """A message that was held has room now, or goes another way."""
+        self.budgets.lines.leave(message.id)
+        if message.kept is not None:
+            message.set_kept(None)
 
     async def _take(self, message: Message, traveller: Traveller) -> tuple[Over, ...]:
         """Its part of the budgets of the route; those that have no room."""

@@ -220,6 +220,15 @@ class RouteTable:
         """Whether all routes are shut for class `name`, so that the weights decide and nobody is blamed."""
         return self._seen(name).is_shut
 
+    def share_left(self, name: str, position: int, now: float, tried: Collection[str] = ()) -> float:
+        """The share of the route at `position` among those that are in order and not `tried`."""
+        shares = self._shares_left(name, now, tried)
+        return shares[position] if shares is not None else 0.0
+
+    def go_on(self, name: str, position: int, now: float) -> Choice:
+        """A message goes by the route at `position`, which has been its turn already."""
+        return self._take(name, position, now)
+
     def pin(self, name: str, position: int, now: float) -> Choice:
         """A message goes by the route at `position` because it must; the others make up for it."""
         self._balance.note(name, position, self.shares(name, now))
