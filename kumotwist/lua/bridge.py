@@ -189,8 +189,9 @@ class Bridge:
         missing = _NO_FUNCTION.search(text)
         if missing is None:
             return ""
-        close = difflib.get_close_matches(missing[1].rpartition(".")[2], self.engine.crossing.names, n=1, cutoff=0.75)
-        return f"; did you mean '{close[0]}'?" if close else ""
+        names = self.engine.crossing.names
+        close = difflib.get_close_matches(missing[1].rpartition(".")[2], names, n=1, cutoff=0.75)
+        return f"; did you mean '{names[close[0]]}'?" if close else ""
 
     def _ended(self, event: str, outcome: tuple[object, ...]) -> list[object]:
         status = outcome[0]

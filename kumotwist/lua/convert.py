@@ -123,8 +123,8 @@ class Crossing:
         self._used = used
         self._ample = ample
         self._class_keys: dict[object, int] = {}
-        #: What a policy can call, functions and methods alike; for hints.
-        self.names: set[str] = set()
+        #: What a policy can call, for hints: methods, and functions with the table that they are in, by the bare name.
+        self.names: dict[str, str] = {}
         self._pending: dict[int, Awaitable[object]] = {}
         self._next_id = 0
         self._stash: list[object] = []
@@ -345,7 +345,8 @@ class Crossing:
 
     def _definition(self, key: int, host_class: HostClass) -> tuple[object, ...]:
         name = host_class.type_name
-        self.names.update(host_class.methods)
+        for method in host_class.methods:
+            self.names.setdefault(method, method)
         out: list[object] = [key, name.encode()]
         for members, separator in ((host_class.methods, ":"), (host_class.fields, "."), (host_class.meta, ".")):
             out.append(len(members))

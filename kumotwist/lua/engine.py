@@ -210,7 +210,7 @@ class Engine:
     def install(self, namespace: str, functions: Mapping[str, Function]) -> None:
         """Put functions into `kumo`, or where `namespace` says (`binding.Library`)."""
         prefix = prefix_of(namespace)
-        self.crossing.names.update(functions)
+        self.crossing.names.update((name, prefix + name) for name in functions)
         self._lua_install(namespace.encode(), *self.crossing.functions(functions, prefix))
 
     # -- memory -------------------------------------------------------------------------------------

@@ -96,13 +96,14 @@ def test_a_constructor_that_blocks_is_named(bench: Bench, events) -> None:
 @pytest.mark.parametrize(
     ("call", "hint"),
     [
-        ("kumo.make_queue_confg {}", "did you mean 'make_queue_config'?"),
+        ("kumo.make_queue_confg {}", "did you mean 'kumo.make_queue_config'?"),
+        ("msg:make_queue_config {}", "did you mean 'kumo.make_queue_config'?"),
         ("msg:get_metta('x')", "did you mean 'get_meta'?"),
         ("kumo.secrets_load {}", None),
     ],
 )
 def test_a_misspelt_function_is_found(bench: Bench, call: str, hint: str | None) -> None:
-    """A typo in the name of a function or a method says which one is close; anything else is as in Lua."""
+    """A typo in the name of a function or a method, or of its table, says which one is close; else it is as in Lua."""
     policy = bench.policy(f"kumo.on('requeue_message', function(msg) {call} end)")
     with pytest.raises(PolicyError, match="attempt to call a nil value") as error:
         now(policy.requeue_message(bench.message(), "400 x", [], True, None))
