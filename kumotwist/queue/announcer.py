@@ -14,6 +14,8 @@ written; then each worker tells for itself, since a record twice is better than 
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from attrs import define, evolve, field, frozen
@@ -60,12 +62,14 @@ class Move:
 
 @define(eq=False)
 class Announcer:
-    """That of one worker among several: `note` what is seen, tell what `due` gives."""
+    """That of one worker among several: `note` what is seen, and `tell` it."""
 
     file: SqliteFile
     worker: int
     clock: Clock
     _waiting: dict[_Key, Move] = field(factory=dict, init=False)
+    #: Claimed, and not recorded yet.
+    _ours: deque[Move] = field(factory=lambda: deque(maxlen=_MAX_WAITING), init=False)
 
     def note(self, move: Move) -> None:
         """A move that may have to be told."""
@@ -76,8 +80,16 @@ class Announcer:
             move = evolve(move, change=evolve(move.change, before=earlier.change.before))
         self._waiting[move.key] = move
 
-    async def due(self) -> list[Move]:
-        """Those that are ours to tell, as they are to be told; others are forgotten, or wait."""
+    async def tell(self, record: Callable[[Move], Awaitable[None]]) -> None:
+        """Record those that are ours to tell, as they are to be told; others are forgotten, or wait.
+
+        Raises what `record` raises; what follows the move at which it did is recorded the next time.
+        """
+        self._ours += await self._claimed()
+        while self._ours:
+            await record(self._ours.popleft())
+
+    async def _claimed(self) -> list[Move]:
         if not self._waiting:
             return []
         moves, self._waiting, now = self._waiting, {}, self.clock.seconds()

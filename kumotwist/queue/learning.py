@@ -141,6 +141,8 @@ class Learning:
 
     def samples(self) -> Iterator[Sample]:
         """Shares, health and breakers, by table, route and class."""
+        if self.overdue is not None:
+            yield from self.overdue.samples()
         now = self.clock.seconds()
         for name, table in self.tables.all.items():
             weights = sum(route.weight for route in table.config.routes)

@@ -15,7 +15,6 @@ from kumotwist.core.ids import SpoolId
 from kumotwist.core.message import Message
 from kumotwist.core.stats import Histogram
 from kumotwist.core.suspect import Suspect
-from kumotwist.queue.announcer import Announcer
 from kumotwist.queue.classes import Classes
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.dispatchers import Dispatchers
@@ -40,7 +39,7 @@ from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.told import Change
-from kumotwist.queue.routetables import RouteTables
+from kumotwist.queue.routetables import RouteTables, nothing
 from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 from kumotwist.queue.settle import Settler
@@ -103,11 +102,6 @@ class Parts:
         self.routing.arrive(message)
         self.waiting.park(queue, message)
 
-    async def _tell_moves(self, announcer: Announcer | None) -> None:
-        """Record the moves of routes that are this worker's to tell."""
-        for move in await announcer.due() if announcer is not None else ():
-            await self.ledger.note_move(move)
-
     # -- making them ------------------------------------------------------------------------------
 
     def _make_tables(self, known: Knowledge, route_changed: Callable[[RouteTable, Change], None]) -> RouteTables:
@@ -118,7 +112,7 @@ class Parts:
             changed=route_changed,
             ended=lambda *routes: self._withdrawal.routes_ended(*routes),
             state=known.route_state,
-            tell=partial(self._tell_moves, known.announcer),
+            tell=partial(known.announcer.tell, self.ledger.note_move) if known.announcer is not None else nothing,
         )
 
     def _make_under_way(self, known: Knowledge) -> UnderWay:

@@ -5,7 +5,7 @@ routes have shown. One that no message uses any more is forgotten when policy
 has it no longer, or after a day; the state file knows what it has learned for
 as long. Which message goes by which table is `routing`'s affair.
 
-Public: `RouteTables`, `MAX_TABLES`. What can go wrong: PolicyError from `get_route_table`.
+Public: `RouteTables`, `MAX_TABLES`, `nothing`. What can go wrong: PolicyError from `get_route_table`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _LONG_UNUSED: Final = KEPT
 _SWEEP_EVERY: Final = 60.0
 
 
-async def _nothing() -> None:
-    pass
+async def nothing() -> None:
+    """There is nobody to tell."""
 
 
 @define(eq=False)
@@ -57,7 +57,7 @@ class RouteTables:
     ended: Callable[[str, Collection[str]], object] = lambda *_: None
     #: Where tables are shared and kept; None: in memory only.
     state: RouteState | None = None
-    tell: Callable[[], Awaitable[object]] = _nothing
+    tell: Callable[[], Awaitable[object]] = nothing
     _is_exchanging: bool = field(default=False, init=False)
     _epoch: int = field(init=False)
     _configs: Answers[RouteTableConfig] = field(init=False)

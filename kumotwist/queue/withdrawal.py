@@ -55,9 +55,6 @@ class Withdrawal:
         return [item for ready in self.ready_queues if ready.messages for item in ready.take_where(wanted)]
 
     def _put_back(self, items: list[Item], reason: str) -> None:
-        if items:
-            self.tasks.spawn("return to the scheduled queue", self._hold(items, reason))
-
-    async def _hold(self, items: list[Item], reason: str) -> None:
+        # Each by itself: one that fails or waits takes no other with it, since nobody else holds them any more.
         for message, queue in items:
-            await self.requeuer.hold(queue, message, (reason,), 0.0)
+            self.tasks.spawn("return to the scheduled queue", self.requeuer.hold(queue, message, (reason,), 0.0))

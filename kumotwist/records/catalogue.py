@@ -54,6 +54,7 @@ _COUNTERS: Final = {
     "total_handovers_lost": "how many of them could not be noted in the ledger",
     "total_route_outcomes": "how many attempts a route has had, by outcome",
     "total_route_receipts": "how many receipts have come in for a route's messages, by state",
+    "total_route_receipts_not_awaited": "how many hand-overs cannot count as lost, since too many are waited for",
     "total_route_class_failures": "how many messages a route table's class function failed for",
     "total_receipts_received": "how many receipts have come in",
     "total_receipts_refused": "how many calls with receipts were not taken, by reason",

@@ -113,8 +113,16 @@ class ListRecorder:
 
     def __init__(self) -> None:
         self.records = []
+        self._fails_at = None
+
+    def fail_at(self, kind: str) -> None:
+        """Fail, which a recorder never does, at the next record of that kind."""
+        self._fails_at = kind
 
     async def record(self, record):
+        if record.type.value == self._fails_at:
+            self._fails_at = None
+            raise RuntimeError("the recorder fails")
         self.records.append(record)
 
     def brief(self):

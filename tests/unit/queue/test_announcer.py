@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
 from attrs import evolve
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
@@ -44,7 +45,13 @@ async def told(one, *changes):
     """What a worker that sees `changes` tells."""
     for change in changes:
         one.note(Move("bulk", change, one.clock.seconds()))
-    return [move.change for move in await one.due()]
+    found = []
+
+    async def record(move):
+        found.append(move.change)
+
+    await one.tell(record)
+    return found
 
 
 def ways(changes):
@@ -131,3 +138,23 @@ async def test_what_was_told_long_ago_is_no_beginning(tmp_path):
         await told(first, share(0.7, 0.1))
         clock.now += 3700
         assert ways(await told(second, share(0.7, 0.5))) == [("0.700", "0.500")]
+
+
+@ensureDeferred
+async def test_a_record_that_fails_takes_no_other_with_it(tmp_path):
+    """What was claimed with it is told the next time; nobody else would tell it."""
+    clock, told_of = Now(), []
+
+    async def record(move):
+        told_of.append(move.change.route)
+        if move.change.route == "a":
+            raise RuntimeError("no room")
+
+    async with workers(tmp_path, clock, 1) as (one,):
+        for route in ("a", "b", "c"):
+            one.note(Move("bulk", share(0.7, 0.5, route), clock.seconds()))
+        with pytest.raises(RuntimeError):
+            await one.tell(record)
+        await one.tell(record)
+        await one.tell(record)
+    assert told_of == ["a", "b", "c"]

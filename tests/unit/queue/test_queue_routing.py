@@ -309,6 +309,27 @@ def test_what_waits_for_a_route_that_is_gone_goes_by_another(is_removed):
     one.stop()
 
 
+def test_one_that_cannot_go_back_takes_no_other_with_it(failures):
+    """A defect that one message meets on its way back to its queue strands none of those that come after it."""
+    one = house((0, 0, 1))
+    gate = Deferred()
+    one.by_name["c"].answer = lambda batch: gate
+    one.policy.path = PathConfig(connection_limit=Limit(1))
+    for _ in range(5):
+        one.insert()
+    one.recorder.fail_at("Delayed")
+    table = one.policy.tables["bulk"]
+    one.policy.tables["bulk"] = evolve(table, routes=(evolve(table.routes[0], weight=1), *table.routes[1:2]))
+    one.policy.epoch += 1
+    one.pass_time(3)
+    failures.expect("the recorder fails")
+    assert routes_of(one) == {"a": 3}
+    gate.callback(DELIVERED)
+    one.pass_time(3)
+    assert len(one.store) == 1, "a restart finds it"
+    one.stop()
+
+
 @pytest.mark.parametrize("mx_list", [(), ("relay.example",)])
 def test_a_dead_domain_shuts_the_way_to_itself_only(mx_list):
     """A relay that is named in the policy is the way itself."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fakes_queue import DEFERRED, DELIVERED, REFUSED, FakeChannel, FakePolicy, House, now
 from twisted.internet.defer import Deferred
-from twisted.logger import formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
@@ -17,7 +17,7 @@ from kumotwist.core.outcome import Verdict
 from kumotwist.core.receipt import ReceiptClass, ReceiptEvent, ReceiptState
 from kumotwist.core.stats import Histogram
 from kumotwist.core.way import Way
-from kumotwist.queue import routestate
+from kumotwist.queue import overdue, routestate
 from kumotwist.queue.routes.signals import Signal, signal_of, signal_of_receipt
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tally import Tally, samples_of
@@ -366,4 +366,38 @@ def test_a_receipt_may_be_the_first_word_about_a_table():
     one.manager.note_receipt(Way("t", "renamed", "x.example"), event)
     assert lately(one, "x.example", 0).receipts == {"delivered": pytest.approx(1.0)}
     assert one.manager.table_at_work("gone") is None
+    one.stop()
+
+
+def test_hand_overs_that_are_too_many_to_wait_for_are_told_and_counted(monkeypatch):
+    """So that nobody takes a route without receipts for a good one: by table, and one line a minute."""
+    monkeypatch.setattr(overdue, "MAX_WAITING", 2)
+
+    async def heard_of(ids):
+        return ids
+
+    one = house(heard_of, receipt_within=600.0)
+    labels = (("table", "t"),)
+    with capturedLogs() as events:
+        for _ in range(2):
+            one.insert()
+        one.pass_time(2)
+        assert one.numbers("total_route_receipts_not_awaited") == {}
+        for _ in range(3):
+            one.insert()
+        one.pass_time(2)
+        assert one.numbers("total_route_receipts_not_awaited") == {labels: 3}
+        for _ in range(20):
+            one.insert()
+            one.pass_time(1)
+        said = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
+        assert [text.partition(":")[0] for text in said] == [
+            "3 hand-overs will not count as lost should no receipt come within learn.receipt_within"
+        ]
+        one.pass_time(60)
+        assert len([event for event in events if event["log_level"] is LogLevel.warn]) == 2
+        assert formatEvent(events[-1]).startswith("20 hand-overs")
+        one.pass_time(550)
+        one.insert()
+        assert one.numbers("total_route_receipts_not_awaited") == {labels: 23}, "there is room again"
     one.stop()
