@@ -12,7 +12,7 @@ until then each worker learns by itself.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -79,6 +79,8 @@ class _State(msgspec.Struct, array_like=True):
     #: Of the tally: the time, and its slots that are not empty.
     counted_at: float = 0.0
     counted: dict[int, float] = {}
+    #: Whether it was found to be worse by hand-overs, and by arrivals.
+    worse: tuple[bool, bool] = (False, False)
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -181,7 +183,8 @@ def _states(table: RouteTable, known: Known) -> dict[str, _State]:
             known.arrived[at].as_numbers(),  # type: ignore[arg-type]
             known.open_until[at],
             known.moved[at],
-            *(known.tallies[at].as_numbers() if at in known.tallies else ()),
+            *(known.tallies[at].as_numbers() if at in known.tallies else (0.0, {})),
+            (at in known.worse[0], at in known.worse[1]),
         )
         for at, route in enumerate(table.config.routes)
     }
@@ -205,5 +208,10 @@ def _known(table: RouteTable, state: bytes) -> Known | None:
         tuple(evidence(one.arrived) for one in found),
         tuple(one.open_until for one in found),
         tuple(one.moved for one in found),
+        (_those(one.worse[0] for one in found), _those(one.worse[1] for one in found)),
         {at: Tally.of_numbers(half_life, one.counted_at, one.counted) for at, one in enumerate(found) if one.counted},
     )
+
+
+def _those(flags: Iterable[bool]) -> frozenset[int]:
+    return frozenset(at for at, is_so in enumerate(flags) if is_so)

@@ -24,9 +24,11 @@ from attrs import define, field
 _ALIVE: Final = 0.05
 _DEAD: Final = 0.95
 _SURE: Final = 1e4
-_FAILED: Final = log(_DEAD / _ALIVE)
-_SUCCEEDED: Final = log((1 - _DEAD) / (1 - _ALIVE))
 _THRESHOLD: Final = log(_SURE)
+#: What the newest message counts in `usual`, and the worst that is usual. Ours: a hundred messages; fifteen failures in
+#: a row are death where every second message fails anyway.
+_NEWEST_OF_MANY: Final = 0.01
+_USUAL: Final = 0.5
 #: What the newest message counts in `recent`, and what is well there. Ours: a storm shows after some twenty messages.
 _NEWEST: Final = 0.05
 _WELL: Final = 0.7
@@ -63,6 +65,8 @@ class Breaker:
     suspicion: float = 0.0
     #: The part of the last messages that went well, newer ones counting more; 1 before any, and when it has closed.
     recent: float = 1.0
+    #: The part of the last hundred messages or so that failed while it was closed.
+    usual: float = 0.0
     until: float = 0.0
     pause: float = FIRST_PAUSE
     #: When it opened or closed last, here or at the worker that it followed; 0 for never. A failed trial is no move.
@@ -73,6 +77,8 @@ class Breaker:
     seen: int = 0
     failed: int = 0
     _passed: int = field(default=0, init=False)
+    #: Whether any trial went well since it opened.
+    _has_passed: bool = field(default=False, init=False)
     #: A trial before its time, see `try_soon`: whether the next one is, how long none may be, and how that grows.
     _is_soon: bool = field(default=False, init=False)
     _soon_from: float = field(default=0.0, init=False)
@@ -94,8 +100,8 @@ class Breaker:
         if self.state is State.TRIAL and self.until == taken + _TRIAL_TIMEOUT:
             self.until = again
 
-    def note(self, is_good: bool, now: float, since: float) -> None:
-        """What became of a message that was sent this way at `since`.
+    def note(self, is_good: bool, now: float, since: float, alike: float = 0.0) -> None:
+        """What became of a message that was sent this way at `since`; of others the part `alike` fails.
 
         A closed breaker does not open by itself: see `is_alarmed`. Messages
         from before it opened or closed last say nothing about it as it is now;
@@ -109,12 +115,16 @@ class Breaker:
             if self.suspicion <= 0.0:
                 self.seen = self.failed = 0
             self.seen, self.failed = self.seen + 1, self.failed + (not is_good)
-            self.suspicion = max(0.0, self.suspicion + (_SUCCEEDED if is_good else _FAILED))
+            if not is_good or self.suspicion > 0.0:
+                alive = min(max(_ALIVE, self.usual, alike), _USUAL)
+                likelier = (1.0 - _DEAD) / (1.0 - alive) if is_good else _DEAD / alive
+                self.suspicion = max(0.0, self.suspicion + log(likelier))
+            self.usual += _NEWEST_OF_MANY * ((not is_good) - self.usual)
             if self.is_spared:
                 self._passed = self._passed + 1 if is_good else 0
                 self.is_spared = self._passed < _TRIALS
         elif self.state is State.TRIAL:
-            self._tried(is_good, now)
+            self._tried(is_good, now, alike)
         else:
             self._passed = self._passed + 1 if is_good else 0
             self._close_when_passed(now)
@@ -129,6 +139,11 @@ class Breaker:
         if self.state is State.TRIAL:
             return since < self._opened <= now
         return since <= self._opened <= now
+
+    @property
+    def failing(self) -> float:
+        """The part of its messages that fails, by the last twenty or the last hundred, whichever is more."""
+        return max(self.usual, 1.0 - self.recent)
 
     @property
     def is_alarmed(self) -> bool:
@@ -209,15 +224,19 @@ class Breaker:
         """Whether the pause is; so it is, too, when the clock was put back by more than any pause lasts."""
         return not 0.0 < self.until - now <= MAX_PAUSE
 
-    def _tried(self, is_good: bool, now: float) -> None:
+    def _tried(self, is_good: bool, now: float, alike: float) -> None:
         if not is_good:
+            # Of one that is as poor as all others a failed trial says little, and costs what any message does.
+            is_like_others = self._has_passed and alike > 1.0 - _WELL
+            pause = FIRST_PAUSE if is_like_others else min(max(self.pause, FIRST_PAUSE) * _GROWTH, MAX_PAUSE)
             if self._is_soon:
                 self._soon_from, self._soon_pause = now + self._soon_pause, min(self._soon_pause * _GROWTH, MAX_PAUSE)
             moved, self._is_soon = self.moved, False
-            self._open(now, min(max(self.pause, FIRST_PAUSE) * _GROWTH, MAX_PAUSE))
+            self._open(now, pause)
             self.moved = moved
             return
         self._passed += 1
+        self._has_passed = True
         self.until = now
         self._close_when_passed(now)
 
@@ -228,7 +247,7 @@ class Breaker:
 
     def _close(self) -> None:
         self.state, self.suspicion, self.recent, self.pause = State.CLOSED, 0.0, 1.0, FIRST_PAUSE
-        self.is_spared = self._is_soon = False
+        self.is_spared = self._is_soon = self._has_passed = False
         self._soon_from, self._soon_pause = 0.0, FIRST_PAUSE
 
     def _open(self, now: float, pause: float) -> None:

@@ -2,11 +2,10 @@
 
 Each count loses half of itself in a half-life. They are kept on two time
 scales, slow and fast. As long as both tell the same story the slow one is
-believed, since it rests on more. When they differ for any route by more than
-chance allows, something has changed, and the fast ones are the truth by now: of
-all routes, so that the same minutes are compared.
+believed, since it rests on more. When they differ by more than chance allows,
+something has changed.
 
-Public: `Counts`, `Evidence`, `believed`. Times are Unix seconds; a clock that jumps back leaves counts as they are,
+Public: `Counts`, `Evidence`, `MIN_FAST`. Times are Unix seconds; a clock that jumps back leaves counts as they are,
 and they fade on from there.
 """
 
@@ -23,8 +22,8 @@ FASTER: Final = 10.0
 #: Standard errors between the two memories that are no chance: two, which chance does one time in twenty. More would
 #: leave a route that has recovered on its trial traffic; being wrong only means to believe the last minutes.
 _NO_CHANCE: Final = 2.0
-#: Samples that the fast memory must rest on before it is believed at all. Ours: the normal approximation needs some.
-_MIN_FAST: Final = 10.0
+#: Samples that the fast memory must rest on before it says anything. Ours: the normal approximation needs some.
+MIN_FAST: Final = 10.0
 _LN2: Final = log(2.0)
 
 
@@ -112,17 +111,8 @@ class Evidence:
     def has_changed(self) -> bool:
         """Whether the two memories differ by more than chance allows (a two-proportion z test)."""
         slow, fast = self.slow, self.fast
-        if fast.total < _MIN_FAST or slow.total <= 0.0:
+        if fast.total < MIN_FAST or slow.total <= 0.0:
             return False
         pooled = (slow.good + fast.good) / (slow.total + fast.total)
         error = sqrt(max(pooled * (1.0 - pooled), 1e-9) * (1.0 / slow.total + 1.0 / fast.total))
         return abs(slow.rate - fast.rate) > _NO_CHANCE * error
-
-
-def believed(routes: Sequence[Evidence], now: float) -> list[Counts]:
-    """What to believe of each route now; a fast memory only when it rests on a few samples at least."""
-    for evidence in routes:
-        evidence.fade(now)
-    if not any(evidence.has_changed for evidence in routes):
-        return [evidence.slow for evidence in routes]
-    return [evidence.fast if evidence.fast.total >= _MIN_FAST else evidence.slow for evidence in routes]

@@ -4,9 +4,11 @@ For each route the chance is computed that its success rate lies below that of
 some other route by more than a margin. Rates are uncertain: each is a beta
 distribution about its counts, drawn towards what all routes did together, and
 the chance that one is below the other comes from the normal approximation of
-their difference. A route gives up as much of its resting weight as that chance
-is above one half, twofold: nothing at even odds, all at certainty. A floor of
-trial traffic remains, or nobody would see it recover.
+their difference. A route gives up its resting weight as that chance goes from
+0.95 to certainty: nothing before, all of it then. A floor of trial traffic
+remains, or nobody would see it recover. When the last minutes tell another
+story than the last half-hour they are compared, if they rest on enough; if they
+do not, they may only give a share back.
 
 Only comparisons count. When all routes are equally bad nobody is worse than
 another, and the weights rest where the operator put them.
@@ -22,18 +24,28 @@ from typing import Final
 
 from attrs import frozen
 
+from kumotwist.queue.routes.evidence import MIN_FAST
+
 #: Weight of the common rate in each route's own, in samples. Ours: it matters only while there are few.
 _PRIOR: Final = 2.0
 _SQRT2: Final = sqrt(2.0)
+#: A chance of being worse up to which nothing is given up. Ours: below it, shares of routes that
+#: are alike move by chance all the time, at 0.5 some three hundred times an hour; see decision 0160.
+_NO_CHANCE: Final = 0.95
 
 
 @frozen
 class Sample:
-    """What is believed of one stream of a route: how many were good of how many, and whether they are enough."""
+    """What one stream has seen of a route: how many were good of how many.
+
+    `is_enough`: the route may be judged by them, and others by it. `is_own`:
+    they are of the class that is judged, and not of all messages.
+    """
 
     good: float
     total: float
     is_enough: bool = True
+    is_own: bool = True
 
     @property
     def rate(self) -> float:
@@ -42,63 +54,92 @@ class Sample:
 
 
 @frozen
+class Stream:
+    """One kind of evidence, by route: `whole`, and `lately` when the last minutes tell another story of any route."""
+
+    whole: tuple[Sample, ...]
+    lately: tuple[Sample, ...] | None = None
+
+    def comparable(self, weights: Sequence[float]) -> list[int]:
+        """The routes, by position, of which enough is known to judge them, and others by them."""
+        return [at for at, one in enumerate(self.whole) if weights[at] > 0 and one.is_enough and one.total > 0]
+
+    def believed(self, position: int) -> Sample:
+        """What a route is told to be like: the last minutes, if they have changed and rest on anything."""
+        is_lately = self.lately is not None and self.lately[position].total >= MIN_FAST
+        return self.lately[position] if self.lately is not None and is_lately else self.whole[position]
+
+
+@frozen
 class Judged:
-    """The shares, and for each route how sure we are that it is worse (0 to 1) and than which one (-1: none)."""
+    """The shares, and for each route how sure we are that it is worse (0 to 1) and than which one (-1: none).
+
+    `worse` has by stream the routes that are worse by evidence of their own
+    class: these remain judged when their samples fade.
+    """
 
     shares: tuple[float, ...]
     doubts: tuple[float, ...]
     rivals: tuple[int, ...]
+    worse: tuple[frozenset[int], ...] = ()
 
     @property
     def is_at_rest(self) -> bool:
         """Whether nobody gives anything up."""
         return not any(self.doubts)
 
+    def chance(self, position: int) -> float:
+        """The chance that a route is worse than its rival, as far as it has a doubt."""
+        return _NO_CHANCE + self.doubts[position] * (1.0 - _NO_CHANCE)
 
-def judge(
-    weights: Sequence[float],
-    streams: Sequence[Sequence[Sample]],
-    *,
-    margin: float,
-    floor: float,
-) -> Judged:
+
+def judge(weights: Sequence[float], streams: Sequence[Stream], *, margin: float, floor: float) -> Judged:
     """Shares of the routes from their resting weights and evidence.
 
-    `streams` are independent kinds of evidence (hand-overs, receipts), each
-    with one sample per route; a route is as doubtful as its streams together
-    make it. A route without enough of them is neither judged nor a measure for
-    others. `floor` is the least share of a route, or its weight where that is less.
+    `streams` are independent kinds of evidence (hand-overs, receipts); a route
+    is as doubtful as its streams together make it. `floor` is the least share of
+    a route, or its weight where that is less.
     """
-    doubts, rivals = [0.0] * len(weights), [-1] * len(weights)
-    for samples in streams:
-        for position, (doubt, rival) in enumerate(_doubts(weights, samples, margin)):
+    doubts, rivals, worse = [0.0] * len(weights), [-1] * len(weights), []
+    for stream in streams:
+        found = _doubts(weights, stream, margin)
+        worse.append(frozenset(at for at, (doubt, _) in found.items() if doubt > 0.0 and stream.whole[at].is_own))
+        for position, (doubt, rival) in found.items():
             if doubt > 0.0:
                 doubts[position] = 1.0 - (1.0 - doubts[position]) * (1.0 - doubt)
                 rivals[position] = rival
-    return Judged(_shares(weights, doubts, floor), tuple(doubts), tuple(rivals))
+    return Judged(_shares(weights, doubts, floor), tuple(doubts), tuple(rivals), tuple(worse))
 
 
-def comparable(weights: Sequence[float], samples: Sequence[Sample]) -> list[int]:
-    """The routes, by position, of which enough is known to judge them, and others by them."""
-    return [one for one, sample in enumerate(samples) if weights[one] > 0 and sample.is_enough and sample.total > 0]
-
-
-def _doubts(weights: Sequence[float], samples: Sequence[Sample], margin: float) -> list[tuple[float, int]]:
-    """For each route how sure it is that it is worse than some other, and which."""
-    judged = comparable(weights, samples)
-    found = [(0.0, -1)] * len(samples)
+def _doubts(weights: Sequence[float], stream: Stream, margin: float) -> dict[int, tuple[float, int]]:
+    """For each route that can be judged how sure it is that it is worse than some other, and which."""
+    judged = stream.comparable(weights)
     if len(judged) < 2:
-        return found
-    together = sum(samples[one].good for one in judged) / sum(samples[one].total for one in judged)
-    rates = {one: _posterior(samples[one], together) for one in judged}
+        return {}
+    whole, lately = _posteriors(stream.whole, judged), {}
+    if stream.lately is not None:
+        lately = _posteriors(stream.lately, [at for at in judged if stream.lately[at].total >= MIN_FAST])
+
+    def chance(one: int, other: int) -> float:
+        in_all = _below(whole[one], whole[other], margin)
+        if stream.lately is None or one not in lately or other not in lately:
+            return in_all  # the same minutes are compared
+        recently = _below(lately[one], lately[other], margin)
+        is_enough = stream.lately[one].is_enough and stream.lately[other].is_enough
+        # A few messages of the last minutes give a share back, and take none away.
+        return recently if is_enough else min(in_all, recently)
+
+    found = {}
     for one in judged:
-        best = max(
-            (other for other in judged if other != one), key=lambda other: _below(rates[one], rates[other], margin)
-        )
-        chance = _below(rates[one], rates[best], margin)
-        if chance > 0.5:
-            found[one] = (2.0 * chance - 1.0, best)
+        surest, rival = max((chance(one, other), other) for other in judged if other != one)
+        found[one] = (max(0.0, surest - _NO_CHANCE) / (1.0 - _NO_CHANCE), rival)
     return found
+
+
+def _posteriors(samples: Sequence[Sample], judged: Sequence[int]) -> dict[int, tuple[float, float]]:
+    total = sum(samples[at].total for at in judged)
+    together = sum(samples[at].good for at in judged) / total if total > 0.0 else 1.0
+    return {at: _posterior(samples[at], together) for at in judged}
 
 
 def _posterior(sample: Sample, together: float) -> tuple[float, float]:

@@ -5,17 +5,21 @@ Public: `Standing`, `Known`. Every list is by route, in the table's order. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.evidence import Evidence, believed
-from kumotwist.queue.routes.judgement import Judged, Sample
+from kumotwist.queue.routes.evidence import Evidence
+from kumotwist.queue.routes.judgement import Judged, Sample, Stream
 from kumotwist.queue.routes.tally import Tally
+
+#: By stream (hand-overs, arrivals), the positions of routes that are worse.
+Worse: TypeAlias = tuple[frozenset[int], frozenset[int]]
+NONE_WORSE: Final[Worse] = (frozenset(), frozenset())
 
 _NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
 
@@ -31,6 +35,8 @@ class Known:
     arrived: tuple[Evidence, ...]
     open_until: tuple[float, ...]
     moved: tuple[float, ...]
+    #: By stream, the routes that were found to be worse.
+    worse: Worse = NONE_WORSE
     #: By position, of those that have any.
     tallies: Mapping[int, Tally] = _NOTHING
 
@@ -46,7 +52,7 @@ class Known:
             handed[position].copy(self.handed[before])
             arrived[position].copy(self.arrived[before])
             open_until[position], moved[position] = self.open_until[before], self.moved[before]
-        return Known(tuple(handed), tuple(arrived), tuple(open_until), tuple(moved))
+        return Known(tuple(handed), tuple(arrived), tuple(open_until), tuple(moved), _moved(self.worse, positions))
 
 
 @define(eq=False)
@@ -57,6 +63,8 @@ class Standing:
     arrived: list[Evidence]
     breakers: list[Breaker]
     judged: Judged | None = None
+    #: By stream, the routes that were found to be worse.
+    worse: Worse = NONE_WORSE
     judge_at: float = 0.0
     #: What other workers know, by worker.
     others: dict[int, Known] = field(factory=dict)
@@ -94,21 +102,26 @@ class Standing:
             [own.together([one.arrived[at] for one in known], now) for at, own in enumerate(self.arrived)],
         )
 
-    def samples(self, everybody: Standing, least: float, now: float) -> tuple[list[Sample], list[Sample]]:
-        """Hand-overs and arrivals by route, as they are believed.
+    def streams(self, everybody: Standing, least: float, now: float) -> tuple[Stream, Stream]:
+        """Hand-overs and arrivals by route.
 
-        Where this class has not shown `least` of them, what `everybody`, all classes together, has shown.
+        Where this class has not shown `least` of them, what `everybody`, all
+        classes together, has shown. A route that was found to be worse is judged
+        on by what is left, since little is sent to it.
         """
-        handed, arrived = self.seen(now)
-        all_handed, all_arrived = everybody.seen(now) if self is not everybody else (handed, arrived)
-        return _samples(handed, all_handed, least, now), _samples(arrived, all_arrived, least, now)
+        own = self.seen(now)
+        of_all = everybody.seen(now) if self is not everybody else own
+        handed, arrived = (
+            _stream(*both, least, now) for both in zip(own, of_all, self.worse, everybody.worse, strict=True)
+        )
+        return handed, arrived
 
     def known(self, tallies: Mapping[int, Tally]) -> Known:
         """The same for other workers and the next start, with the `tallies` of this class; it is no news any more."""
         self.is_news = False
         until = tuple([one.open_until for one in self.breakers])
         moved = tuple([one.moved for one in self.breakers])
-        return Known(tuple(self.handed), tuple(self.arrived), until, moved, tallies)
+        return Known(tuple(self.handed), tuple(self.arrived), until, moved, self.worse, tallies)
 
     def recall(self, known: Known, now: float) -> None:
         """Take over what this worker knew before it was started anew."""
@@ -116,6 +129,7 @@ class Standing:
             self.handed[position].copy(known.handed[position])
             self.arrived[position].copy(known.arrived[position])
             breaker.follow(known.open_until[position], known.moved[position], now)
+        self.worse = known.worse
         self._count()
         self.look()
 
@@ -127,6 +141,7 @@ class Standing:
             self.arrived[position].copy(former.arrived[before])
         self.outage_ended = former.outage_ended
         half_life = self.handed[0].half_life
+        self.worse = _moved(former.worse, positions)
         self.others = {one: known.on(len(self.handed), positions, half_life) for one, known in former.others.items()}
         self._count()
         self.look()
@@ -143,11 +158,20 @@ class Standing:
         """
         return not self.is_outage and not sent <= self.outage_ended <= now
 
+    def hear(self, worker: int, known: Known) -> None:
+        """What another worker knows; one that has not judged yet goes by what the other has found."""
+        self.others[worker] = known.for_judgement()
+        if self.judged is None:
+            self.worse = (self.worse[0] | known.worse[0], self.worse[1] | known.worse[1])
+
     def note(self, position: int, is_good: bool, now: float, sent: float) -> None:
         """What became of a message by the route at `position`; its breaker opens when another way is better."""
         breaker = self.breakers[position]
         was_well = breaker.is_well
-        breaker.note(is_good, now, sent)
+        alike = 0.0
+        if not is_good or breaker.suspicion > 0.0:
+            alike = min((one.failing for one in self.breakers if one is not breaker), default=0.0)
+        breaker.note(is_good, now, sent, alike)
         if breaker.is_well and not was_well:
             for one in self.breakers:
                 one.try_soon(now)  # what hit them all may be over for them, too
@@ -193,12 +217,29 @@ class Standing:
             self.blamed[position] = 0
 
 
-def _samples(own: Sequence[Evidence], everybody: Sequence[Evidence], least: float, now: float) -> list[Sample]:
-    mine, all_ = believed(own, now), believed(everybody, now)
-    found = []
+def _moved(worse: Worse, positions: Mapping[int, int]) -> Worse:
+    handed, arrived = (frozenset(at for at, before in positions.items() if before in one) for one in worse)
+    return handed, arrived
+
+
+def _stream(
+    own: Sequence[Evidence],
+    everybody: Sequence[Evidence],
+    worse: Collection[int],
+    worse_of_all: Collection[int],
+    least: float,
+    now: float,
+) -> Stream:
+    whole, lately, has_changed = [], [], False
     for position, evidence in enumerate(own):
-        is_own = evidence.slow.total >= least
-        counts = mine[position] if is_own else all_[position]
-        is_enough = is_own or everybody[position].slow.total >= least
-        found.append(Sample(counts.good, counts.total, is_enough))
-    return found
+        evidence.fade(now)
+        is_own = is_enough = evidence.slow.total >= least or position in worse
+        if not is_own:
+            evidence = everybody[position]
+            evidence.fade(now)
+            is_enough = evidence.slow.total >= least or position in worse_of_all
+        slow, fast = evidence.slow, evidence.fast
+        whole.append(Sample(slow.good, slow.total, is_enough, is_own))
+        lately.append(Sample(fast.good, fast.total, fast.total >= least, is_own))
+        has_changed = has_changed or evidence.has_changed
+    return Stream(tuple(whole), tuple(lately) if has_changed else None)

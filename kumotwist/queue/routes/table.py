@@ -23,7 +23,7 @@ from attrs import define, field, frozen
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.queue.routes.balance import MAX_CLASSES, Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.judgement import Judged, Sample, judge
+from kumotwist.queue.routes.judgement import Judged, Sample, Stream, judge
 from kumotwist.queue.routes.signals import IS_ALIVE, OF_HANDOVER, Signal
 from kumotwist.queue.routes.sites import DeadSites
 from kumotwist.queue.routes.standing import Known, Standing
@@ -262,7 +262,7 @@ class RouteTable:
     def hear(self, worker: int, name: str, known: Known, now: float) -> None:
         """What another worker has learned."""
         own = self._class(name)
-        own.others[worker] = known.for_judgement()
+        own.hear(worker, known)
         self.tallies.hear(worker, name, known.tallies)
         for position, breaker in enumerate(own.breakers):
             before = breaker.state
@@ -287,7 +287,7 @@ class RouteTable:
     def shown(self, name: str, position: int, now: float) -> Shown:
         """How a route and class stand."""
         own = self._seen(name)
-        handed, arrived = (samples[position] for samples in self._samples(own, now))
+        handed, arrived = (stream.believed(position) for stream in self._streams(own, now))
         both = (self._class(ALL).breakers[position], own.breakers[position])
         state = next((one.state for one in both if one.state is not State.CLOSED), State.CLOSED)
         return Shown(self._steady_shares(name, now)[position], handed.rate * arrived.rate, handed.total, state)
@@ -313,11 +313,12 @@ class RouteTable:
         if not learn.enabled:
             nothing = (0.0,) * len(self._weights)
             return Judged(self._weights, nothing, (-1,) * len(self._weights))
-        return judge(self._weights, self._samples(known, now), margin=learn.margin, floor=learn.floor)
+        judged = judge(self._weights, self._streams(known, now), margin=learn.margin, floor=learn.floor)
+        known.worse = (judged.worse[0], judged.worse[1])
+        return judged
 
-    def _samples(self, known: Standing, now: float) -> tuple[Sequence[Sample], Sequence[Sample]]:
-        """Hand-overs and arrivals by route, as they are believed."""
-        return known.samples(self._class(ALL), self.config.learn.min_samples, now)
+    def _streams(self, known: Standing, now: float) -> tuple[Stream, Stream]:
+        return known.streams(self._class(ALL), self.config.learn.min_samples, now)
 
     def _shares_left(self, name: str, now: float, tried: Collection[str]) -> list[float] | None:
         """The shares, adding up to 1, of the routes that are not out; None when all were tried."""
@@ -375,7 +376,7 @@ class RouteTable:
         moves = self._told.moves(name, before, after)
         if not moves:
             return
-        samples = self._samples(self._seen(name), now)
+        streams = self._streams(self._seen(name), now)
 
         def named(position: int, handed: Sample) -> str:
             text = f"{self.config.routes[position].name}: {handed.rate:.1%} of {handed.total:.0f} handed over"
@@ -385,7 +386,7 @@ class RouteTable:
             return f"{text} in time, 95 % within {late:.3g} s" if late is not None else f"{text} in time"
 
         for position, former in moves:
-            why, route = evidence(position, after, samples, self._weights, named), self.config.routes[position].name
+            why, route = evidence(position, after, streams, self._weights, named), self.config.routes[position].name
             self.changed(Change(route, name, "share", f"{former:.3f}", f"{after.shares[position]:.3f}", why))
 
     def _seen(self, name: str) -> Standing:

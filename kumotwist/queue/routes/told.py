@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from kumotwist.queue.routes.judgement import Judged, Sample, comparable
+from kumotwist.queue.routes.judgement import Judged, Sample, Stream
 
 #: A move of a share that is told when it happens at once, and what is told when it is slow: back to its rest it may
 #: take minutes.
@@ -73,22 +73,21 @@ class Told:
 def evidence(
     position: int,
     judged: Judged,
-    samples: Sequence[Sequence[Sample]],
+    streams: Sequence[Stream],
     weights: Sequence[float],
     named: Callable[[int, Sample], str],
 ) -> str:
     """In words, what a share rests on; `named` says what was handed over by a route."""
-    handed, arrived = samples
+    handed, arrived = streams
 
     def told(at: int) -> str:
-        text, one = named(at, handed[at]), arrived[at]
+        text, one = named(at, handed.believed(at)), arrived.believed(at)
         return f"{text}, {one.rate:.1%} of {one.total:.0f} arrived" if one.total >= 1.0 else text
 
     rival = judged.rivals[position]
     if rival >= 0:
-        chance = (1 + judged.doubts[position]) / 2
-        return f"{told(position)}; {told(rival)}; worse with a chance of {chance:.3f}"
-    compared = [comparable(weights, one) for one in samples]
+        return f"{told(position)}; {told(rival)}; worse with a chance of {judged.chance(position):.3f}"
+    compared = [stream.comparable(weights) for stream in streams]
     if not any(position in one and len(one) > 1 for one in compared):
         return f"{told(position)}; too few samples to compare it"
     return f"{told(position)}; no route is worse than another" if judged.is_at_rest else told(position)

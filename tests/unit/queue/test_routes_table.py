@@ -179,7 +179,7 @@ def test_a_clock_that_jumps_back_harms_nothing():
     before = tuple(one.shares("x", now))
     one.report("x", 0, Signal.HANDED_OVER, now - 86_400)
     assert tuple(one.shares("x", now - 86_400)) == pytest.approx(before, abs=0.05)
-    for _ in range(4):
+    for _ in range(15):  # it fails mostly, so four in a row are no news
         one.report("x", 1, Signal.FAILED, now)
     assert one.breaker("x", 1).state is State.OPEN
     chosen = [one.choose("x", now - 3600) for _ in range(200)]
@@ -626,3 +626,40 @@ def test_a_class_is_noted_by_its_messages_and_not_by_questions():
     assert one.classes() == before
     one.choose("new", now)
     assert "new" in one.classes()
+
+
+def test_a_few_messages_of_the_last_minutes_take_no_share_away():
+    """On fewer than `min_samples` nothing is taken from a route, however bad they were."""
+    one = table(50, 50, min_samples=500)
+    now = feed(one, (0.95, 1.0), 800) + 600
+    assert tuple(one.shares("x", now)) == (0.5, 0.5)
+    now = feed(one, (0.7, 1.0), 40, start=now)
+    assert tuple(one.shares("x", now)) == (0.5, 0.5)
+
+
+def test_all_that_fail_alike_from_one_moment_on_rest():
+    """A small route has hardly a message of the last minutes: the large one is not measured by its last half-hour."""
+    one = table(97, 3)
+    chance, now = random.Random(3), NOW
+    for number in range(12_000):
+        now += 0.1
+        at = one.choose("x", now).position
+        is_bad = chance.random() < (0.3 if number > 6_000 else 0.01)
+        one.report("x", at, Signal.FAILED if is_bad else Signal.HANDED_OVER, now)
+        assert one.shares("x", now)[0] > 0.9, number
+    assert all(one.breaker("x", at).state is State.CLOSED for at in (0, 1))
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 5.0])
+def test_a_route_that_stays_bad_stays_left_however_few_messages_there_are(rate):
+    """Its samples fade to fewer than `min_samples`, as hardly any message goes there; it does not return for that."""
+    told = []
+    one = table(70, 30, changed=told.append)
+    chance, now, counted = random.Random(5), NOW, Counter()
+    for _ in range(int(4 * 3600 * rate)):
+        now += 1 / rate
+        at = one.choose("x", now).position
+        counted[at] += 1
+        one.report("x", at, Signal.FAILED if at == 1 and chance.random() < 0.3 else Signal.HANDED_OVER, now)
+    assert counted[1] / counted.total() < 0.15
+    assert len(told_shares(told, "r1")) < 200
