@@ -7,8 +7,9 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
@@ -17,6 +18,7 @@ from pytest_twisted import async_yield_fixture, ensureDeferred
 from support.lua import Bench, now
 from support.webpeer import turn
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from kumotwist.config.queue import CustomLuaProtocol
@@ -28,7 +30,7 @@ from kumotwist.core.queuename import parse
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy
 from kumotwist.lua.validate import Report, validate
-from kumotwist.net.dns import StaticResolver
+from kumotwist.net.dns import Resolver, StaticResolver
 from kumotwist.net.dnsswitch import ConfigurableResolver
 from kumotwist.net.zone import parse_zone
 from kumotwist.queue.throttle import LocalLimits
@@ -551,6 +553,39 @@ async def test_shaping(extras: Extras) -> None:
     named = await path_of(policy, "a.named.test", "ip-1", "a.named.test")
     assert (named.connection_limit.limit, named.idle_timeout, named.provider_name) == (2, 9, "named")
     assert (await path_of(policy, "a.named.test", "ip-2", "a.named.test")).idle_timeout == 5
+
+
+class ByHand(Clock):
+    """Time by hand, threads for real."""
+
+    callFromThread = staticmethod(reactor.callFromThread)  # type: ignore[attr-defined]
+    getThreadPool = staticmethod(reactor.getThreadPool)  # type: ignore[attr-defined]
+
+
+class Silent:
+    """A resolver that nobody answers."""
+
+    async def mx(self, domain: str) -> Any:
+        await Deferred()
+        raise AssertionError(domain)
+
+
+@ensureDeferred
+async def test_shaping_waits_for_names_once(extras: Extras) -> None:
+    """Exchangers that are known are used while they are looked up anew: no path waits for DNS every five minutes."""
+    hand = ByHand()
+    extras.bench.libraries = standard_libraries(attrs.evolve(extras.services, reactor=hand))
+    policy = await extras.load(f"""
+        local shaper = (require 'policy-extras.shaping'):setup {{ '{extras.file("shaping.toml", SHAPING)}' }}
+        kumo.on('get_egress_path_config', shaper)
+    """)
+    await path_of(policy, "big.test", "ip-2", "(mx1|mx2).big.test")
+    resolver = extras.services.resolver
+    assert isinstance(resolver, ConfigurableResolver)
+    resolver.use(cast("Resolver", Silent()))
+    hand.advance(301)
+    path = now(path_of(policy, "big.test", "ip-2", "(mx1|mx2).big.test"))
+    assert (path.connection_limit.limit, path.provider_name) == (3, "hosted")
 
 
 @ensureDeferred

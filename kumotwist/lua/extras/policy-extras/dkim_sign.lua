@@ -92,7 +92,7 @@ local function sign(msg, signer)
   msg:dkim_sign(signer.make(signer.params))
 end
 
--- What `kumotwist validate` adds: signatures that nothing asks for, and keys that cannot be had. Each key signs a message
+-- What `kumotwist validate` adds: signatures that nothing asks for, and keys that cannot be had. Each signs a message
 -- that goes nowhere.
 local function check_signers(data, of_domain, additional)
   local message = kumo.make_message("a@example.com", "b@example.com", "From: a@example.com\r\n\r\n")

@@ -1,7 +1,7 @@
 -- Log records to somewhere else, each a message in a queue of its own that is retried as mail is.
 -- (require 'policy-extras.log_hooks'):new_json { name = 'webhook', url = 'https://example.com/events' }
 --
--- Set hooks up before handlers that answer get_queue_config for every domain. policy-extras.queue leaves them their own.
+-- Set hooks up before handlers that answer get_queue_config for every domain; policy-extras.queue leaves them theirs.
 
 local kumo = require "kumo"
 local utils = require "policy-extras.policy_utils"

@@ -105,7 +105,8 @@ function Helper:_sections(domain, tenant, campaign)
   add("default", self.data.queue.default)
   add(domain, of_domain)
   add("tenant " .. (tenant or ""), everywhere)
-  add(string.format("tenant %s %s", tenant, campaign), campaign and everywhere and (everywhere.campaigns or {})[campaign])
+  local campaigns = everywhere and everywhere.campaigns or {}
+  add(string.format("tenant %s %s", tenant, campaign), campaign and campaigns[campaign])
   add(string.format("%s %s", domain, tenant), of_tenant)
   add(string.format("%s %s %s", domain, tenant, campaign), of_campaign)
   return found

@@ -161,7 +161,8 @@ end
 
 -- == Exchangers ======================================================================================
 
--- The site and the hosts of a domain; nothing where they cannot be told.
+-- The site and the hosts of a domain; nothing where they cannot be told. Each new path asks for every section's, so what
+-- is old is used while it is looked up anew: sixty lookups one after the other would hold mail up time and again.
 local exchangers = kumo.memoize(function(domain)
   local ok, found = pcall(kumo.dns.lookup_mx, domain)
   if not ok then
@@ -172,7 +173,7 @@ local exchangers = kumo.memoize(function(domain)
     hosts[index] = host:lower():gsub("%.$", "")
   end
   return { site = found.site_name, hosts = hosts }
-end, { name = "policy-extras.shaping", ttl = EXCHANGERS_TTL, capacity = EXCHANGERS_CAPACITY })
+end, { name = "policy-extras.shaping", ttl = EXCHANGERS_TTL, capacity = EXCHANGERS_CAPACITY, allow_stale_reads = true })
 
 local function host_matches(rules, host)
   for _, rule in ipairs(rules) do
