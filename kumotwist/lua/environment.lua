@@ -277,8 +277,11 @@ end
 package.searchers = { search_preload, search_lua, search_c, search_c_root }
 
 local LOADING = {}
--- What KumoMTA builds in and we lack; a file of that name may stand in for it.
+-- What KumoMTA builds in or brings along and we lack; a file of that name may stand in for it.
 local KUMOMTA_MODULES = { proxy = true, redis = true, tsa = true }
+for _, name in raw.ipairs { "dmarc_rua", "hornet", "mail_auth", "rollup", "rspamd", "typing", "warmup" } do
+  KUMOMTA_MODULES["policy-extras." .. name] = true
+end
 
 function G.require(name)
   if type(name) ~= "string" then

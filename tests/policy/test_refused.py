@@ -43,12 +43,14 @@ def test_the_error_says_so(tmp_path: Path, source: str, name: str) -> None:
         run(tmp_path, source)
 
 
-@pytest.mark.parametrize("name", ["proxy", "redis", "tsa"])
-def test_modules_that_kumomta_builds_in(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["proxy", "redis", "tsa", "policy-extras.warmup"])
+def test_modules_that_kumomta_brings_along(tmp_path: Path, name: str) -> None:
     """One line says that they are not here and where to read on; a file of that name stands in for one."""
     with pytest.raises(PolicyError, match=rf"policy\.lua:2: module '{name}' is known .*; see docs/kumomta-users\.md$"):
         run(tmp_path, f"require '{name}'")
-    (tmp_path / f"{name}.lua").write_text("return { mine = true }")
+    mine = tmp_path / f"{name.replace('.', '/')}.lua"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("return { mine = true }")
     assert run(tmp_path, f"return require('{name}').mine") is True
 
 
