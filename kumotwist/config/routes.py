@@ -223,6 +223,12 @@ class RouteTableConfig:
         if self.learn.floor * len(self.routes) >= 1.0:
             raise WrongOption("learn.floor", "must be less than one divided by the number of routes")
 
+    @property
+    def resting_shares(self) -> tuple[float, ...]:
+        """What part of all messages each route gets when none is worse than another: its weight's part."""
+        total = sum(route.weight for route in self.routes)
+        return tuple(route.weight / total for route in self.routes)
+
     def position(self, name: str) -> int | None:
         """Where the route of that name stands; None when there is none."""
         return next((position for position, route in enumerate(self.routes) if route.name == name), None)

@@ -105,7 +105,7 @@ def _shown(table: RouteTable, class_: str, position: int, now: float) -> RouteSh
     return RouteShown(
         route.name,
         route.protocol.channel,
-        round(route.weight / sum(one.weight for one in table.config.routes), 4),
+        round(table.config.resting_shares[position], 4),
         round(shown.share, 4),
         round(shown.health, 4),
         round(shown.samples, 1),

@@ -145,13 +145,13 @@ class Learning:
             yield from self.overdue.samples()
         now = self.clock.seconds()
         for name, table in self.tables.all.items():
-            weights = sum(route.weight for route in table.config.routes)
             for class_ in table.classes():
                 yield Sample(
                     "route_outage", float(table.is_outage(class_)), (("table", name), ("class", class_ or "all"))
                 )
+            rest = table.config.resting_shares
             for position, route in enumerate(table.config.routes):
-                yield Sample("route_resting_share", route.weight / weights, (("table", name), ("route", route.name)))
+                yield Sample("route_resting_share", rest[position], (("table", name), ("route", route.name)))
                 for class_ in table.classes():
                     labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
                     yield from _samples(table, position, class_, labels, now)

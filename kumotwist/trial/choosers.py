@@ -87,11 +87,11 @@ class Fixed:
 
     config: RouteTableConfig
     _balance: Balance = field(init=False)
-    _shares: list[float] = field(init=False)
+    _shares: Sequence[float] = field(init=False)
     patience: None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._shares = _resting(self.config)
+        self._shares = self.config.resting_shares
         self._balance = Balance(len(self._shares))
 
     def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> int | None:  # noqa: ARG002
@@ -104,11 +104,6 @@ class Fixed:
     def shares(self, name: str, now: float) -> Sequence[float]:  # noqa: ARG002
         """Always the same."""
         return self._shares
-
-
-def _resting(config: RouteTableConfig) -> list[float]:
-    total = sum(route.weight for route in config.routes)
-    return [route.weight / total for route in config.routes]
 
 
 def _choose(
@@ -141,7 +136,7 @@ class Stepwise:
 
     config: RouteTableConfig
     _balance: Balance = field(init=False)
-    _rest: list[float] = field(init=False)
+    _rest: Sequence[float] = field(init=False)
     _shares: list[float] = field(init=False)
     _errors: list[deque[float]] = field(init=False)
     _receipts: list[deque[tuple[float, bool]]] = field(init=False)
@@ -151,7 +146,7 @@ class Stepwise:
     _looked_at: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._rest = _resting(self.config)
+        self._rest = self.config.resting_shares
         self._shares = list(self._rest)
         count = len(self._rest)
         self._balance = Balance(count)

@@ -7,7 +7,7 @@ can go wrong: ConfigError that names the option.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import isfinite
 from typing import Final
 
@@ -118,11 +118,6 @@ class Scenario:
                 raise ConfigError(f"{where}route' names no route '{route}'{close}{there}")
             trouble.append(evolve(one, route=route))  # type: ignore[misc]  # mypy does not see attrs behind `options`
         return evolve(self, table=table, trouble=tuple(trouble))
-
-    def resting(self) -> Sequence[float]:
-        """The shares at which the routes rest."""
-        total = sum(route.weight for route in self.table.routes)
-        return [route.weight / total for route in self.table.routes]
 
 
 def _route(table: RouteTableConfig, named: str | None) -> str | None:

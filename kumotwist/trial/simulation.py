@@ -168,7 +168,7 @@ def _span(scenario: Scenario, run: Run, trouble: Trouble) -> Span:
     if trouble.route is None:
         return Span()
     position = names.index(trouble.route)
-    rest = scenario.resting()[position]
+    rest = scenario.table.resting_shares[position]
     if rest <= 0.0:
         return Span()
     floor, gone = scenario.table.learn.floor, _GONE * rest

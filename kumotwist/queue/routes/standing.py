@@ -15,6 +15,7 @@ from attrs import define, evolve, field, frozen
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence
 from kumotwist.queue.routes.judgement import Judged, Sample, Stream
+from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
 from kumotwist.queue.routes.tally import Tally
 
 #: By stream (hand-overs, arrivals), the positions of routes that are worse.
@@ -163,6 +164,25 @@ class Standing:
         self.others[worker] = known.for_judgement()
         if self.judged is None:
             self.worse = (self.worse[0] | known.worse[0], self.worse[1] | known.worse[1])
+
+    def note_evidence(self, position: int, signal: Signal, now: float, sent: float) -> None:
+        """A signal of a message by the route at `position`, which may move shares."""
+        self.reports += 1
+        is_good = signal in (Signal.HANDED_OVER, Signal.ARRIVED)
+        if signal not in OF_HANDOVER:
+            self.arrived[position].add(is_good, now)
+        elif self.is_telling(sent, now):
+            self.handed[position].add(is_good, now)
+            if signal is Signal.FAILED:
+                self.blamed[position] += 1
+            elif signal is not Signal.REFUSED:
+                self.blamed[position] = 0
+
+    def forgive(self, position: int, now: float, failures: int) -> None:
+        """So many failures that were noted against the route at `position` are none."""
+        count = min(failures, self.blamed[position])  # an outage may have made up for them
+        self.handed[position].forgive(now, count)
+        self.blamed[position] -= count
 
     def note(self, position: int, is_good: bool, now: float, sent: float) -> None:
         """What became of a message by the route at `position`; its breaker opens when another way is better."""

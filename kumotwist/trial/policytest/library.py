@@ -211,13 +211,13 @@ class TestWorld:
             raise Failed(f"no message has gone by the route table {called!r}")
         class_name = ALL if class_ in (None, "all") else text(class_, "class")
         now = self.world.clock.seconds()
-        weights = sum(route.weight for route in table.config.routes)
+        rest = table.config.resting_shares
         found: dict[str, object] = {}
         for position, route in enumerate(table.config.routes):
             stands = table.shown(class_name, position, now)
             found[route.name] = {
                 "share": stands.share,
-                "rest": route.weight / weights,
+                "rest": rest[position],
                 "health": stands.health,
                 "samples": stands.samples,
                 "breaker": stands.breaker.value,

@@ -272,14 +272,14 @@ def test_receipts_are_counted_by_state_and_time():
     assert found.to_receipt.seconds == pytest.approx(4.0)
     one.manager.note_receipt(record.way, ReceiptEvent(channel="x", state=ReceiptState.DELIVERED), handed)
     assert one.numbers("route_receipt_seconds")[(("table", "t"), ("route", "b"), ("class", "all"))].sum == 54.0
-    arrived = one.manager.table_at_work("t")._class("").arrived[1]
+    arrived = one.manager.table_at_work("t")._standings.of("").arrived[1]
     assert round(arrived.slow.bad) == 1, "the second came after fifty seconds, later than allowed"
     assert now(one.manager._parts.tables.get("t")) is one.manager.table_at_work("t")
     one.stop()
 
 
 def arrivals(one: House, position: int) -> tuple[int, int]:
-    counts = one.manager.table_at_work("t")._class("").arrived[position].slow
+    counts = one.manager.table_at_work("t")._standings.of("").arrived[position].slow
     return round(counts.good), round(counts.bad)
 
 

@@ -206,12 +206,12 @@ async def test_many_classes_at_once_make_nobody_deaf(tmp_path):
         for _ in range(3):
             clock.now += 1
             await second.exchange([theirs])
-        assert sum(bool(theirs._class(f"d{number}.example").others) for number in range(count)) == count
+        assert sum(bool(theirs._standings.of(f"d{number}.example").others) for number in range(count)) == count
         clock.now += 1
         feed(mine, clock)
         await first.exchange([mine])
         await second.exchange([theirs])
-        assert theirs._class("gmail.com").others[0].handed[0].slow.total > 90
+        assert theirs._standings.of("gmail.com").others[0].handed[0].slow.total > 90
 
 
 @ensureDeferred
@@ -226,9 +226,9 @@ async def test_another_worker_s_many_rows_do_not_hide_ours(tmp_path):
         await first.exchange([mine])
         again = table()
         await second.recall(again)
-        own = [again._class(f"d{number}.example").handed[0].slow.total for number in range(count, 2 * count)]
+        own = [again._standings.of(f"d{number}.example").handed[0].slow.total for number in range(count, 2 * count)]
         assert own == [1.0] * count
-        assert again._class("").others[0].handed[0].slow.total == count
+        assert again._standings.of("").others[0].handed[0].slow.total == count
 
 
 @ensureDeferred
