@@ -51,7 +51,7 @@ class QueuedShown(msgspec.Struct):
     """A message in the queue, with times in Unix seconds: when it was taken in, and when its next attempt is due.
 
     `attempts` are those that have ended, on its stage if it has a `course`. `on_its_way` names table and route when
-    it is being attempted by a table, `waits_for_room_on` when it waits for its turn on a route. `next` says what
+    it is being attempted by a table, `waits_for_room_on` those by which it goes once there is room. `next` says what
     comes next.
     """
 
@@ -62,7 +62,7 @@ class QueuedShown(msgspec.Struct):
     on_its_way: str
     next: str
     course: CourseShown | None
-    waits_for_room_on: str = ""
+    waits_for_room_on: list[str] = []
 
 
 class Told(msgspec.Struct):

@@ -9,7 +9,7 @@ Public: `explain_queued`. What can go wrong: what the store raises, and see `que
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kumotwist.admin.explanation import CourseShown, MessageShown, QueuedShown, Told, of_the_way
 from kumotwist.admin.handlers import held_by, run_throttle
@@ -52,7 +52,7 @@ async def explain_queued(
 
 def _queued(message: Message, way: Way | None, now: float) -> QueuedShown:
     on_its_way, kept = f"{way.table}/{way.route}" if way is not None else "", message.kept
-    waits_on = f"{kept.table}/{kept.routes[-1]}" if kept is not None and not on_its_way else ""
+    waits_on = [f"{kept.table}/{route}" for route in kept.routes] if kept is not None and not on_its_way else []
     return QueuedShown(
         message.id.hex(),
         message.created,
@@ -77,7 +77,7 @@ def _course(course: Course) -> CourseShown:
     )
 
 
-def _next(message: Message, on_its_way: str, waits_on: str, now: float) -> str:
+def _next(message: Message, on_its_way: str, waits_on: Sequence[str], now: float) -> str:
     """What comes next, in words."""
     course = message.course
     if on_its_way:
@@ -87,7 +87,7 @@ def _next(message: Message, on_its_way: str, waits_on: str, now: float) -> str:
     if course is not None and course.is_handed_over:
         left = format_duration(max((course.deadline or now) - now, 0.0))
         return f"it has been handed over; unless a receipt says {course.until}, the next stage takes over in {left}"
-    room = f"; it waits for room on {waits_on}" if waits_on else ""
+    room = f"; it waits for room on {' or '.join(waits_on)}" if waits_on else ""
     if message.due > now:
         return f"its attempt number {message.attempts + 1} is due in {format_duration(message.due - now)}{room}"
     return f"its attempt number {message.attempts + 1} is due, or under way{room}"

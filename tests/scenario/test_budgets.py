@@ -108,7 +108,7 @@ def test_what_is_held_keeps_its_route_through_a_restart(tmp_path: Path) -> None:
                     client.sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
             held = daemon.wait_for_records("Delayed", 6)
             told = explained(daemon, held[-1]["id"])
-            assert told["queued"]["waits_for_room_on"] == "paid/capped"
+            assert told["queued"]["waits_for_room_on"] == ["paid/capped"]
             assert told["queued"]["next"].endswith("; it waits for room on paid/capped")
             chosen = [route["name"] for route in told["way"]["routes"] if route["is_chosen"]]
             assert (chosen, told["way"]["draw"]) == (["capped"], "it was that route's turn, and waits for room there")
