@@ -44,8 +44,6 @@ _COUNTERS: Final = {
     "lua_event_started": "how many times a handler of the event was called",
     "lua_load_count": "how many times the policy has been loaded into a new Lua state",
     "lua_load_failures": "how many times a changed policy could not be loaded and the old one was kept",
-    "memory_low_count": "how many times the low memory threshold was exceeded",
-    "memory_over_limit_count": "how many times the soft memory limit was exceeded",
     "ready_full": "number of times a message could not fit in the ready queue",
     "smtp_server_rejections": "how many Rejection records the service has made",
     "total_connection_count": "total number of connections ever made",
@@ -78,12 +76,8 @@ _GAUGES: Final = {
     "memory_usage": "octets of memory in use (resident set size)",
     "memory_usage_rust": "octets of memory that the allocators hold: Python's, Lua's and the spool's",
     "message_count": "total number of messages in memory",
-    "message_data_resident_count": "total number of messages with their bodies in memory",
-    "message_meta_resident_count": "total number of messages with their metadata in memory",
     "process_cpu_usage_normalized": "CPU use of the workers in percent of all cores",
     "process_cpu_usage_sum": "CPU use of the workers in percent of one core",
-    "queued_count_by_provider": "number of messages in the scheduled and ready queues",
-    "queued_count_by_provider_and_pool": "number of messages in the scheduled and ready queues",
     "ready_count": "number of messages in the ready queue",
     "rocks_spool_load_shed_active": "1 while the spool refuses writes",
     "rocks_spool_mem_table_total": "octets in the write buffers of the spool",
@@ -105,7 +99,6 @@ _SHARED: Final = {
     "route_outage": "1 while all routes of a table fail for a class, so that resting shares hold and none is blamed",
     "route_resting_share": "share that a route gets as long as none is worse than another",
     "receipts_waiting": "number of receipts whose message is not known yet",
-    "memory_low_thresh": "low memory threshold in octets",
 }
 #: What workers tell each other once a second; shares that are averaged still add up to 1.
 _NEARLY_SHARED: Final = {
@@ -117,7 +110,6 @@ _HISTOGRAMS: Final = {
     "deliver_message_latency_rollup": "seconds that delivering takes, by protocol",
     "log_submit_latency": "seconds that submitting a log event takes",
     "lua_event_latency": "seconds that a handler of the event takes",
-    "message_data_load_latency": "seconds that loading a body from the spool takes",
     "route_handover_seconds": "seconds from the choice of a route to the hand-over",
     "route_receipt_seconds": "seconds from the hand-over to the receipt that ends the delivery",
     "message_save_latency": "seconds that saving to the spool takes",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from operator import itemgetter
 from typing import Final
@@ -22,6 +22,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from kumotwist.core.errors import SpoolFull
+from kumotwist.core.stats import Sample
 
 _SIZE: Final = re.compile(r"([\d_,]+)\s*([kmgt]?i?b?)\Z", re.IGNORECASE)
 _FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -66,7 +67,7 @@ def _nothing() -> int:
 
 @frozen(eq=False)
 class Disk:
-    """A directory and what must be free on its file system.
+    """A directory and what must be free on its file system; `name` is what metrics call it.
 
     `owed` tells how many octets more the spool needs there for what it has
     taken before: its write buffers and the copies that compaction makes.
@@ -76,6 +77,22 @@ class Disk:
     space: MinFree = MinFree(0.10)
     inodes: MinFree = MinFree(0.10)
     owed: Callable[[], int] = _nothing
+    name: str = ""
+
+    def samples(self) -> Iterable[Sample]:
+        """What is free now, by KumoMTA's names; nothing of a file system that does not count it."""
+        try:
+            stat = os.statvfs(self.path)
+        except OSError:
+            return
+        counted = (
+            ("disk_free_bytes", "disk_free_percent", stat.f_bavail, stat.f_blocks, stat.f_frsize),
+            ("disk_free_inodes", "disk_free_inodes_percent", stat.f_favail, stat.f_files, 1),
+        )
+        for name, share, free, total, unit in counted:
+            if total > 0:
+                yield Sample(name, free * unit, (("name", self.name),))
+                yield Sample(share, free * 100 // total, (("name", self.name),))
 
     def room(self) -> float:
         """Octets that may be written now, not above zero when there are too few; looks at the disk.
@@ -111,6 +128,11 @@ class DiskSpace:
     def is_full(self) -> bool:
         """Whether not even a small message fits."""
         return self._room <= OVERHEAD
+
+    def samples(self) -> Iterable[Sample]:
+        """What is free on each, once for each name."""
+        for disk in {disk.name: disk for disk in self.disks}.values():
+            yield from disk.samples()
 
     def poll(self) -> None:
         """Look at the disks."""

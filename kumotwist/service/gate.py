@@ -93,8 +93,9 @@ class Gate:
         return self.memory_used() > self.memory_limit * SOFT_LIMIT
 
     def samples(self) -> Iterable[Sample]:
-        """Where load shedding begins; KumoMTA's `memory_limit` is the soft limit, too."""
+        """Where load shedding begins, by memory and disk; KumoMTA's `memory_limit` is the soft limit, too."""
         yield Sample("memory_limit", int(self.memory_limit * SOFT_LIMIT))
+        yield from self.space.samples()
 
 
 def memory_limit() -> int:

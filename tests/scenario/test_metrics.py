@@ -24,6 +24,8 @@ EXPECTED = {
     "log_hook_backlog_count": ("counter", "logger"),
     "log_submit_full": ("counter", "logger"),
     "log_submit_latency": ("histogram", "logger"),
+    "disk_free_bytes": ("gauge", "name"),
+    "disk_free_percent": ("gauge", "name"),
     "lua_count": ("gauge", ""),
     "lua_event_latency": ("histogram", "event"),
     "lua_event_started": ("counter", "event"),
@@ -227,4 +229,6 @@ def test_every_metric_of_the_first_tier_is_there(tmp_path, workers) -> None:
     assert values(shown["scheduled_by_tenant_campaign"]) == {("acme", "spring"): 1}
     assert values(shown["delayed_due_to_message_rate_throttle"]) == {("rated.example",): 1}
     assert values(shown["delayed_due_to_throttle_insert_ready"]) == {("held.example",): 1}
+    places = {("data spool",), ("meta spool",), (f"log dir {tmp_path}/log",), ("state dir",)}
+    assert set(values(shown["disk_free_bytes"])) == set(values(shown["disk_free_percent"])) == places
     assert values(shown["lua_load_count"]) == {(): max(1, workers)}

@@ -13,6 +13,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from kumotwist.config.records import AcctLogConfig, LocalLogConfig
+from kumotwist.config.spool import SpoolConfig
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.interfaces import Room
 from kumotwist.lua.declare import Declarations
@@ -79,14 +80,18 @@ def _disks(
     logs: list[LocalLogConfig | AcctLogConfig] = [*declared.local_logs, *acct_logs]
     spool = str(_spool_directory(settings, declared))
     try:
-        disks = [
-            Disk(spool, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes), owed)
-            for one in declared.spools.values()
-        ] or [Disk(spool, owed=owed)]
-        disks += [
-            Disk(one.log_dir, MinFree.parse(one.min_free_space), MinFree.parse(one.min_free_inodes)) for one in logs
+        disks = [_disk(one, spool, f"{one.name} spool", owed) for one in declared.spools.values()] or [
+            Disk(spool, owed=owed, name="data spool")
         ]
+        disks += [_disk(one, one.log_dir, f"log dir {one.log_dir}") for one in logs]
     except ValueError as error:
         raise ConfigError(f"min_free_space, min_free_inodes: {error}") from error
     # The state file grows with receipts and idempotency keys, and without it neither is taken.
-    return [*disks, Disk(settings.state_dir)]
+    return [*disks, Disk(settings.state_dir, name="state dir")]
+
+
+def _disk(
+    least: SpoolConfig | LocalLogConfig | AcctLogConfig, path: str, name: str, owed: Callable[[], int] = lambda: 0
+) -> Disk:
+    space, inodes = MinFree.parse(least.min_free_space), MinFree.parse(least.min_free_inodes)
+    return Disk(path, space, inodes, owed, name)

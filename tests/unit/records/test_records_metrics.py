@@ -1,11 +1,15 @@
 """Metrics as others read them."""
 
 import json
+import re
+from pathlib import Path
 
 from attrs import define
 from prometheus_client.parser import text_string_to_metric_families
 
+import kumotwist
 from kumotwist.core.stats import Histogram, Sample
+from kumotwist.records.catalogue import CATALOGUE
 from kumotwist.records.metrics import Metrics, merge
 
 
@@ -130,3 +134,11 @@ def test_shares_of_routes_are_what_workers_take_them_for_on_average():
     assert found.value("route_samples", route="a") == 93
     broken = [[Sample("route_breaker_open", value, a)] for value in (0.0, 1.0, 0.0)]
     assert numbers(*broken).value("route_breaker_open", route="a") == 1.0
+
+
+def test_every_metric_of_the_catalogue_is_made():
+    """Nobody builds an alert on a name that never comes; some are put together of a stem and a suffix."""
+    sources = [path for path in Path(kumotwist.__file__).parent.rglob("*.py") if path.name != "catalogue.py"]
+    text = "".join(path.read_text() for path in sources)
+    stems = {re.sub(r"^total_messages_(?!received).*", "total_messages_", name) for name in CATALOGUE}
+    assert [stem for stem in sorted(stems) if f'"{stem}' not in text] == []

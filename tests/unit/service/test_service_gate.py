@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 from twisted.logger import capturedLogs, formatEvent
@@ -78,6 +79,18 @@ def test_the_operator_hears_of_messages_that_were_too_large_for_the_room_left(tm
             gate.space.take(1 << 60)
         gate.poll()
     assert [formatEvent(event) for event in events] == [f"mail is refused: the disk of {tmp_path} is too full"]
+
+
+def test_what_is_free_is_a_metric(tmp_path) -> None:
+    """By KumoMTA's names, in octets and whole per cents, once for each place."""
+    here = Disk(str(tmp_path), name="data spool")
+    gone = Disk(str(tmp_path / "none"), name="log dir /none")
+    found = {one.name: one for one in Gate(1 << 60, DiskSpace([here, here, gone])).samples()}
+    stat = os.statvfs(tmp_path)
+    assert found["disk_free_bytes"].labels == (("name", "data spool"),)
+    assert found["disk_free_bytes"].value == pytest.approx(stat.f_bavail * stat.f_frsize, rel=0.2)
+    assert found["disk_free_percent"].value == pytest.approx(stat.f_bavail * 100 // stat.f_blocks, abs=2)
+    assert not any("none" in str(one.labels) for one in found.values())
 
 
 def test_a_directory_that_is_not_there_is_not_full(tmp_path) -> None:
