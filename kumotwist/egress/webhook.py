@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 from attrs import evolve, field, frozen
 
-from kumotwist.config.keysource import KeySource
+from kumotwist.config.keysource import KeySource, LiteralKey
 from kumotwist.config.option import Duration, WrongOption, option, options
 from kumotwist.core.errors import SecretUnavailable
 from kumotwist.core.json import Json
@@ -99,6 +99,17 @@ class WebhookOptions(CallOptions):
             self._check("url", _checked, self.url)
         for name, value in self.headers.items():
             self._check(f"headers.{name}", clean_header, name.encode(), value.encode())
+
+    def misled(self) -> tuple[str, str] | None:
+        """A URL that stands in the policy and is not on the public Internet, unless that is allowed."""
+        secret = self.secret_url.key_data.decode("utf-8", "replace") if isinstance(self.secret_url, LiteralKey) else ""
+        for name, url in (("url", self.url or ""), ("secret_url", secret)):
+            if url and not self.allow_private_addresses and (host := private_host(url)) is not None:
+                return name, (
+                    f"leads to {host}, which is not on the public Internet: nobody would be called; mend it, or set "
+                    "allow_private_addresses = true beside it"
+                )
+        return None
 
     @staticmethod
     def _check(option_name: str, check: Callable[..., object], *given: object) -> None:

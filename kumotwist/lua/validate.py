@@ -23,15 +23,17 @@ from kumotwist.config.catalog import CATALOG
 from kumotwist.config.egress import PathConfig, PoolConfig
 from kumotwist.config.listener import HttpListenerConfig, SmtpListenerConfig, host_and_port
 from kumotwist.config.option import DOC_KEY, Doc
-from kumotwist.config.queue import CustomLuaProtocol, Protocol
+from kumotwist.config.queue import CustomLuaProtocol, Protocol, QueueConfig
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.connection import ConnectionMeta
 from kumotwist.core.errors import ConfigError, PolicyError, Rejection
 from kumotwist.core.queuename import QueueName, parse
+from kumotwist.egress.api.options import CallOptions
 from kumotwist.lua.events import suggest
 from kumotwist.lua.keyfiles import missing_files
 from kumotwist.lua.missing import missing_names
 from kumotwist.lua.policy import Policy, PolicyServices
+from kumotwist.lua.unsetvariables import unset_variables
 from kumotwist.lua.validatetls import TlsFiles
 
 T = TypeVar("T")
@@ -60,10 +62,11 @@ HANDLER_TIMEOUT: Final = 20.0
 
 @define
 class Report:
-    """What was found. The policy may be used when there are no `errors`."""
+    """What was found. The policy may be used when there are no `errors`; `notes` may well be meant."""
 
     errors: list[str] = field(factory=list)
     warnings: list[str] = field(factory=list)
+    notes: list[str] = field(factory=list)
 
     @property
     def is_valid(self) -> bool:
@@ -90,6 +93,9 @@ async def validate(path: Path, services: PolicyServices) -> Report:
         await check.policy(policy)
     for text in missing_names(path):
         report.warn(text)
+    unset = unset_variables(path, os.environ.get)
+    if unset is not None:
+        report.notes.append(unset)
     return report
 
 
@@ -101,6 +107,8 @@ class _Check:
         self._constructors: set[str] = set()
         self._clock: Any = services.clock
         self._tls_files: TlsFiles
+        #: Whether kumo.reject is a right answer.
+        self._may_refuse = False
 
     async def attempt(self, make: Callable[[], Coroutine[Deferred[Any], Any, T]], what: str = "") -> T | None:
         """The result; None, and an error in the report, when it fails."""
@@ -110,7 +118,8 @@ class _Check:
         except defer.TimeoutError:
             self._report.error(f"{prefix}takes longer than {HANDLER_TIMEOUT:g} s")
         except Rejection as rejection:
-            self._report.error(f"{prefix}is rejected with {rejection}")
+            if not self._may_refuse:
+                self._report.error(f"{prefix}is rejected with {rejection}")
         except (PolicyError, ConfigError) as error:
             self._report.error(f"{prefix}{error}")
         return None
@@ -133,8 +142,8 @@ class _Check:
         for domain in SAMPLE_DOMAINS:
             await self._domain(policy, parse(domain))
         # A handler that fails or hangs has been told; to ask it more takes long and helps nobody.
-        for kind in SAMPLE_KINDS if self._report.is_valid else ():
-            await self._kind(policy, parse(kind))
+        if self._report.is_valid:
+            await self._kinds(policy)
         self._order(policy)
         self._events(policy)
 
@@ -179,18 +188,58 @@ class _Check:
         for name, problem in missing_files(options):
             self._report.warn(f"{whose}: option '{name}' {problem}")
 
-    async def _kind(self, policy: Policy, name: QueueName) -> None:
-        """Looks for the key files of a queue; that the policy refuses such messages is no mistake."""
+    async def _kinds(self, policy: Policy) -> None:
+        """Checks queues that are no mail's: those that the send API makes, and log hooks' by their usual name.
+
+        A policy need not know them, and says so with kumo.reject; that a handler fails is told of the send API's.
+        """
+        hooks = [f"{hook.name}.log_hook" for hook in policy.declarations.log_hooks]
+        failures: dict[str, list[str]] = {}
+        began = self._clock.seconds()
+        for name in (*SAMPLE_KINDS, *hooks):
+            if self._clock.seconds() - began >= HANDLER_TIMEOUT:
+                break
+            for text in await self._kind(policy, parse(name)):
+                failures.setdefault(text, []).append(name)
+        for text, names in failures.items():
+            made = [name for name in names if name in SAMPLE_KINDS]
+            if made and policy.declarations.http_listeners:
+                self._report.warn(f"queues of the send API ({', '.join(made)}): {text}")
+
+    async def _kind(self, policy: Policy, name: QueueName) -> list[str]:
+        """Checks what is given for one of these queues; the failures of handlers."""
         aside = copy(self)
-        aside._report = Report()
+        aside._report, aside._may_refuse = Report(), True
         config = await aside.attempt(lambda: policy.queue_config(name))
         if config is None:
-            return
-        self._key_files(f"{policy.program.source_of('get_queue_config')}: get_queue_config", config)
+            return aside._report.errors
+        self._queue_options(policy, config, name.text)
         table_name = config.route_table
-        table = await aside.attempt(lambda: policy.route_table(table_name)) if table_name is not None else None
-        if table is not None:
-            self._key_files(f"{policy.program.source_of('get_route_table')}: route table '{table_name}'", table)
+        if table_name is not None:
+            what = f"route table '{table_name}'"
+            table = await aside.attempt(lambda: policy.route_table(table_name), what)
+            if table is not None:
+                self._table_options(policy, table, what)
+        return aside._report.errors
+
+    def _queue_options(self, policy: Policy, config: QueueConfig, whose: str) -> None:
+        where = f"{policy.program.source_of('get_queue_config')}: get_queue_config"
+        self._key_files(where, config)
+        self._addressee(where, "protocol", config.protocol)
+        self._constructor(policy, "get_queue_config", config.protocol, whose)
+
+    def _table_options(self, policy: Policy, table: RouteTableConfig, what: str) -> None:
+        where = f"{policy.program.source_of('get_route_table')}: {what}"
+        self._key_files(where, table)
+        for number, route in enumerate(table.routes, 1):
+            self._addressee(where, f"routes.{number}.protocol", route.protocol)
+            self._constructor(policy, "get_route_table", route.protocol, f"route '{route.name}' of '{table.name}'")
+
+    def _addressee(self, where: str, path: str, protocol: Protocol) -> None:
+        """Finds an address that nobody will ever be called at, whatever else is right."""
+        misled = protocol.misled() if isinstance(protocol, CallOptions) else None
+        if misled is not None:
+            self._report.error(f"{where}: option '{path}.{protocol.channel}.{misled[0]}' {misled[1]}")
 
     async def _domain(self, policy: Policy, name: QueueName) -> None:
         """Checks what a message to this queue would meet."""
@@ -200,9 +249,8 @@ class _Check:
             await self._pool(policy, name, None)
             return
         self._without_effect(config)
-        self._key_files(f"{policy.program.source_of('get_queue_config')}: get_queue_config", config)
+        self._queue_options(policy, config, name.domain)
         await self._pool(policy, name, config.egress_pool)
-        self._constructor(policy, "get_queue_config", config.protocol, name.domain)
         if config.route_table is not None:
             await self._table(policy, name, config.route_table)
 
@@ -218,9 +266,8 @@ class _Check:
         what = f"route table '{table_name}'{whence}"
         table = await self.attempt(lambda: policy.route_table(table_name), what)
         if table is not None:
-            self._key_files(f"{policy.program.source_of('get_route_table')}: {what}", table)
+            self._table_options(policy, table, what)
         for route in table.routes if table is not None else ():
-            self._constructor(policy, "get_route_table", route.protocol, f"route '{route.name}' of '{table_name}'")
             if route.egress_pool is not None:
                 await self._pool(policy, name, route.egress_pool)
         return table

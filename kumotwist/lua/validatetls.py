@@ -22,7 +22,7 @@ from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.json import Json
 from kumotwist.net.tlscheck import Findings, check_authorities, check_identity
 
-#: Octets of a file, as `secrets.store` has it.
+#: Octets of a file; larger ones are refused by `secrets.store` as well.
 _LARGEST: Final = 1 << 20
 
 
@@ -93,11 +93,15 @@ class TlsFiles:
 def _file(option: str, path: str, found: Findings) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            return file.read(_LARGEST)
+            data = file.read(_LARGEST + 1)
     except PermissionError:
         found.warnings.append(f"{option}: {path} may not be read by the user who runs this check")
     except (OSError, ValueError) as error:
         found.errors.append(f"{option}: {path}: {getattr(error, 'strerror', None) or error}")
+    else:
+        if len(data) <= _LARGEST:
+            return data
+        found.errors.append(f"{option}: {path} is larger than {_LARGEST} octets, which no key or certificate may be")
     return None
 
 

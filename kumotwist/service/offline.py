@@ -50,7 +50,7 @@ _QUIET_FILTER: Final = f"{_LOG_FILTER},kumotwist.lua.bridge=off"
 
 
 def validate(arguments: Sequence[str]) -> int:
-    """Check a policy; warnings and errors go to stderr, one a line."""
+    """Check a policy; notes, warnings and errors go to stderr, one a line."""
     return _run(arguments, _validated, _QUIET_FILTER)
 
 
@@ -138,6 +138,8 @@ class Offline:
 async def _validated(offline: Offline) -> int:
     path = Path(offline.settings.policy)
     report = await checks.validate(path, offline.services)
+    for note in report.notes:
+        _say(f"note: {note}")
     for warning in report.warnings:
         _say(f"warning: {warning}")
     for error in report.errors:

@@ -31,6 +31,10 @@ class CallOptions:
         default=Duration(300.0),
     )
 
+    def misled(self) -> tuple[str, str] | None:
+        """An option by which nobody can ever be called, and what is said of it; None when there is none."""
+        return None
+
 
 @options
 class ApiOptions(CallOptions):

@@ -196,13 +196,13 @@ def test_a_key_file_that_is_not_there(bench: Bench, source: str, warning: str) -
     ],
 )
 def test_key_files_of_what_is_no_mail(bench: Bench, domain: str, protocol: str, option: str) -> None:
-    """Queues that the send API makes are asked for, too; a policy that has an error for the others is right."""
+    """Queues that the send API makes are asked for, too; a policy that rejects the others is right."""
     wanted, _, routing = domain.partition("!")
     source = f"""
       kumo.on('init', function() kumo.start_http_listener {{}} end)
       kumo.on('get_queue_config', function(domain, tenant, campaign, routing)
         if domain == '{wanted}' and (routing or '') == '{routing}' then return {{ protocol = {{ {protocol} }} }} end
-        if not domain:find('.', 1, true) then error('what is ' .. domain .. '?') end
+        if not domain:find('.', 1, true) then kumo.reject(550, 'what is ' .. domain .. '?') end
         return {{}}
       end)
     """
@@ -245,3 +245,112 @@ def test_a_handler_that_waits_too_long_is_reported(bench: Bench) -> None:
 
 async def _await(work: object) -> Report:
     return await work  # type: ignore[misc]
+
+
+def test_a_policy_that_fails_for_the_send_api(bench: Bench) -> None:
+    """A mistake that mail never comes upon is told, once for all kinds; where nothing can be sent so, nobody cares."""
+    source = """
+      kumo.on('init', function() %s end)
+      kumo.on('get_queue_config', function(domain)
+        if domain == 'webpush' then kumo.reject(550, 'no browsers') end
+        if domain == 'sms' then return { protocol = { twilio = { acount_sid = 'AC' } } } end
+        return { retry_interval = domain:match('%%.(%%a+)$'):len() }
+      end)
+    """
+    report = _validate(bench, source % "kumo.start_http_listener {}")
+    assert report.is_valid
+    sms, others = report.warnings
+    assert re.fullmatch(
+        r"queues of the send API \(sms\): .*:3: get_queue_config: unknown option 'protocol.twilio.acount_sid'; "
+        r"did you mean 'account_sid'\?",
+        sms,
+    )
+    assert others.startswith(
+        "queues of the send API (push!fcm, push!apns, chat!slack, chat!teams, chat!discord, chat!telegram): "
+    )
+    assert "policy.lua:6: attempt to index a nil value" in others
+    assert _validate(bench, source % "kumo.start_esmtp_listener {}") == Report()
+
+
+def test_a_handler_that_hangs_for_the_send_api(bench: Bench) -> None:
+    """It is asked no more after it has taken as long as a handler may."""
+    bench.write(
+        "kumo.on('init', function() kumo.start_http_listener {} end)\n"
+        "kumo.on('get_queue_config', function(domain)\n"
+        "  if not domain:find '%.' then kumo.wait 'for ever' end\n"
+        "  return {}\n"
+        "end)"
+    )
+    work = Deferred.fromCoroutine(validate(bench.path, bench.services))
+    bench.clock.advance(20)
+    (warning,) = work.result.warnings
+    assert warning == "queues of the send API (sms): takes longer than 20 s"
+
+
+WEBHOOK = "{ webhook = { %s } }"
+TABLE = """
+  kumo.on('init', function()
+    kumo.start_http_listener {}
+    kumo.configure_log_hook { name = 'feed' }
+  end)
+  kumo.on('get_queue_config', function(domain)
+    if domain == '%s' then return { protocol = %s } end
+    return { route_table = 'bulk' }
+  end)
+  kumo.on('get_route_table', function(name)
+    return { name = name, routes = { { name = 'a', weight = 1 }, { name = 'b', weight = 1, protocol = %s } } }
+  end)
+"""
+OPEN = "{ null = {} }"
+
+
+@pytest.mark.parametrize("domain", ["example.com", "sms", "feed.log_hook"])
+@pytest.mark.parametrize(
+    ("options", "host"),
+    [
+        ("url = 'http://10.1.2.3/hook'", "10.1.2.3"),
+        ("url = 'http://localhost:8080/'", "localhost"),
+        ("secret_url = { key_data = 'http://[::1]/s3cret' }", "::1"),
+    ],
+)
+def test_a_url_that_the_daemon_will_not_call(bench: Bench, domain: str, options: str, host: str) -> None:
+    """A webhook inside our own network is refused with each message, so it is told before the first one."""
+    option = options.partition(" ")[0]
+    (error,) = _validate(bench, TABLE % (domain, WEBHOOK % options, OPEN)).errors
+    assert error.endswith(
+        f"policy.lua:6: get_queue_config: option 'protocol.webhook.{option}' leads to {host}, which is not on the "
+        "public Internet: nobody would be called; mend it, or set allow_private_addresses = true beside it"
+    )
+    (error,) = _validate(bench, TABLE % ("", OPEN, WEBHOOK % options)).errors
+    assert f":10: route table 'bulk': option 'routes.2.protocol.webhook.{option}' leads to {host}" in error
+    allowed = WEBHOOK % f"{options}, allow_private_addresses = true"
+    assert _validate(bench, TABLE % (domain, allowed, allowed)) == Report()
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["url = 'https://hooks.example.com/'", "url = 'http://intranet/'", "url_meta = 'to'", "secret_url = { env = 'X' }"],
+)
+def test_a_url_that_may_be_called(bench: Bench, options: str) -> None:
+    """What a name leads to is seen when it is called; what stands elsewhere is not known here."""
+    assert _validate(bench, TABLE % ("example.com", WEBHOOK % options, WEBHOOK % options)) == Report()
+
+
+def test_an_environment_variable_that_is_not_set(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy may do without, and the daemon may have it: it is noted in one line, and no reason for a warning."""
+    for name in ("KUMOTWIST_A", "KUMOTWIST_B", "KUMOTWIST_C"):
+        monkeypatch.delenv(name, raising=False)
+    source = """
+      local pool = os.getenv 'KUMOTWIST_B'
+      kumo.on('init', function() kumo.start_http_listener { listen = os.getenv 'KUMOTWIST_C' or '127.0.0.1:1' } end)
+      kumo.on('get_queue_config', function()
+        return { egress_pool = os.getenv 'KUMOTWIST_A' }
+      end)
+    """
+    report = _validate(bench, source)
+    assert report.notes == ["os.getenv finds nothing here for KUMOTWIST_B (policy.lua:2), KUMOTWIST_A (policy.lua:5)"]
+    assert report.is_valid
+    assert report.warnings == []
+    monkeypatch.setenv("KUMOTWIST_A", "unspecified")
+    monkeypatch.setenv("KUMOTWIST_B", "")
+    assert _validate(bench, source) == Report()

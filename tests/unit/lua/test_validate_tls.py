@@ -175,3 +175,12 @@ def test_an_https_listener_is_looked_at_and_a_plain_one_is_not(bench):
           end)
         """)
         assert len(now(validate(bench.path, bench.services)).errors) == count
+
+
+def test_a_file_that_is_too_large_is_an_error(bench, key):
+    """It says so, rather than that half of it cannot be read; what the daemon just takes is looked at whole."""
+    chain, private = certificate(key, bench.clock), pem(key)
+    just = chain + b"\n" * ((1 << 20) - len(chain))
+    assert checked(bench, written(bench, tls_certificate=just, tls_private_key=private)) == Report()
+    (error,) = checked(bench, written(bench, tls_certificate=just + b"\n", tls_private_key=private)).errors
+    assert re.search(r"tls_certificate: /.* is larger than 1048576 octets, which no key or certificate may be$", error)
