@@ -49,7 +49,6 @@ class Listener:
     connections: int = field(default=0, init=False)
     connections_total: int = field(default=0, init=False)
     connections_denied: int = field(default=0, init=False)
-    rejections: int = field(default=0, init=False)
 
     def refusal(self) -> str | None:
         """Why no mail can be taken now, in KumoMTA's words, or None."""

@@ -98,10 +98,10 @@ class SmtpProtocol(protocol.Protocol):
         wire.registerProducer(self, True)
         self._talk = Conversation(self._sessions.listener, _end(wire.getPeer()), _end(wire.getHost()))
         reason = self._sessions.opened(self)
-        self._deadline = self._clock.seconds() + self._talk.config.client_timeout
+        self._deadline = self._clock.seconds() + self._talk.client.config.client_timeout
         if reason is not None:
-            self._resolve(None, (421, f"4.3.2 {self._talk.hostname} {reason}"))
-        elif self._talk.config.require_proxy_protocol:
+            self._resolve(None, (421, f"4.3.2 {self._talk.client.hostname} {reason}"))
+        elif self._talk.client.config.require_proxy_protocol:
             self._proxy_header = b""
         else:
             self._greet()
@@ -139,7 +139,7 @@ class SmtpProtocol(protocol.Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS is up."""
-        self._talk.tls_started(facts(self._wire.getHandle()))
+        self._talk.client.tls_started(facts(self._wire.getHandle()))
 
     def pauseProducing(self) -> None:
         """The client does not read its replies: do not read from it either."""
@@ -175,7 +175,7 @@ class SmtpProtocol(protocol.Protocol):
             self._close()
         elif not self._is_waiting:
             now = self._clock.seconds()
-            self._deadline = now + talk.config.client_timeout
+            self._deadline = now + talk.client.config.client_timeout
             if self._body_deadline < self._deadline and core.is_receiving_body:
                 self._deadline = self._body_deadline
         if not self._is_reading or self._is_waiting:
@@ -194,7 +194,7 @@ class SmtpProtocol(protocol.Protocol):
         self.has_slot = await self._sessions.slots.take()
         if not self.has_slot:
             self._sessions.listener.connections_denied += 1
-            return 421, f"4.3.2 {self._talk.hostname} {TOO_MANY}"
+            return 421, f"4.3.2 {self._talk.client.hostname} {TOO_MANY}"
         decision = self._talk.greeting()
         return decision if isinstance(decision, tuple) else await decision
 
@@ -210,7 +210,7 @@ class SmtpProtocol(protocol.Protocol):
         driven = drive(decision, self._decided, self._failed)
         if not driven.has_ended:
             self._driven = driven
-            self._deadline = self._clock.seconds() + self._talk.config.data_processing_timeout
+            self._deadline = self._clock.seconds() + self._talk.client.config.data_processing_timeout
 
     async def _rewritten(self, event: Event | None, decision: Decision) -> Reply:
         """What policy makes of the reply; its refusals are replies, too."""
@@ -220,11 +220,11 @@ class SmtpProtocol(protocol.Protocol):
         except CancelledError:
             raise
         except Exception as error:
-            rejection = refusal(error, self._talk.hostname)
+            rejection = refusal(error, self._talk.client.hostname)
             code, text = rejection.code, rejection.text
         command = event.command if event is not None else None
         policy = self._sessions.listener.policy
-        new_code, new_text = await policy.smtp_server_rewrite_response(code, text, command, self._talk.conn)
+        new_code, new_text = await policy.smtp_server_rewrite_response(code, text, command, self._talk.client.conn)
         code, text = new_code or code, text if new_text is None else new_text
         if rejection is not None:
             raise Rejection(code, text, rejection.disconnect, rejection.follow_with_421)
@@ -242,13 +242,13 @@ class SmtpProtocol(protocol.Protocol):
         event = self._take_event()
         if self._is_lost:
             return
-        said = refusal(error, self._talk.hostname)
+        said = refusal(error, self._talk.client.hostname)
         text = said.text
         if isinstance(error, CancelledError) and isinstance(event, EndOfData) and self._talk.transaction is not None:
             text = f"{text} ({self._talk.transaction.stage.value})"
         self._emit(event, said.code, text)
         if said.follow_with_421:
-            self._last_words(f"{self._talk.hostname} disconnecting due to previous error")
+            self._last_words(f"{self._talk.client.hostname} disconnecting due to previous error")
         elif said.disconnect:
             self._talk.core.is_closed = True
         if not self._is_pumping:
@@ -270,7 +270,7 @@ class SmtpProtocol(protocol.Protocol):
             return
         self._out.append(talk.core.answer(code, text))
         if isinstance(event, StartData):
-            self._body_deadline = self._clock.seconds() + talk.config.data_processing_timeout
+            self._body_deadline = self._clock.seconds() + talk.client.config.data_processing_timeout
         elif isinstance(event, StartTls) and code < 400:
             self._start_tls()
 
@@ -281,7 +281,7 @@ class SmtpProtocol(protocol.Protocol):
 
     def _say_goodbye(self, why: str) -> None:
         if self._talk.core.is_idle:
-            self._last_words(f"4.3.2 {self._talk.hostname} {why}")
+            self._last_words(f"4.3.2 {self._talk.client.hostname} {why}")
 
     # -- the transport ----------------------------------------------------------------------------
 
@@ -372,7 +372,7 @@ class SmtpProtocol(protocol.Protocol):
         elif self._talk.core.is_receiving_body and now >= self._body_deadline:
             self._end_now(451, "4.4.5 data_processing_timeout exceeded (rx)")
         else:
-            self._end_now(421, f"4.3.2 {self._talk.hostname} idle too long")
+            self._end_now(421, f"4.3.2 {self._talk.client.hostname} idle too long")
 
     def _give_up_waiting(self, driven: Driven[Reply], now: float) -> None:
         transaction = self._talk.transaction

@@ -176,7 +176,7 @@ async def test_meta_set_on_the_connection_reaches_messages():
         assert [(m.meta["x_note"], m.meta["queue"], m.body) for m in house.messages] == [
             ("hello", "q", b"changed\r\n")
         ] * 2
-        assert "queue" not in house.sessions[0]._talk.conn.meta
+        assert "queue" not in house.sessions[0]._talk.client.conn.meta
 
 
 @pytest.mark.parametrize(
@@ -664,7 +664,7 @@ async def test_xclient():
         client = await house.client()
         before = client.transport.getHost()
         assert await client.ask("XCLIENT ADDR=192.0.2.7 PORT=99") == "220 mx.test net"
-        conn = house.sessions[0]._talk.conn
+        conn = house.sessions[0]._talk.client.conn
         assert conn.meta["received_from"] == "192.0.2.7:99"
         assert conn.meta["orig_received_from"] == f"127.0.0.1:{before.port}"
         assert conn.auth.peer_address == "192.0.2.7"
@@ -690,7 +690,7 @@ async def test_auth():
         wrong = base64.b64encode(b"\0user\0wrong").decode()
         assert await client.ask(f"AUTH PLAIN {wrong}") == "535 5.7.8 AUTH invalid"
         assert await client.ask(f"AUTH PLAIN {plain}") == "235 2.7.0 AUTH OK!"
-        conn = house.sessions[0]._talk.conn
+        conn = house.sessions[0]._talk.client.conn
         assert (conn.meta["authn_id"], conn.meta["authz_id"]) == ("user", "user")
         assert {one.context for one in conn.auth.identities} == {
             "SmtpAuthPlainAuthentication",
@@ -708,8 +708,8 @@ async def test_auth():
         await second.start_tls()
         other = base64.b64encode(b"\0user\0other").decode()
         assert (await second.ask(f"AUTH PLAIN {other}"))[:3] == "235"
-        session = next(one for one in house.sessions if one._talk.conn.auth.groups)
-        assert session._talk.conn.auth.groups == ("staff",)
+        session = next(one for one in house.sessions if one._talk.client.conn.auth.groups)
+        assert session._talk.client.conn.auth.groups == ("staff",)
 
 
 @ensureDeferred
