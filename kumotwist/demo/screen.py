@@ -5,6 +5,7 @@ Public: `Screen`, with `show`, `whole`, `tables` and `at_the_end`. A terminal th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
@@ -30,6 +31,7 @@ _LINES: Final = 16
 _LEAST: Final = 3
 #: Moves that are told at the end.
 _AT_THE_END: Final = 8
+_NUMBER: Final = re.compile(r"\d+")
 #: Calls of `show` between two lines.
 _EVERY: Final = 4
 
@@ -45,6 +47,8 @@ class Screen:
     _stack: ExitStack = field(factory=ExitStack, init=False)
     _live: Live | None = field(default=None, init=False)
     _calls: int = field(default=0, init=False)
+    #: What went on when that was told last, without its numbers.
+    _told: str = field(default="", init=False)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
@@ -62,10 +66,14 @@ class Screen:
             return
         for move in self.tally.moves.untold():
             self._line(f"  {move}")
+        # Its numbers count down: that is no news.
+        told = _NUMBER.sub("", story)
+        if told != self._told:
+            self._told = told
+            self._line(f"  {story}")
         self._calls += 1
         if self._calls % _EVERY == 0:
             self._line(f"{state}: {self._in_a_line()}")
-            self._line(f"  {story}")
 
     def tables(self) -> Group:
         """Where mail goes, and what became of everything."""

@@ -111,6 +111,21 @@ def test_it_fits_the_terminal(tmp_path, width, height):
     assert any("yyy" in line for line in lines)
 
 
+def test_where_there_is_no_terminal_a_change_is_told_once(tmp_path):
+    """A log of the demonstration has a line for each thing that happens, not the same one every two seconds."""
+    screen = screen_of(Daemon(), tmp_path, 80, 24)
+    screen.console = Console(file=io.StringIO(), force_terminal=False, width=80)
+    stories = [f"SendGrid refuses everything ({left} left); breaker closed" for left in (6, 5)]
+    stories += [f"SendGrid refuses everything ({left} left); breaker open" for left in (5, 4, 3, 2, 1)]
+    stories += ["the breaker's next trial will find out"] * 20
+    with screen:
+        for story in stories:
+            screen.show("sending", story)
+    lines = screen.console.file.getvalue().splitlines()
+    assert [line.strip() for line in lines if not line.startswith("sending")] == [stories[0], stories[2], stories[-1]]
+    assert len(lines) == 3 + len(stories) // 4, "how things stand is told now and then"
+
+
 def test_a_terminal_without_blocks_gets_letters(tmp_path):
     """The course of a share is drawn with what the terminal's encoding has."""
     gauges = Daemon(numbers(0.2), numbers(0.0, 1.0))
