@@ -12,7 +12,7 @@ Time that a method takes or returns is in float seconds.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from attrs import field, frozen
 
@@ -343,11 +343,16 @@ class Rates(Protocol):
 
 @frozen
 class Event:
-    """One event of the rate `spec` under `key`, which takes only what has been free for `behind` seconds."""
+    """One event of the rate `spec` under `key`.
+
+    When anybody is in line for it, which `has_line` says of those known to whoever asks, it takes only what has been
+    free for `behind` seconds.
+    """
 
     key: str
     spec: Throttle
     behind: float = field(default=0.0, eq=False)
+    has_line: bool = field(default=False, eq=False)
 
 
 @frozen
@@ -361,11 +366,48 @@ class NoRoom:
     wait: float
 
 
-class Budgeting(Protocol):
-    """Rates of which an event takes several at a time."""
+#: One in line for a rate: by when it came, in Unix seconds, then by its message's id.
+Waiter: TypeAlias = tuple[float, SpoolId]
 
-    async def take_all(self, events: Sequence[Event]) -> tuple[NoRoom, ...]:
-        """Take them all, or nothing when there is no room for some, which these are. Raises StateUnavailable."""
+
+@frozen
+class Ask:
+    """What a worker asks of the line for one rate: who of its own may go.
+
+    It tells who `joined` and `left` since it asked last, and names the first of those that it has in `line`.
+    """
+
+    key: str
+    spec: Throttle
+    joined: Sequence[Waiter]
+    left: Sequence[Waiter]
+    line: Sequence[Waiter]
+
+
+@frozen
+class Deal:
+    """Who of the worker's own is called, and from when on (Unix seconds); when to ask again.
+
+    `others` is about how many of other workers are in line.
+    """
+
+    called: Sequence[tuple[Waiter, float]]
+    others: int
+    again_at: float
+
+
+class Budgeting(Protocol):
+    """Rates of which an event takes several at a time, and the lines of those that wait for room in them."""
+
+    async def take_all(self, events: Sequence[Event], leaves: tuple[str, Waiter] | None = None) -> tuple[NoRoom, ...]:
+        """Take them all, or nothing when there is no room for some, which these are. Raises StateUnavailable.
+
+        Whoever takes them `leaves` the line of that key, if it is in one.
+        """
+        ...
+
+    async def deal(self, asks: Sequence[Ask]) -> Sequence[Deal]:
+        """An answer to each. To be asked once a second while anybody is in line. Raises StateUnavailable, Overload."""
         ...
 
     async def until_full(self, key: str, spec: Throttle) -> float:

@@ -20,16 +20,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from kumotwist.core.errors import StateUnavailable
-from kumotwist.core.interfaces import Event, NoRoom
+from kumotwist.core.interfaces import Ask, Deal, Event, NoRoom, Waiter
 from kumotwist.core.units import Throttle
 from kumotwist.net.clock import Clock
 from kumotwist.net.sqlite import SqliteFile
-from kumotwist.queue import throttle
+from kumotwist.queue import budgetline, throttle
 
 SCHEMA: Final = (
     # `arrival` is an integer that 64 bits need not hold.
@@ -40,11 +41,15 @@ SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS budget_count (counted INTEGER NOT NULL)",
     """INSERT INTO budget_count SELECT (SELECT count(*) FROM budget_state)
       WHERE NOT EXISTS (SELECT 1 FROM budget_count)""",
+    *budgetline.SCHEMA,
 )
 #: Seconds between two sweeps of the budgets that are full again, and how many one sweep removes. Ours: more than
 #: are taken meanwhile by a worker that hands over thousands of messages a second, in some milliseconds.
 _SWEEP_EVERY: Final = 1.0
 _SWEPT: Final = 10_000
+#: Seconds for which the row of a full budget is kept: it tells for how long a place has been free, which matters for
+#: the first seconds (`queue/routes/line.py`).
+_KEPT: Final = 15.0
 #: Budgets that are counted at a time. Ours: about a gigabyte of the state file, and as many recipients within the time
 #: in which a budget of one each is full again (a day for 1/d, twenty minutes for 3/h).
 MAX_COUNTED: Final = 4_000_000
@@ -56,10 +61,14 @@ class BudgetState:
 
     file: SqliteFile
     clock: Clock
+    #: Whose own those are that join and leave here.
+    worker: int = 0
     max_counted: int = MAX_COUNTED
     _sweep_at: float = field(default=0.0, init=False)
+    #: When the last sign of life was given, if there was one since the start.
+    _beat_at: float | None = field(default=None, init=False)
 
-    async def take_all(self, events: Sequence[Event]) -> tuple[NoRoom, ...]:
+    async def take_all(self, events: Sequence[Event], leaves: tuple[str, Waiter] | None = None) -> tuple[NoRoom, ...]:
         """Take them all, and have that on disk, or nothing when there is no room for some, which these are.
 
         Raises StateUnavailable, also for a new name when too many are counted.
@@ -71,9 +80,10 @@ class BudgetState:
 
         def work(connection: sqlite3.Connection) -> tuple[NoRoom, ...] | None:
             if is_sweep:
-                _sweep(connection, now)
+                _sweep(connection, now - _KEPT)
             known = {event: _arrival(connection, event.key) for event in events}
-            changed, without = throttle.pass_all(known.__getitem__, events, now)
+            has_line = partial(budgetline.has_line, connection)
+            changed, without = throttle.pass_all(known.__getitem__, events, now, has_line)
             if not self._may_grow(connection, sum(known[event] is None for event in changed), now):
                 return None
             rows = [
@@ -81,12 +91,34 @@ class BudgetState:
                 for event, arrival in changed.items()
             ]
             connection.executemany("INSERT OR REPLACE INTO budget_state VALUES (?, ?, ?)", rows)
+            if leaves is not None and not without:
+                budgetline.leave(connection, *leaves)
             return without
 
         without = await self.file.write(work)
         if without is None:
             raise StateUnavailable(f"{self.max_counted:,} budgets are counted already; what needs another one waits")
         return without
+
+    async def deal(self, asks: Sequence[Ask]) -> list[Deal]:
+        """Who of this worker may go, in the order in which all workers' came. Raises StateUnavailable, Overload."""
+        now, before = self.clock.seconds(), self._beat_at
+        is_silent = before is None or abs(now - before) >= budgetline.BEAT_EVERY
+        if not asks and not is_silent:
+            return []
+        if before is not None and abs(now - before) >= budgetline.ALIVE:
+            # Another worker may have forgotten them.
+            asks = [evolve(ask, joined=(*ask.joined, *ask.line)) for ask in asks]
+
+        def work(connection: sqlite3.Connection) -> list[Deal]:
+            if is_silent:
+                budgetline.beat(connection, self.worker, now, is_first=before is None)
+            return [budgetline.deal(connection, self.worker, ask, _places(connection, ask, now), now) for ask in asks]
+
+        deals = await self.file.write(work)
+        if is_silent:
+            self._beat_at = now
+        return deals
 
     async def until_full(self, key: str, spec: Throttle) -> float:
         """Seconds until the whole budget may be taken again; takes nothing. Raises StateUnavailable."""
@@ -111,17 +143,25 @@ def _arrival(connection: sqlite3.Connection, name: str) -> int | None:
     return int(row[0]) if row is not None else None
 
 
+def _places(connection: sqlite3.Connection, ask: Ask, now: float) -> throttle.Places:
+    known = _arrival(connection, ask.key) or 0
+    arrival = throttle.mend(known, ask.spec, now)
+    if arrival != known:
+        connection.execute("UPDATE budget_state SET arrival = ? WHERE name = ?", (str(arrival), ask.key))
+    return throttle.places(arrival, ask.spec, now)
+
+
 def _counted(connection: sqlite3.Connection) -> int:
     count: int = connection.execute("SELECT counted FROM budget_count").fetchone()[0]
     return count
 
 
-def _sweep(connection: sqlite3.Connection, now: float) -> None:
-    """Remove budgets that are full again."""
+def _sweep(connection: sqlite3.Connection, before: float) -> None:
+    """Remove budgets that were full again before that time."""
     swept = connection.execute(
         "DELETE FROM budget_state WHERE name IN "
         "(SELECT name FROM budget_state WHERE full_at < ? ORDER BY full_at LIMIT ?)",
-        (now, _SWEPT),
+        (before, _SWEPT),
     )
     if swept.rowcount > 0:
         connection.execute("UPDATE budget_count SET counted = counted - ?", (swept.rowcount,))

@@ -91,6 +91,7 @@ class Manager:
         if self._next_tick is not None and self._next_tick.active():
             self._next_tick.cancel()
         parts.waiting.stop()
+        parts.budgets.stop()
         deadline = self._clock.seconds() + within
         await parts.dispatchers.stop(within)
         while parts.direct.delivering and self._clock.seconds() < deadline:
@@ -169,6 +170,7 @@ class Manager:
         parts, now = self._parts, self._clock.seconds()
         self._next_tick = self._clock.callLater(_TICK, self._tick)
         parts.waiting.tick(now)
+        parts.budgets.tick()
         parts.dispatchers.tick(now)
         parts.ready_queues.tick(now)
         parts.learning.tick()

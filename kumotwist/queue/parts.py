@@ -71,13 +71,13 @@ class Parts:
         self.counters = Counters()
         #: Of deliveries, by protocol.
         self.latency: dict[str, Histogram] = {}
-        #: What counts how much has been taken of routes' budgets.
-        self.budgets = Budgets(known.budgets or LocalLimits(around.clock), around.clock)
         self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
         self.queues = ScheduledQueues(
             policy, self._pools, clock, tasks, lambda *way: self._withdrawal.way_changed(*way)
         )
         self.waiting = Waiting(around.store, clock, tasks, lambda *due: self._uptake.take_up(*due))
+        #: What counts how much has been taken of routes' budgets.
+        self.budgets = Budgets(known.budgets or LocalLimits(clock), clock, tasks, self.waiting)
         self.classes = Classes(clock, known.mail_hosts)
         self.tables = self._make_tables(known, route_changed)
         self.routing = Routing(self.tables, clock)
@@ -100,7 +100,7 @@ class Parts:
     def park(self, queue: ScheduledQueue, message: Message) -> None:
         """Let the message wait on the wheel; the next attempt chooses its way, unless it has one to keep."""
         self.routing.arrive(message)
-        self.waiting.park(queue, message)
+        self.waiting.park(queue, message, is_held=message.id in self.budgets.lines)
 
     # -- making them ------------------------------------------------------------------------------
 
@@ -193,6 +193,7 @@ class Parts:
             limits=self._around.limits,
             requeuer=self.requeuer,
             counters=self.counters,
+            lines=self.budgets.lines,
         )
 
     def _make_promoter(self) -> Promoter:

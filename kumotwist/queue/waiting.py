@@ -52,6 +52,8 @@ class Waiting:
         self._due: deque[tuple[Parked, ScheduledQueue]] = deque()
         #: Those on a fallback, which may have to be looked at before they are due.
         self._on_course: dict[SpoolId, Parked] = {}
+        #: Those that may be called before they are due.
+        self._held: dict[SpoolId, Parked] = {}
         self._promoting = 0
         self._is_taking = False
         self._is_stopping = False
@@ -65,14 +67,32 @@ class Waiting:
         """Whether any is on a fallback."""
         return bool(self._on_course)
 
-    def park(self, queue: ScheduledQueue, message: Message) -> None:
-        """Keep `message` in mind until it is due; it is taken up in the next turn when it is due already."""
+    def park(self, queue: ScheduledQueue, message: Message, *, is_held: bool = False) -> None:
+        """Keep `message` in mind until it is due; it is taken up in the next turn when it is due already.
+
+        One that `is_held` may be woken before.
+        """
         if not message.is_body_dirty:
             message.release_body()
         parked = Parked(message.id, message.due, message.attempts)
         if message.course is not None:
             self._on_course[message.id] = parked
+        if is_held:
+            self._held[message.id] = parked
         self.keep(queue, parked)
+
+    def holds(self, spool_id: SpoolId) -> bool:
+        """Whether a held message waits here."""
+        return spool_id in self._held
+
+    def wake(self, spool_id: SpoolId) -> bool:
+        """Take up a held message, due now; False when it does not wait here."""
+        parked = self._held.pop(spool_id, None)
+        queue = self._wheel.cancel(parked) if parked is not None else None
+        if parked is not None and queue is not None:
+            parked.due = self._clock.seconds()
+            self._take_in_turn(parked, queue)
+        return parked is not None
 
     def look_at(self, spool_id: SpoolId) -> bool:
         """Take up a message on a fallback now, its due time as it is; False when it does not wait here."""
@@ -133,6 +153,8 @@ class Waiting:
                     queue.waiting -= 1
                     if self._on_course:
                         self._on_course.pop(parked.id, None)
+                    if self._held:
+                        self._held.pop(parked.id, None)
                 await self._take_slice(taken)
                 await sleep(self._clock, 0)
         finally:

@@ -54,6 +54,27 @@ def test_workers_share_a_budget(tmp_path: Path) -> None:
         assert all("budget of 5/h by all, then hold is used up" in record["response"]["content"] for record in held)
 
 
+def test_workers_take_turns(tmp_path: Path) -> None:
+    """Of what is held each worker sends as many as it has messages that are next, and each message is told of once."""
+    with Sink(tmp_path) as sink:
+        env = {
+            "RELAY": f"127.0.0.1:{sink.port}",
+            "LOGS": str(tmp_path / "log"),
+            "SPOOL": str(tmp_path / "spool"),
+        }
+        policy = POLICY.replace("5/h", "120/m,max_burst=1")
+        with Daemon(tmp_path, policy, workers=2, env=env) as daemon:
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(client) for client in daemon.clients_of_each_worker()]
+                for number in range(40):
+                    clients[number % 2].sendmail("a@src.test", [f"u{number}@dest.test"], mail("hi"))
+            sink.wait_for(20)
+            sent = Counter(int(message["recipients"][0][1:].partition("@")[0]) % 2 for message in sink.messages()[:20])
+            held = Counter(record["id"] for record in daemon.records("Delayed"))
+        assert all(7 <= sent[worker] <= 13 for worker in (0, 1)), sent
+        assert set(held.values()) == {1}
+
+
 def test_a_restart_gives_nothing_back(tmp_path: Path) -> None:
     """What an hour allows is spent once, through a kill and through another number of workers; who waited waits on."""
     with Sink(tmp_path) as sink:

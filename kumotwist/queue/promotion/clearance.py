@@ -1,8 +1,9 @@
 """The clearance of a message that is due: whether it may go on at all.
 
-In this order: the spool must be sound, the queue's own rate must allow it, and
-policy may hold the message up (`throttle_insert_ready_queue`). Where it goes
-is not asked here.
+In this order: the spool must be sound, the schedule of one that was called to
+its place with a budget and the queue's own rate must allow it, and policy may
+hold the message up (`throttle_insert_ready_queue`). Where it goes is not asked
+here.
 
 Public: `Clearance`. What can go wrong: an error in `throttle_insert_ready_queue` is raised to the caller.
 """
@@ -22,6 +23,7 @@ from kumotwist.queue import reasons as why
 from kumotwist.queue.counters import Counters
 from kumotwist.queue.present import message_rate_key
 from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.routes.line import Lines
 from kumotwist.queue.scheduled import ScheduledQueue
 
 #: Seconds to wait while the spool is unhealthy. Ours: a restart mends it, or an operator who makes room.
@@ -37,6 +39,7 @@ class Clearance:
     limits: Limits
     requeuer: Requeuer
     counters: Counters
+    lines: Lines
 
     async def admit(self, queue: ScheduledQueue, message: Message, reason: str, now: float) -> bool:
         """Whether the message may go on to a ready queue; if not, it has been put back.
@@ -46,6 +49,10 @@ class Clearance:
         if not self.store.is_healthy:
             response = internal(451, "4.3.2 the spool is unhealthy and delivery cannot safely proceed")
             await self.requeuer.postpone(queue, message, response, (reason, why.SPOOL_UNHEALTHY), _UNHEALTHY_DELAY)
+            return False
+        if message.id in self.lines and message.schedule is not None and message.schedule.next_allowed(now) > now:
+            # Its place came at an hour at which it may not go.
+            await self.requeuer.hold(queue, message, (reason, why.SCHEDULED_FOR_LATER), 0.0, is_news=False)
             return False
         if queue.config.max_message_rate is not None and not await self._pass_rate(queue, message, reason):
             return False

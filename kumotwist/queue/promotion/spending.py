@@ -27,7 +27,7 @@ from kumotwist.queue.fallback.steps import Steps
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.requeue import Requeuer
 from kumotwist.queue.routes.budget import Budgets, Held, Over
-from kumotwist.queue.routes.line import LOOK_EVERY
+from kumotwist.queue.routes.line import LOOK_EVERY, PATIENCE
 from kumotwist.queue.routing import Routing, Traveller, pin_of
 from kumotwist.queue.scheduled import ScheduledQueue
 
@@ -82,8 +82,8 @@ class Spending:
         return await self.budgets.take(message, traveller.way.table, traveller.entry)
 
     async def _hold(self, queue: ScheduledQueue, message: Message, reason: str, way: str, held: Held) -> None:
-        """Until its turn, or until it is looked at whether there is room sooner; told when it begins."""
-        text, wait = f"{way}: {held.over}", min(held.wait, LOOK_EVERY)
+        """Until it is called, or looks by itself whether there is room; told when it begins."""
+        text, wait = f"{way}: {held.over}", min(held.wait + PATIENCE, LOOK_EVERY)
         reasons = (reason, why.BUDGET_USED_UP, text)
         if not held.is_new:
             await self.requeuer.hold(queue, message, reasons, wait, is_news=False)

@@ -5,28 +5,36 @@ message takes its part of all budgets of its route or of none. What it has taken
 it keeps while it only waits, so that one which is held up elsewhere is not
 charged twice; a new attempt is charged again.
 
-Public: `Budgets`, `Over`, `Held`, `Left`, `describe`. A recipient that is no number has no country.
+What is held is in line (`queue/routes/line.py`). Once a second it is asked who
+of it may go, and these are woken when their places come free.
+
+Public: `Budgets`, `Waits`, `Over`, `Held`, `Left`, `describe`. A recipient that is no number has no country.
 What can go wrong: StateUnavailable, when what has been taken cannot be read or written.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError
 
 from kumotwist.config.routes import BudgetConfig, RouteEntry
+from kumotwist.core.errors import KumotwistError
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import Budgeting, Event
 from kumotwist.core.message import Message
 from kumotwist.core.units import format_duration
-from kumotwist.net.clock import Clock
+from kumotwist.net.clock import Clock, DelayedCall
+from kumotwist.net.tasks import Tasks
 from kumotwist.proto.phone import calling_code
 from kumotwist.proto.translate.whom import Whom, whom_of
 from kumotwist.queue.routes.classes import MAX_NAME
-from kumotwist.queue.routes.line import Lines
+from kumotwist.queue.routes.line import UNCLAIMED, Lines
 
 #: What is remembered as taken. Ours: messages that wait for room in a ready queue, some thousand at a time.
 _REMEMBERED: Final = 65_536
@@ -47,7 +55,7 @@ class Over:
 
 @frozen
 class Held:
-    """The budget that a message waits for, the seconds until its turn, and whether it did not wait for it before."""
+    """The budget that a message waits for, about how many seconds, and whether it did not wait for it before."""
 
     over: Over
     wait: float
@@ -63,13 +71,32 @@ class Left:
     over: Over | None = None
 
 
+class Waits(Protocol):
+    """Where those that are held wait."""
+
+    def holds(self, spool_id: SpoolId) -> bool:
+        """Whether the message waits there, held."""
+        ...
+
+    def wake(self, spool_id: SpoolId) -> bool:
+        """Take the message up; False when it does not wait there."""
+        ...
+
+
 @define(eq=False)
 class Budgets:
-    """Asks `rates`."""
+    """Asks `rates`, and wakes those whose turn it is."""
 
     rates: Budgeting
     clock: Clock
+    tasks: Tasks
+    waits: Waits
     lines: Lines = field(factory=Lines, init=False)
+    #: Those who were called, by when their places come free.
+    _called: list[tuple[float, SpoolId]] = field(factory=list, init=False)
+    _next: DelayedCall | None = field(default=None, init=False)
+    _is_dealing: bool = field(default=False, init=False)
+    _is_stopped: bool = field(default=False, init=False)
     #: By message, attempt, table and route, the hash of the keys that it has taken.
     _taken: OrderedDict[tuple[bytes, int, str, str], int] = field(factory=OrderedDict, init=False)
 
@@ -78,34 +105,83 @@ class Budgets:
 
         Raises what `rates` raises, StateUnavailable.
         """
-        now = self.clock.seconds()
         counted = [(budget, what) for budget in entry.budgets for what in _counted(entry, budget, message)]
         keys = [_key(table, entry, budget, what) for budget, what in counted]
         mark, taken = (message.id, message.attempts, table, entry.name), hash(tuple(keys))
         if self._taken.get(mark) == taken:
             return ()
-        is_due = self.lines.is_due(message.id, now)
+        behind = 0.0 if self.lines.is_called(message.id, self.clock.seconds()) else UNCLAIMED
         events = [
-            Event(key, budget.rate, 0.0 if is_due else self.lines.behind(key, now))
-            for key, (budget, _) in zip(keys, counted, strict=True)
+            Event(key, budget.rate, behind, self.lines.has(key)) for key, (budget, _) in zip(keys, counted, strict=True)
         ]
-        without = await self.rates.take_all(events)
+        without = await self.rates.take_all(events, self.lines.come(message.id))
         if without:
             return tuple(Over(*counted[one.position], keys[one.position], one.wait) for one in without)
-        self.lines.leave(message.id)
+        self.lines.leave(message.id, is_known=True)
         self._taken[mark] = taken
         if len(self._taken) > _REMEMBERED:
             self._taken.popitem(last=False)
         return ()
 
     def hold(self, message: Message, overs: Sequence[Over]) -> Held:
-        """Have the message wait for its turn with that of the budgets where it is the latest."""
+        """Have the message wait in the line of the budget where its turn is the latest."""
         now = self.clock.seconds()
-        turns = [(self.lines.turn(message.id, one.key, one.wait, now), one) for one in overs]
-        turn, over = max(turns, key=lambda found: found[0].at)
-        rate = over.budget.rate
-        self.lines.join(message.id, over.key, turn, rate.period / rate.limit, now)
-        return Held(over, turn.at - now, turn.is_new)
+        wait, over = max(((self._expected(message, one), one) for one in overs), key=lambda found: found[0])
+        is_new, was_called = not self.lines.is_in(over.key, message.id), self.lines.is_called(message.id, now)
+        self.lines.join(over.key, (_came(message, now), message.id), over.budget.rate, now)
+        if was_called:
+            # The one before it came late. Its own place is less than a second away, and need not wait for that second.
+            self.tick()
+        return Held(over, wait, is_new)
+
+    # -- once a second ----------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Ask who of those that are held may go, and have them woken in time."""
+        if self.lines.is_busy and not self._is_dealing and not self._is_stopped:
+            self._is_dealing = True
+            self.tasks.spawn("places of routes' budgets", self._deal())
+
+    async def _deal(self) -> None:
+        now = self.clock.seconds()
+        asks = self.lines.asks(now, self.waits.holds)
+        try:
+            deals = await self.rates.deal(asks)
+        except CancelledError:
+            raise
+        except KumotwistError:
+            # Whoever asks for a place is told, and waits as after a failure.
+            self.lines.unheard(asks, now)
+            return
+        finally:
+            self._is_dealing = False
+        if not self._is_stopped:
+            for called in self.lines.hear(asks, deals, now):
+                heapq.heappush(self._called, called)
+            self._wake()
+
+    def stop(self) -> None:
+        """Wake nobody any more."""
+        self._is_stopped = True
+        self._called.clear()
+        self._set_alarm()
+
+    def _wake(self) -> None:
+        """Those whose places are free."""
+        now = self.clock.seconds()
+        while self._called and self._called[0][0] <= now:
+            _, spool_id = heapq.heappop(self._called)
+            if self.lines.is_called(spool_id) and not self.waits.wake(spool_id):
+                self.lines.miss(spool_id, now)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        wait = self._called[0][0] - self.clock.seconds() if self._called else None
+        self._next = self.clock.callLater(max(wait, 0.0), self._wake) if wait is not None else None
+
+    # -- to look at -------------------------------------------------------------------------------
 
     async def left_of(self, message: Message, table: str, entry: RouteEntry) -> Left:
         """What each budget of a route has left for the message; nothing is taken. Raises as `take`."""
@@ -126,17 +202,30 @@ class Budgets:
 
     def _held_by(self, message: Message, over: Over, left: int) -> str | None:
         """How a budget with so much left would hold the message, in words; None when it would not."""
-        now = self.clock.seconds()
-        at = self.lines.turn(message.id, over.key, over.wait, now).at
-        if self.lines.behind(over.key, now) and at > now + over.wait:
-            return f"{over}; its turn is in {format_duration(math.ceil(at - now))}, behind those that wait for room"
+        wait = math.ceil(self._expected(message, over))
+        if wait > over.wait:
+            return f"{over}; its turn is in {format_duration(wait)}, behind those that wait for room"
         return f"{over}; there is room in {format_duration(math.ceil(over.wait))}" if left == 0 else None
+
+    def _expected(self, message: Message, over: Over) -> float:
+        return self.lines.expected(message.id, over.key, over.wait, over.budget.rate)
 
 
 def describe(budget: BudgetConfig) -> str:
     """In words."""
     to = f" to {', '.join(budget.prefixes)}" if budget.prefixes else ""
     return f"{budget.rate} by {budget.by}{to}, then {budget.over}"
+
+
+def _came(message: Message, now: float) -> float:
+    """When a message got in line, in Unix seconds: when it could first go, so that a restart leaves it where it was.
+
+    One that is tried again is not put before those that came since.
+    """
+    if message.attempts:
+        return now
+    first = message.schedule.first_attempt if message.schedule is not None else None
+    return max(message.began, first or 0.0)
 
 
 def _key(table: str, entry: RouteEntry, budget: BudgetConfig, what: str) -> str:

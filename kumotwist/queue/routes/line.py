@@ -1,118 +1,247 @@
-"""Those that budgets hold: when each has its turn, in the order in which they came.
+"""Those of this worker that budgets hold, in the order in which they came.
 
-A place comes free at the pace of the budget's rate, so whoever is held learns
-his turn at once, and only as many wake as there are places. When a place is
-gone all the same, to another worker, the whole line moves back by what that
-takes. Who comes while others wait gets a place before them only when it has
-been free for some seconds: then those it was for have gone.
+The line of a budget runs through all workers. Once a second it is dealt who of
+it may go and when (`Budgeting.deal`), and whoever is called comes when its
+place is free, so only as many wake as there are places. Who has not been
+called gets a place only when it has been free for some seconds: then those it
+was for have gone.
 
-This is this worker's memory and a matter of order alone; what may pass is
-counted elsewhere. Public: `Lines`, `Turn`, `LOOK_EVERY`. Nothing can go wrong.
+This is one worker's memory and a matter of order alone; what may pass is
+counted elsewhere. Public: `Lines`, `LOOK_EVERY`, `UNCLAIMED`, `PATIENCE`. Nothing can go wrong.
 """
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-#: Seconds after which a held message is tried before its turn: policy may have raised its budget, or those ahead have
-#: been bounced. Ours: a hundred thousand that are held cost some hundred tries a second.
+from kumotwist.core.ids import SpoolId
+from kumotwist.core.interfaces import Ask, Deal, Waiter
+from kumotwist.core.units import Throttle
+
+#: Seconds after which a held message is tried though nobody called it: policy may have raised its budget. Ours: a
+#: hundred thousand that are held cost some hundred tries a second.
 LOOK_EVERY: Final = 600.0
-#: Seconds for which a place has been free when nobody is expected to come for it. Ours: the wheel turns once a second.
-_UNCLAIMED: Final = 3.0
-#: Seconds of coming late that are a message's own matter, as by hours at which it may not go, and delay no line.
-_OWN_LATENESS: Final = 30.0
-#: Messages whose turns are remembered; the others are tried every now and then. Ours: some 50 MB at worst.
-_MAX_TURNS: Final = 200_000
-#: Seconds between two searches for what can be forgotten, and after its turn that a message counts as gone.
-_SWEEP_EVERY: Final = 120.0
-_GONE_AFTER: Final = 2 * LOOK_EVERY
+#: Seconds for which a place has been free when nobody is expected to come for it. Ours: places are dealt once a second.
+UNCLAIMED: Final = 3.0
+#: Seconds after which one that does not wait to be called, or was called and did not come, counts as gone. Ours: policy
+#: is asked between a try and the wait for the next.
+PATIENCE: Final = 10.0
+#: Messages in line; the others are tried every now and then. Ours: some 80 MB at worst.
+_MAX_WAITERS: Final = 200_000
+#: Lines that are asked about at once, and how many of each are looked at. Ours: some milliseconds of the state file.
+_ASKS: Final = 500
+_AHEAD: Final = 1_000
 
 
 @define(eq=False)
 class _Line:
-    """`next_turn` is that of whoever comes next; all turns are `lag` seconds later than they say."""
+    """`waiters` in order; who `joined` and `left` is yet to be told; so many `others` wait on other workers."""
 
-    next_turn: float
-    lag: float = 0.0
+    spec: Throttle
+    waiters: list[Waiter] = field(factory=list)
+    joined: set[Waiter] = field(factory=set)
+    left: set[Waiter] = field(factory=set)
+    others: int = 0
+    ask_at: float = inf
 
-    def at(self, turn: float) -> float:
-        """Unix seconds of a turn."""
-        return turn + self.lag
 
+@define(eq=False)
+class _Place:
+    """The line that a message is in, as whom and since when; `called` is from when on it may go.
 
-@frozen
-class Turn:
-    """When it is, in Unix seconds, and whether the message was not in this line before."""
+    `missed` is since when it does not wait to be called.
+    """
 
-    at: float
-    is_new: bool
+    key: str
+    waiter: Waiter
+    since: float
+    called: float | None = None
+    missed: float | None = None
 
 
 @define(eq=False)
 class Lines:
     """One line for each budget that holds something."""
 
-    max_turns: int = _MAX_TURNS
+    max_waiters: int = _MAX_WAITERS
     _lines: dict[str, _Line] = field(factory=dict, init=False)
-    _turns: dict[bytes, tuple[_Line, float]] = field(factory=dict, init=False)
-    _sweep_at: float = field(default=0.0, init=False)
+    _places: dict[SpoolId, _Place] = field(factory=dict, init=False)
+    #: When to ask about which line; what the line no longer says counts for nothing.
+    _due: list[tuple[float, str]] = field(factory=list, init=False)
+    _asked_at: float = field(default=0.0, init=False)
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._places)
 
-    def is_due(self, message: bytes, now: float) -> bool:
-        """Whether the message is in a line, and its turn has come."""
-        known = self._turns.get(message)
-        return known is not None and known[0].at(known[1]) <= now
+    def __contains__(self, message: SpoolId) -> bool:
+        return message in self._places
 
-    def behind(self, key: str, now: float) -> float:
-        """For how many seconds a place must have been free for one whose turn has not come."""
-        line = self._lines.get(key)
-        return _UNCLAIMED if line is not None and line.at(line.next_turn) > now else 0.0
+    @property
+    def is_busy(self) -> bool:
+        """Whether anybody is in line, or has left and this is yet to be told."""
+        return bool(self._lines)
 
-    def turn(self, message: bytes, key: str, wait: float, now: float) -> Turn:
-        """The turn of a message that finds no place for `wait` seconds; it is in line only with `join`."""
-        line = self._lines.get(key)
-        known = self._turns.get(message)
-        if line is not None and known is not None and known[0] is line:
-            return Turn(max(line.at(known[1]), now + wait), False)
-        return Turn(max(line.at(line.next_turn), now + wait) if line is not None else now + wait, True)
+    # -- one message ------------------------------------------------------------------------------
 
-    def join(self, message: bytes, key: str, turn: Turn, interval: float, now: float) -> None:
-        """Have it wait for that turn; a place comes each `interval` seconds."""
-        if turn.is_new:
-            self._sweep(now)
+    def is_called(self, message: SpoolId, now: float = inf) -> bool:
+        """Whether the message is in a line and was called for a place that is free by `now`."""
+        place = self._places.get(message)
+        return place is not None and place.called is not None and place.called <= now
+
+    def is_in(self, key: str, message: SpoolId) -> bool:
+        """Whether it waits for that budget."""
+        place = self._places.get(message)
+        return place is not None and place.key == key
+
+    def has(self, key: str) -> bool:
+        """Whether any message of this worker waits for that budget."""
+        return key in self._lines
+
+    def expected(self, message: SpoolId, key: str, wait: float, spec: Throttle) -> float:
+        """About how many seconds it is until the turn of one that finds no place for `wait` seconds."""
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = _Line(turn.at)
-        if turn.is_new:
-            line.next_turn = turn.at - line.lag + interval
-            if message in self._turns or len(self._turns) < self.max_turns:
-                self._turns[message] = line, turn.at - line.lag
-        else:
-            self._move(message, line, turn, now)
+            return wait
+        mine, ahead = len(line.waiters), len(line.waiters)
+        if self.is_in(key, message):
+            ahead = bisect_left(line.waiters, self._places[message].waiter)
+        # Where those of the other workers stand is not known here: taken to be spread among ours.
+        others = line.others * ahead / mine if mine else line.others
+        return wait + (ahead + others) * spec.period / spec.limit
 
-    def _move(self, message: bytes, line: _Line, turn: Turn, now: float) -> None:
-        """One that is in line has a later turn than it had: all others have, too, unless it came late by itself."""
-        before = line.at(self._turns[message][1])
-        if now - before > _OWN_LATENESS:
-            self._turns[message] = line, turn.at - line.lag
-        elif turn.at > before:
-            line.lag += turn.at - before
+    def join(self, key: str, waiter: Waiter, spec: Throttle, now: float) -> None:
+        """Have it wait until it is called; one that is in that line keeps its place, and the call for a later one."""
+        message = waiter[1]
+        if message in self._places and not self.is_in(key, message):
+            self.leave(message)
+        place = self._places.get(message)
+        if place is None:
+            if len(self._places) >= self.max_waiters:
+                return
+            place = self._places[message] = _Place(key, waiter, now)
+            insort(self._lines.setdefault(key, _Line(spec)).waiters, waiter)
+        place.since, place.missed = now, None
+        if place.called is not None and place.called <= now:
+            place.called = None
+        line = self._lines[key]
+        line.joined.add(place.waiter)
+        line.left.discard(place.waiter)
+        self._ask(key, line, 0.0)
 
-    def leave(self, message: bytes) -> None:
-        """It has got its place, or another way."""
-        self._turns.pop(message, None)
+    def come(self, message: SpoolId) -> tuple[str, Waiter] | None:
+        """It tries to get a place, and then leaves or joins again: as whom it is in which line, if it is in one."""
+        place = self._places.get(message)
+        if place is None:
+            return None
+        self._lines[place.key].joined.discard(place.waiter)
+        return place.key, place.waiter
 
-    def _sweep(self, now: float) -> None:
-        if self._sweep_at - _SWEEP_EVERY <= now < self._sweep_at:
+    def leave(self, message: SpoolId, *, is_known: bool = False) -> None:
+        """It has got a place, which `is_known` to the other workers, or goes another way."""
+        place = self._places.get(message)
+        if place is None:
             return
-        self._sweep_at = now + _SWEEP_EVERY
-        gone = [one for one, (line, turn) in self._turns.items() if line.at(turn) < now - _GONE_AFTER]
-        for one in gone:
-            del self._turns[one]
-        over = [key for key, line in self._lines.items() if line.at(line.next_turn) < now - _GONE_AFTER]
-        for key in over:
-            del self._lines[key]
+        line = self._lines[place.key]
+        self._remove(line, place)
+        if not is_known:
+            line.left.add(place.waiter)
+            self._ask(place.key, line, 0.0)
+        elif not line.waiters and not line.left:
+            del self._lines[place.key]
+
+    def miss(self, message: SpoolId, now: float) -> None:
+        """One that was called does not wait: it has gone, unless it joined just now; then it is called again."""
+        place = self._places.get(message)
+        if place is None or now - place.since > PATIENCE:
+            self.leave(message)
+        else:
+            place.called = None
+            self._ask(place.key, self._lines[place.key], now)
+
+    # -- all of them ------------------------------------------------------------------------------
+
+    def asks(self, now: float, waits: Callable[[SpoolId], bool]) -> list[Ask]:
+        """What to ask now, longest due first; `waits` tells whether a message could be called."""
+        if now < self._asked_at:
+            self._begin_anew(now)
+        self._asked_at = now
+        asks: list[Ask] = []
+        while self._due and self._due[0][0] <= now and len(asks) < _ASKS:
+            at, key = heapq.heappop(self._due)
+            line = self._lines.get(key)
+            if line is None or line.ask_at != at:
+                continue
+            self._drop_the_gone(line, now, waits)
+            asks.append(Ask(key, line.spec, tuple(line.joined), tuple(line.left), line.waiters[:_AHEAD]))
+            line.joined, line.left, line.ask_at = set(), set(), inf
+        return asks
+
+    def hear(self, asks: Sequence[Ask], deals: Sequence[Deal], now: float) -> list[tuple[float, SpoolId]]:
+        """Who is called by the answers, and from when on each may go."""
+        called: list[tuple[float, SpoolId]] = []
+        for ask, deal in zip(asks, deals, strict=True):
+            line = self._lines.get(ask.key)
+            if line is None:
+                continue
+            line.others = deal.others
+            for waiter, at in deal.called:
+                if not self.is_in(ask.key, waiter[1]):
+                    line.left.add(waiter)
+                elif not self.is_called(waiter[1]):
+                    self._places[waiter[1]].called = at
+                    called.append((at, waiter[1]))
+            if line.waiters or line.joined or line.left:
+                at = now if line.left else deal.again_at
+                self._ask(ask.key, line, min(at, now + PATIENCE + 1.0) if deal.called else at)
+            else:
+                del self._lines[ask.key]
+        return called
+
+    def unheard(self, asks: Sequence[Ask], now: float) -> None:
+        """There was no answer: ask again."""
+        for ask in asks:
+            line = self._lines.setdefault(ask.key, _Line(ask.spec))
+            line.joined.update(one for one in ask.joined if self.is_in(ask.key, one[1]))
+            line.left.update(one for one in ask.left if not self.is_in(ask.key, one[1]))
+            self._ask(ask.key, line, now)
+
+    def _begin_anew(self, now: float) -> None:
+        """The clock was put back: what was said of later times holds no more."""
+        self._due = []
+        for key, line in self._lines.items():
+            line.ask_at = inf
+            self._ask(key, line, now)
+        for place in self._places.values():
+            place.since, place.called, place.missed = now, None, None
+
+    def _drop_the_gone(self, line: _Line, now: float, waits: Callable[[SpoolId], bool]) -> None:
+        """Those at the head that have gone, to an end or another way, keep nobody from his place."""
+        for waiter in line.waiters[:_AHEAD]:
+            place = self._places[waiter[1]]
+            if place.called is not None:
+                latest = max(place.since, place.called)
+            elif waits(waiter[1]):
+                place.missed = None
+                continue
+            else:
+                latest = place.missed = now if place.missed is None else place.missed
+            if now - latest > PATIENCE:
+                self._remove(line, place)
+                line.left.add(waiter)
+
+    def _remove(self, line: _Line, place: _Place) -> None:
+        del self._places[place.waiter[1]]
+        del line.waiters[bisect_left(line.waiters, place.waiter)]
+        line.joined.discard(place.waiter)
+
+    def _ask(self, key: str, line: _Line, at: float) -> None:
+        """At that time, if not sooner."""
+        if at < line.ask_at:
+            line.ask_at = at
+            heapq.heappush(self._due, (at, key))

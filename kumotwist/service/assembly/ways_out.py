@@ -87,7 +87,7 @@ def make_queue(
         mail_hosts=partial(mail_hosts, thought.resolver),
         heard_of=books.receipts.desk.heard_of,
         watch=books.receipts.awaited,
-        budgets=BudgetState(state, ground.reactor),
+        budgets=BudgetState(state, ground.reactor, house.index),
         announcer=Announcer(state, house.index, ground.reactor) if house.count > 1 else None,
     )
     return Manager(around, known, suspects=suspects)

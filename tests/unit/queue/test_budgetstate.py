@@ -91,7 +91,7 @@ async def test_budgets_that_are_full_again_leave_no_rows(tmp_path):
     async with budgets_of(tmp_path, clock) as budgets:
         for number in range(50):
             await passed(budgets, "1/m", 1, str(number))
-        clock.now += 61
+        clock.now += 61 + 15
         await passed(budgets, "1/m", 1, "last")
         count = await budgets.file.read(lambda one: one.execute("SELECT count(*) FROM budget_state").fetchone())
         assert count == (1,)

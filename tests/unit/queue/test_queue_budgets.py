@@ -4,10 +4,11 @@ from collections import Counter
 
 import pytest
 from attrs import evolve
-from support.fakes_queue import DELIVERED, FakeChannel, FakePolicy, House
+from support.fakes_queue import DELIVERED, START, FakeChannel, FakePolicy, House
 
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import BudgetConfig, RouteEntry, RouteTableConfig
+from kumotwist.core.schedule import Schedule
 from kumotwist.core.units import Throttle
 from kumotwist.egress.protocols import protocol, route_table
 
@@ -203,6 +204,53 @@ def test_a_held_message_has_its_whole_life():
     assert len(one.store) == 1
     one.pass_time(200)
     assert (len(one.store), len(one.recorder.of("Expiration"))) == (0, 1)
+    one.stop()
+
+
+def test_a_place_at_a_forbidden_hour_is_another_ones():
+    """Who may go by day only is not called in the evening, and goes on the next day."""
+    one = house(budget("1/h"))
+    one.insert()
+    hours = {"dow": "Mon,Tue,Wed,Thu,Fri,Sat,Sun", "tz": "UTC", "start": "08:00:00", "end": "08:30:00"}
+    by_day = one.message()
+    by_day.set_schedule(Schedule.parse(hours))
+    one.insert(by_day)
+    one.pass_time(5)
+    other = one.insert()
+    one.pass_time(3640)
+    assert [record.message.id for record in one.recorder.of("Delivery")][1:] == [other.id]
+    one.clock.advance(86_400 - 3_640)
+    one.pass_time(10)
+    assert len(one.store) == 0
+    one.stop()
+
+
+def test_a_budget_that_is_raised_lets_those_go_that_wait():
+    """Within ten minutes, though they wait for places of the old one."""
+    one = house(budget("1/d"))
+    for _ in range(20):
+        one.insert()
+    table = one.policy.tables["bulk"]
+    raised = evolve(table.routes[0], budgets=(budget("100/d"),))
+    one.policy.tables["bulk"] = evolve(table, routes=(raised, table.routes[1]))
+    one.policy.epoch += 1
+    one.pass_time(620)
+    assert delivered(one) == {"a": 20}
+    one.stop()
+
+
+def test_what_becomes_too_old_in_line_costs_no_place():
+    """Those behind it go in its turn."""
+    one = house(budget("60/h,max_burst=0"))
+    one.insert()
+    for _ in range(24):
+        short = one.message()
+        short.set_schedule(Schedule(expires=START + 40))
+        one.insert(short)
+    behind = [one.insert() for _ in range(6)]
+    one.pass_time(310)
+    assert len(one.recorder.of("Expiration")) == 24
+    assert [record.message.id for record in one.recorder.of("Delivery")][1:] == [message.id for message in behind[:5]]
     one.stop()
 
 
