@@ -5,7 +5,8 @@ is in the state file; the others then keep silent. While a share moves, the one
 that told of it first goes on; when it falls silent for some seconds, because it
 has nothing to send or has died, the next one to see a move takes over, and its
 record begins where the last one ended. A breaker is told by whoever moved it;
-those that follow, and those that moved theirs in the same seconds, are not.
+those that follow, and those that moved theirs in the same seconds, are not. An
+outage of all routes is told like that as well.
 
 Public: `Announcer`, `Move`, `SCHEMA`. What can go wrong: a state file that cannot be read or
 written; then each worker tells for itself, since a record twice is better than none.
@@ -55,9 +56,13 @@ class Move:
     @property
     def key(self) -> _Key:
         """What it is about. A share may move on while it waits, a breaker's moves are one each."""
+        return *self.about, "" if self.change.what == "share" else self.change.after
+
+    @property
+    def about(self) -> tuple[str, str, str, str]:
+        """Table, class, route and what it is. An outage is of all routes, whichever made the difference."""
         change = self.change
-        after = "" if change.what == "share" else change.after
-        return self.table, change.name, change.route, change.what, after
+        return self.table, change.name, "" if change.what == "outage" else change.route, change.what
 
 
 @define(eq=False)
@@ -123,8 +128,7 @@ class Announcer:
         self, connection: sqlite3.Connection, move: Move, now: float, ours: list[Move], later: list[Move]
     ) -> None:
         """Make the move ours to tell, unless another worker has told it, or may still do so."""
-        change = move.change
-        about = (move.table, change.name, change.route, change.what)
+        change, about = move.change, move.about
         query = "SELECT worker, told, after FROM route_told WHERE (name, class, route, what) = (?, ?, ?, ?)"
         worker, told, after = connection.execute(query, about).fetchone() or (self.worker, 0.0, "")
         is_anothers_turn = worker != self.worker and 0.0 <= now - told < _TURN

@@ -118,6 +118,27 @@ async def test_a_breaker_is_told_by_who_moved_it(tmp_path):
 
 
 @ensureDeferred
+async def test_an_outage_of_all_routes_is_told_once(tmp_path):
+    """It is one outage, though each worker lost another route last; it ends once, and the next one is told again."""
+    clock = Now()
+
+    def outage(before, after, route, name=""):
+        return Change(route, name, "outage", before, after, "all routes fail")
+
+    async with workers(tmp_path, clock, 3) as (first, second, third):
+        assert ways(await told(first, outage("no", "yes", "a"))) == [("no", "yes")]
+        assert await told(second, outage("no", "yes", "b")) == []
+        assert await told(third, outage("no", "yes", "a")) == []
+        assert len(await told(second, outage("no", "yes", "b", "gmail.com"))) == 1, "that is another class"
+        clock.now += 3
+        assert ways(await told(second, outage("yes", "no", "b"))) == [("yes", "no")], "whoever sees it first"
+        assert await told(first, outage("yes", "no", "a")) == []
+        clock.now += 3
+        assert ways(await told(first, outage("no", "yes", "b"))) == [("no", "yes")]
+        assert await told(third, outage("no", "yes", "c")) == []
+
+
+@ensureDeferred
 async def test_without_the_state_file_each_worker_tells_for_itself(tmp_path):
     """Twice is better than never."""
     clock = Now()
