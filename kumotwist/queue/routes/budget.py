@@ -229,7 +229,8 @@ def _came(message: Message, now: float) -> float:
 
 
 def _key(table: str, entry: RouteEntry, budget: BudgetConfig, what: str) -> str:
-    return f"route-budget-{table}-{entry.name}-{describe(budget)}-{what}"
+    """Each part with its length, since any of them may have a dash: no two budgets are one."""
+    return "-".join(["route-budget", *(f"{len(one)}:{one}" for one in (table, entry.name, describe(budget), what))])
 
 
 def _counted(entry: RouteEntry, budget: BudgetConfig, message: Message) -> Iterator[str]:

@@ -65,6 +65,19 @@ def test_what_is_over_bounces():
     one.stop()
 
 
+def test_no_two_budgets_are_one_because_of_their_names():
+    """Route a-b of table `colon` and route b of table `colon-a` have each what their own caps allow."""
+    one = house()
+    for table, name in (("colon", "a-b"), ("colon-a", "b")):
+        way = CustomLuaProtocol(constructor=name)
+        route = RouteEntry(name=name, weight=1, protocol=way, budgets=(budget("1/d", over="reject"),))
+        one.policy.tables[table] = RouteTableConfig(name=table, routes=(route,))
+        one.channels[way] = FakeChannel(lambda _: DELIVERED)
+        one.insert(route_table=table)
+    assert delivered(one) == {"a-b": 1, "b": 1}
+    one.stop()
+
+
 def test_what_is_over_goes_by_the_next_route():
     """Also by a standby; a message that is pinned waits."""
     one = house(budget("2/d", over="next_route"))
