@@ -29,6 +29,7 @@ from kumotwist.net.clock import Clock
 from kumotwist.net.tasks import Tasks
 from kumotwist.queue.overdue import Overdue
 from kumotwist.queue.routes.breaker import State
+from kumotwist.queue.routes.classes import shown_name
 from kumotwist.queue.routes.signals import Signal, signal_of, signal_of_receipt
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
@@ -146,15 +147,14 @@ class Learning:
         now = self.clock.seconds()
         for name, table in self.tables.all.items():
             for class_ in table.classes():
-                yield Sample(
-                    "route_outage", float(table.is_outage(class_)), (("table", name), ("class", class_ or "all"))
-                )
+                labels = (("table", name), ("class", shown_name(class_)))
+                yield Sample("route_outage", float(table.is_outage(class_)), labels)
             rest = table.config.resting_shares
             for position, route in enumerate(table.config.routes):
                 yield Sample("route_resting_share", rest[position], (("table", name), ("route", route.name)))
                 for class_ in table.classes():
-                    labels = (("table", name), ("route", route.name), ("class", class_ or "all"))
-                    yield from _samples(table, position, class_, labels, now)
+                    by_route = (("table", name), ("route", route.name), ("class", shown_name(class_)))
+                    yield from _samples(table, position, class_, by_route, now)
 
 
 def _site_of(message: Message, entry: RouteEntry, outcome: Outcome) -> str | None:

@@ -30,6 +30,7 @@ from kumotwist.queue.announcer import Move
 from kumotwist.queue.parts import Parts
 from kumotwist.queue.present import Present
 from kumotwist.queue.ready import Bodies
+from kumotwist.queue.routes.classes import shown_name
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.told import Change
 from kumotwist.queue.scheduled import name_of
@@ -181,7 +182,7 @@ class Manager:
     def _route_changed(self, table: RouteTable, change: Change) -> None:
         """A share that moved or a breaker that changed is told in the log and, by one worker, in a record."""
         table_name, text = table.config.name, change.in_words()
-        log.info("route table {table}, class {name}: {text}", table=table_name, name=change.name or "all", text=text)
+        log.info("route table {table}, class {name}: {text}", table=table_name, name=shown_name(change.name), text=text)
         move = Move(table_name, change, self._clock.seconds())
         if self._announcer is not None:
             self._announcer.note(move)

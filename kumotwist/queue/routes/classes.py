@@ -1,6 +1,6 @@
 """What messages are told apart by: the class they are learned in, and the key that keeps them on a route.
 
-Public: `class_of`, `domain_of`, `sticky_key`, `MAX_NAME`. What is missing is the class of all.
+Public: `class_of`, `domain_of`, `sticky_key`, `shown_name`, `MAX_NAME`. What is missing is the class of all.
 What has to be looked up or asked of policy is found by `queue.classes`.
 """
 
@@ -18,6 +18,11 @@ from kumotwist.queue.routes.mailboxes import provider_of_domain
 MAX_NAME = 255
 
 _BY_NUMBER: Final[Mapping[object, Callable[[str], str]]] = {"country": region, "carrier": carrier}
+
+
+def shown_name(name: str) -> str:
+    """A class as metrics and logs name it: that of all is `all`, and one of that name has quotes around it."""
+    return f'"{name}"' if name.strip('"') == "all" else name or "all"
 
 
 def class_of(config: RouteTableConfig, message: Message) -> str | None:

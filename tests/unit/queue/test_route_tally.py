@@ -219,9 +219,9 @@ def test_a_time_that_nothing_can_keep_is_refused(within):
 # -- in the queue -------------------------------------------------------------------------------------
 
 
-def house(heard_of=None, **learn) -> House:
+def house(heard_of=None, class_="domain", **learn) -> House:
     policy = FakePolicy(QueueConfig(route_table="t"))
-    policy.tables["t"] = RouteTableConfig(name="t", routes=ROUTES, learn=LearnConfig(**learn))
+    policy.tables["t"] = RouteTableConfig(name="t", routes=ROUTES, learn=LearnConfig(**learn), class_=class_)
     one = House(policy=policy, heard_of=heard_of)
     for route in ROUTES:
         one.channels[route.protocol] = FakeChannel()
@@ -250,6 +250,22 @@ def test_every_outcome_is_counted_whoevers_fault_it_is():
     labels = (("table", "t"), ("route", "a"), ("class", "x.example"))
     assert one.numbers("route_handover_seconds")[labels].sum == pytest.approx(7.0)
     assert one.numbers("total_route_outcomes")[(*labels, ("outcome", "permanent"))] == 1
+    one.stop()
+
+
+def test_a_class_called_all_is_not_the_class_of_all():
+    """A tenant may be called that: it has a series of its own in metrics, with quotes, and is added to no other."""
+    one = house(class_="tenant")
+    for name in ("all", "all", '"all"', "shop"):
+        one.insert(one.message("u@x.example", tenant=name, route="a"))
+    by_class = {
+        dict(labels)["class"]: value
+        for labels, value in one.numbers("total_route_outcomes").items()
+        if ("outcome", "handed_over") in labels
+    }
+    assert by_class == {"all": 4, '"all"': 2, '""all""': 1, "shop": 1}
+    for name in ("route_share", "route_outage"):
+        assert {dict(labels)["class"] for labels in one.numbers(name)} == set(by_class)
     one.stop()
 
 
