@@ -20,8 +20,8 @@ from kumotwist.net.clock import Clock
 from kumotwist.queue.throttle import LocalLimits
 from kumotwist.service import lifecycle, listeners
 from kumotwist.service.balance import Board, Seat
-from kumotwist.service.control import Answer, WorkerEnd
 from kumotwist.service.limits import LeasedLimits
+from kumotwist.service.workerend import Answer, WorkerEnd
 
 
 class House(Protocol):

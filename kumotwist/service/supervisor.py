@@ -31,9 +31,9 @@ from kumotwist.core.errors import ConfigError
 from kumotwist.core.units import Throttle
 from kumotwist.service import lifecycle, listeners
 from kumotwist.service.balance import Board
-from kumotwist.service.control import SupervisorEnd
 from kumotwist.service.limits import Ledger
 from kumotwist.service.options import Settings
+from kumotwist.service.supervisorend import SupervisorEnd
 
 log: Final = Logger()
 

@@ -39,9 +39,9 @@ def run(index: int, settings: Settings, reactor: Any, set_log_filter: Callable[[
     """The worker's life, with `reactor`."""
     from kumotwist.service import lifecycle
     from kumotwist.service.balance import Board, Seat
-    from kumotwist.service.control import WorkerEnd
     from kumotwist.service.house import Supervised
     from kumotwist.service.supervisor import BOARD_FD, CONTROL_FD
+    from kumotwist.service.workerend import WorkerEnd
     from kumotwist.service.workerservice import WorkerService
 
     seat = Seat(Board(BOARD_FD, settings.workers), index)

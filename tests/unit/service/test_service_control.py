@@ -13,8 +13,9 @@ from twisted.internet.protocol import Factory
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.units import Throttle
 from kumotwist.service import listeners
-from kumotwist.service.control import SupervisorEnd, WorkerEnd
 from kumotwist.service.limits import Ledger
+from kumotwist.service.supervisorend import SupervisorEnd
+from kumotwist.service.workerend import WorkerEnd
 
 
 class House:
