@@ -8,9 +8,7 @@ what becomes what stands in `lua.binding`.
 This is also where host functions are wrapped: nothing that a host function
 does, raising included, gives Lua anything but scalars, markers and facades.
 
-Over 400 lines, since both directions follow one table of tokens.
-
-Public: `Crossing`, `HostClass`, `Marker`, the markers, `json_value`.
+Public: `Crossing`, `HostClass`, `json_value`.
 """
 
 from __future__ import annotations
@@ -31,34 +29,13 @@ from twisted.python.failure import Failure
 from kumotwist.core.errors import KumotwistError, PolicyError, Rejection
 from kumotwist.core.json import Json
 from kumotwist.lua.binding import BINARY_ATTRIBUTE, Function, LuaFunction, Opaque, Placed, facade_of
+from kumotwist.lua.tokens import BUILD, CLASS, DICT, FACADE, FAIL, FUNCTION, LIST, PLACE, STASHED, WAIT, Marker, Reader
 
 log: Final = Logger()
 
 #: Tokens of one value towards Lua: under half of LUAI_MAXSTACK, lua 5.4 luaconf.h.
 MAX_TOKENS: Final = 400_000
 _INT64: Final = 1 << 63
-
-
-class Marker:
-    """A token that no policy can make; compared by identity."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-LIST: Final = Marker("LIST")
-DICT: Final = Marker("DICT")
-FUNCTION: Final = Marker("FUNCTION")
-FACADE: Final = Marker("FACADE")
-CLASS: Final = Marker("CLASS")
-BUILD: Final = Marker("BUILD")
-FAIL: Final = Marker("FAIL")
-WAIT: Final = Marker("WAIT")
-PLACE: Final = Marker("PLACE")
-STASHED: Final = Marker("STASHED")
-MARKERS: Final = (LIST, DICT, FUNCTION, FACADE, CLASS, BUILD, FAIL, WAIT, PLACE, STASHED)
 
 
 @frozen
@@ -253,7 +230,7 @@ class Crossing:
         if tokens[-1] is STASHED:
             tokens = [*tokens[:-1], *self._stash]
             self._stash.clear()
-        reader = _Reader(tokens, binary, self._function)
+        reader = Reader(tokens, binary, self._function)
         values: list[object] = []
         while reader.has_more:
             values.append(reader.value())
@@ -353,55 +330,6 @@ class Crossing:
             for member, function in members.items():
                 out += (member.encode(), self.host(function, f"{name}{separator}{member}"))
         return tuple(out)
-
-
-class _Reader:
-    """Reads a stream of tokens."""
-
-    __slots__ = ("_binary", "_function", "_position", "_tokens")
-
-    def __init__(self, tokens: Sequence[object], binary: bool, function: Callable[[int, str], LuaFunction]) -> None:
-        self._tokens = tokens
-        self._binary = binary
-        self._function = function
-        self._position = 0
-
-    @property
-    def has_more(self) -> bool:
-        return self._position < len(self._tokens)
-
-    def _take(self) -> object:
-        token = self._tokens[self._position]
-        self._position += 1
-        return token
-
-    def _count(self) -> int:
-        count = self._take()
-        assert isinstance(count, int)
-        return count
-
-    def value(self) -> object:
-        token = self._take()
-        if isinstance(token, bytes):
-            return token if self._binary else _text(token)
-        if token is LIST:
-            return [self.value() for _ in range(self._count())]
-        if token is DICT:
-            return dict(self._entry() for _ in range(self._count()))
-        if token is FUNCTION:
-            return self._function(self._count(), str(self.value()))
-        return token
-
-    def _entry(self) -> tuple[object, object]:
-        key = self._take()
-        return _text(key) if isinstance(key, bytes) else key, self.value()
-
-
-def _text(octets: bytes) -> str | bytes:
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets
 
 
 @lru_cache(maxsize=1024)

@@ -35,8 +35,9 @@ from twisted.logger import Logger
 
 from kumotwist.core.errors import PolicyError
 from kumotwist.lua.binding import Function, LuaFunction, prefix_of
-from kumotwist.lua.convert import MARKERS, Crossing, HostClass
+from kumotwist.lua.convert import Crossing, HostClass
 from kumotwist.lua.redact import Redactor
+from kumotwist.lua.tokens import MARKERS
 
 log: Final = Logger()
 
