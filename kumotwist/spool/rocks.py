@@ -5,7 +5,7 @@ thread, and go together into the next one, which one sync of the log covers.
 All who wait for a commit are told in one call on the reactor thread. Removals
 and `save_meta_later` ride with the next commit, or cause one soon.
 
-Reading happens on the reactor thread: rocksdict holds the interpreter lock
+Reading (`Finder`) happens on the reactor thread: rocksdict holds the interpreter lock
 while it reads, so a thread would gain nothing and cost two switches.
 
 Over 400 lines: writing, the commit under way and what failed are one state.
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ from rocksdict import WriteBatch
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kumotwist.core.errors import ConfigError, SpoolCorrupt, SpoolFull, SpoolUnhealthy
+from kumotwist.core.errors import ConfigError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import Room
 from kumotwist.core.message import Message
@@ -41,6 +41,7 @@ from kumotwist.net.clock import DelayedCall
 from kumotwist.net.threads import ReactorClock, SerialThread
 from kumotwist.spool import codec, tuning
 from kumotwist.spool.database import Database
+from kumotwist.spool.finder import Finder
 from kumotwist.spool.quarantine import set_aside
 from kumotwist.spool.reclaim import Reclaimer
 from kumotwist.spool.shards import Claims, shard_path
@@ -49,8 +50,6 @@ log: Final = Logger()
 
 #: Seconds that a removal may wait for company. A crash within them may deliver the message twice.
 _LINGER: Final = 0.02
-#: Messages read at once in `enumerate`, between two turns of the reactor: about 2 ms of work.
-_BATCH: Final = 256
 #: Seconds between two tries to write again after a full disk.
 _REVIVAL_PAUSE: Final = 5.0
 #: Octets that must be free for one beside the log's own size: tables, a manifest, the first commits.
@@ -103,9 +102,11 @@ class RocksStore:
     _is_listed: bool = field(default=False, init=False)
     _revive_from: float = field(default=0.0, init=False)
     _reclaimer: Reclaimer = field(init=False)
+    _finder: Finder = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._reclaimer = Reclaimer(self._databases, self._reactor)
+        self._finder = Finder(self.directory, self._databases, self._spoiled)
 
     @classmethod
     def open(
@@ -170,9 +171,9 @@ class RocksStore:
                 self._put(message, record)
                 self._commit_later()
             else:
-                self._database_of(message).note(message.id, record)
+                self._finder.database_of(message).note(message.id, record)
         elif self._may_revive:
-            self._database_of(message).note(message.id, codec.encode(message))
+            self._finder.database_of(message).note(message.id, codec.encode(message))
 
     def remove(self, spool_id: SpoolId) -> None:
         """Forget a message; on disk with the next commit. Unknown ids are ignored."""
@@ -191,7 +192,7 @@ class RocksStore:
     def set_aside(self, message: Message, why: str) -> str | None:
         """Keep a copy of a message that is given up as files under `given-up`; the place. It is not removed here."""
         self._check_open()
-        body = self._database_of(message).body(message.id)
+        body = self._finder.database_of(message).body(message.id)
         place = set_aside(self.directory, message.id, codec.encode(message), body, why, "given-up")
         return str(place) if place is not None else None
 
@@ -201,7 +202,7 @@ class RocksStore:
         Raises SpoolUnhealthy after `close`.
         """
         self._check_open()
-        return [self._load(spool_id) for spool_id in spool_ids]
+        return [self._finder.load(spool_id) for spool_id in spool_ids]
 
     async def load_body(self, message: Message) -> bytes:
         """The body, also put back into `message`.
@@ -209,18 +210,14 @@ class RocksStore:
         Raises SpoolCorrupt when it is gone, SpoolUnhealthy after `close`.
         """
         self._check_open()
-        for database in self._databases:
-            body = database.body(message.id)
-            if body is not None:
-                message.body = body
-                return body
-        raise SpoolCorrupt(f"message {message.id.hex()} has no body in the spool")
+        message.body = body = self._finder.body(message.id)
+        return body
 
     async def enumerate(self) -> AsyncIterator[Sequence[Message]]:
         """All messages that were there at start, in batches, without bodies; may be used once."""
         for database in self._databases:
             records = database.records_at_start()
-            while self._is_open and (batch := self._read_batch(database, records)):
+            while self._is_open and (batch := self._finder.read_batch(database, records)):
                 yield batch
                 await self._turn()
         self._is_listed = True
@@ -342,7 +339,7 @@ class RocksStore:
             raise SpoolUnhealthy("the spool is closed")
 
     def _put(self, message: Message, record: bytes) -> None:
-        database = self._database_of(message)
+        database = self._finder.database_of(message)
         if message.is_body_dirty:
             if message.body is None:
                 raise ValueError(f"message {message.id.hex()} has no body to save")
@@ -351,52 +348,10 @@ class RocksStore:
             database.put_record(message.id, record)
         message.is_meta_dirty = message.is_body_dirty = False
 
-    def _database_of(self, message: Message) -> Database:
-        """Where the message is if it is anywhere, else the first."""
-        first, *others = self._databases
-        for database in others:
-            if database.may_have(message.id) and database.record(message.id) is not None:
-                return database
-        return first
-
-    def _load(self, spool_id: SpoolId) -> Message | None:
-        for database in self._databases:
-            record = database.record(spool_id)
-            if record is not None:
-                message = self._decode(database, spool_id, record)
-                if message is not None:
-                    message.body = database.body(spool_id)
-                    if message.body is None:
-                        self._set_aside(database, spool_id, record, "its body is missing")
-                        return None
-                return message
-        return None
-
-    def _decode(self, database: Database, spool_id: bytes, record: bytes) -> Message | None:
-        try:
-            if len(spool_id) != 16:
-                raise SpoolCorrupt("its key is no message id")
-            return codec.decode(SpoolId(spool_id), record)
-        except SpoolCorrupt as error:
-            self._set_aside(database, spool_id, record, str(error))
-            return None
-
-    def _set_aside(self, database: Database, spool_id: bytes, record: bytes, why: str) -> None:
-        key = SpoolId(spool_id)
-        if set_aside(self.directory, key, record, database.body(key), why) is not None and self.is_healthy:
-            database.delete(key)
+    def _spoiled(self, database: Database, spool_id: SpoolId) -> None:
+        if self.is_healthy:
+            database.delete(spool_id)
             self._commit_later()
-
-    def _read_batch(self, database: Database, records: Iterator[tuple[bytes, bytes]]) -> list[Message]:
-        """The next messages; empty only at the end."""
-        batch: list[Message] = []
-        for spool_id, record in records:
-            message = self._decode(database, spool_id, record)
-            if message is not None:
-                batch.append(message)
-                if len(batch) == _BATCH:
-                    break
-        return batch
 
     def _turn(self) -> Deferred[None]:
         """Fires in the next turn of the reactor."""
