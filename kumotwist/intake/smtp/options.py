@@ -27,6 +27,8 @@ from kumotwist.core.json import Json
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Table: TypeAlias = Mapping[str, Json]
 
+#: What the operator wrote them in.
+_WHERE: Final = "kumo.start_esmtp_listener"
 #: Overlays within overlays, as deep as anybody can mean them. Ours.
 MAX_DEPTH: Final = 4
 #: Address pairs whose options are remembered. Ours.
@@ -49,11 +51,7 @@ class ListenerOptions:
     _remembered: dict[tuple[str, str], Effective] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        for table in (*self.config.peer.values(), *self.config.via.values()):
-            overlay(self.config, table)
-        for mapping in (self.config.peer, self.config.via):
-            for network in mapping:
-                _network(network)
+        _check(self.config, (), MAX_DEPTH)
 
     def effective(self, client: str, local: str) -> Effective:
         """The options for a client at `client` that connected to our `local` address."""
@@ -67,6 +65,16 @@ class ListenerOptions:
                 self._remembered.clear()
             self._remembered[client, local] = known
         return known
+
+
+def _check(config: SmtpListenerConfig, at: tuple[str, ...], depth: int) -> None:
+    """Look at every overlay, and at those within them. Raises ConfigError that says its path."""
+    for option, tables in (("peer", config.peer), ("via", config.via)):
+        for network, table in tables.items():
+            _network(network)
+            if depth > 0:
+                given = structure(SmtpListenerConfig, table, _WHERE, (*at, option, network))
+                _check(given, (*at, option, network), depth - 1)
 
 
 def overlay(config: SmtpListenerConfig, table: Table) -> SmtpListenerConfig:

@@ -100,7 +100,8 @@ class DnsLibrary:
         form = mapping(params, "params")
         if "Test" in form:
             return _static(form["Test"], where)
-        config = structure(ResolverConfig, form.get("Hickory", form), where)
+        inner, at = (form["Hickory"], ("Hickory",)) if "Hickory" in form else (form, ())
+        config = structure(ResolverConfig, inner, where, at)
         return self._make_resolver([_server(one, where) for one in config.name_servers])
 
 
@@ -125,7 +126,7 @@ def _server(entry: str | NameServer, where: str) -> tuple[str, int]:
 
 
 def _static(params: object, where: str) -> Resolver:
-    config = structure(FixedResolverConfig, params, where)
+    config = structure(FixedResolverConfig, params, where, ("Test",))
     zones = [zone.zone if isinstance(zone, ZoneText) else zone for zone in config.zones]
     failing = [name.rstrip(".").lower() for name in config.servfail]
     try:

@@ -604,9 +604,19 @@ async def test_overlays():
 
 @ensureDeferred
 async def test_wrong_overlay_is_found_at_start():
-    """An unknown option in an overlay is an error when the listener is made, not at the first client."""
-    for overlay in ({"127.0.0.1": {"bannner": "x"}}, {"127.0.0.1/8": {}}, {"nonsense": {}}):
-        with pytest.raises(ConfigError):
+    """An unknown option in an overlay, or in one within it, is an error when the listener is made, with its path."""
+    wrong = "unknown option 'peer.127.0.0.1.bannner'; did you mean 'banner'"
+    for overlay, said in (
+        ({"127.0.0.1": {"bannner": "x"}}, f"^kumo.start_esmtp_listener: {wrong}"),
+        (
+            {"::1": {"via": {"10.0.0.1": {"banner": 5}}}},
+            r"option 'peer\.::1\.via\.10\.0\.0\.1\.banner' must be a string",
+        ),
+        ({"::1": {"via": {"10.0.0.1/8": {}}}}, "'10.0.0.1/8' is not a network"),
+        ({"127.0.0.1/8": {}}, "is not a network"),
+        ({"nonsense": {}}, "'nonsense' is not a network"),
+    ):
+        with pytest.raises(ConfigError, match=said):
             async with smtp_house(peer=overlay):
                 pass
 

@@ -155,6 +155,8 @@ def test_resolvers_are_configured_for_the_whole_worker(dns):
         ("kumo.dns.lookup_txt('example.com', 'unheard')", "no resolver 'unheard' is defined"),
         ("kumo.dns.lookup_addr('example.com', nil, 'Ipv5')", "strategy must be one of"),
         ("kumo.dns.configure_resolver { name_server = {} }", "did you mean 'name_servers'"),
+        ("kumo.dns.configure_resolver { Hickory = { name_server = {} } }", "unknown option 'Hickory.name_server'"),
+        ("kumo.dns.configure_resolver { Test = { zones = { {} } } }", "option 'Test.zones.1.zone' is required"),
         ("kumo.dns.configure_resolver { name_servers = { 'ns:x' } }", "not a DNS server: 'ns:x'"),
         ("kumo.dns.configure_test_resolver { 'nonsense' }", "kumo.dns.configure_test_resolver: not a record"),
     ],
