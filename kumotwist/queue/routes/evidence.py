@@ -78,6 +78,10 @@ class Evidence:
         for counts in (self.slow, self.fast):
             counts.bad = max(0.0, counts.bad - count)
 
+    def forget_all_but_lately(self) -> None:
+        """What is longer ago than the fast memory is of other times."""
+        self.slow.good, self.slow.bad = min(self.slow.good, self.fast.good), min(self.slow.bad, self.fast.bad)
+
     def copy(self, other: Evidence) -> None:
         """Know what `other` knows."""
         for own, known in ((self.slow, other.slow), (self.fast, other.fast)):

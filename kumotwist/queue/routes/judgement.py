@@ -18,7 +18,7 @@ Public: `judge`, `comparable`, `Judged`, `Sample`. Pure; see decision 0160 for t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import erf, sqrt
 from typing import Final
 
@@ -55,19 +55,25 @@ class Sample:
 
 @frozen
 class Stream:
-    """One kind of evidence, by route: `whole`, and `lately` when the last minutes tell another story of any route."""
+    """One kind of evidence, by route: of the last half-hour or so, and of the last minutes.
+
+    `has_changed`: the last minutes tell another story of some route. `worse` are
+    the routes that were found to be worse before.
+    """
 
     whole: tuple[Sample, ...]
-    lately: tuple[Sample, ...] | None = None
+    lately: tuple[Sample, ...]
+    has_changed: bool = False
+    worse: Collection[int] = ()
 
     def comparable(self, weights: Sequence[float]) -> list[int]:
         """The routes, by position, of which enough is known to judge them, and others by them."""
         return [at for at, one in enumerate(self.whole) if weights[at] > 0 and one.is_enough and one.total > 0]
 
     def believed(self, position: int) -> Sample:
-        """What a route is told to be like: the last minutes, if they have changed and rest on anything."""
-        is_lately = self.lately is not None and self.lately[position].total >= MIN_FAST
-        return self.lately[position] if self.lately is not None and is_lately else self.whole[position]
+        """What a route is told to be like: the last minutes, if things have changed and they rest on anything."""
+        is_lately = self.has_changed and self.lately[position].total >= MIN_FAST
+        return self.lately[position] if is_lately else self.whole[position]
 
 
 @frozen
@@ -75,13 +81,15 @@ class Judged:
     """The shares, and for each route how sure we are that it is worse (0 to 1) and than which one (-1: none).
 
     `worse` has by stream the routes that are worse by evidence of their own
-    class: these remain judged when their samples fade.
+    class: these remain judged when their samples fade. `recovered` has those
+    that were, and are not any more.
     """
 
     shares: tuple[float, ...]
     doubts: tuple[float, ...]
     rivals: tuple[int, ...]
     worse: tuple[frozenset[int], ...] = ()
+    recovered: tuple[frozenset[int], ...] = ()
 
     @property
     def is_at_rest(self) -> bool:
@@ -100,40 +108,45 @@ def judge(weights: Sequence[float], streams: Sequence[Stream], *, margin: float,
     is as doubtful as its streams together make it. `floor` is the least share of
     a route, or its weight where that is less.
     """
-    doubts, rivals, worse = [0.0] * len(weights), [-1] * len(weights), []
+    doubts, rivals = [0.0] * len(weights), [-1] * len(weights)
+    worse, recovered = [], []
     for stream in streams:
-        found = _doubts(weights, stream, margin)
+        found = _Comparison(stream, stream.comparable(weights), margin).doubts()
         worse.append(frozenset(at for at, (doubt, _) in found.items() if doubt > 0.0 and stream.whole[at].is_own))
+        recovered.append(frozenset(at for at in stream.worse if found.get(at, (1.0, -1))[0] <= 0.0))
         for position, (doubt, rival) in found.items():
             if doubt > 0.0:
                 doubts[position] = 1.0 - (1.0 - doubts[position]) * (1.0 - doubt)
                 rivals[position] = rival
-    return Judged(_shares(weights, doubts, floor), tuple(doubts), tuple(rivals), tuple(worse))
+    return Judged(_shares(weights, doubts, floor), tuple(doubts), tuple(rivals), tuple(worse), tuple(recovered))
 
 
-def _doubts(weights: Sequence[float], stream: Stream, margin: float) -> dict[int, tuple[float, int]]:
-    """For each route that can be judged how sure it is that it is worse than some other, and which."""
-    judged = stream.comparable(weights)
-    if len(judged) < 2:
-        return {}
-    whole, lately = _posteriors(stream.whole, judged), {}
-    if stream.lately is not None:
-        lately = _posteriors(stream.lately, [at for at in judged if stream.lately[at].total >= MIN_FAST])
+class _Comparison:
+    """Those routes of a stream that can be judged, each with each other."""
 
-    def chance(one: int, other: int) -> float:
-        in_all = _below(whole[one], whole[other], margin)
-        if stream.lately is None or one not in lately or other not in lately:
-            return in_all  # the same minutes are compared
-        recently = _below(lately[one], lately[other], margin)
-        is_enough = stream.lately[one].is_enough and stream.lately[other].is_enough
+    def __init__(self, stream: Stream, judged: Sequence[int], margin: float) -> None:
+        self._stream, self._judged, self._margin = stream, judged, margin
+        self._whole = _posteriors(stream.whole, judged)
+        self._lately = _posteriors(stream.lately, [at for at in judged if stream.lately[at].total >= MIN_FAST])
+
+    def doubts(self) -> dict[int, tuple[float, int]]:
+        """For each route how sure it is that it is worse than some other, and which."""
+        found = {}
+        for one in self._judged if len(self._judged) > 1 else ():
+            surest, rival = max((self._chance(one, other), other) for other in self._judged if other != one)
+            found[one] = (max(0.0, surest - _NO_CHANCE) / (1.0 - _NO_CHANCE), rival)
+        return found
+
+    def _chance(self, one: int, other: int) -> float:
+        """That a route is worse than another: of both the same minutes are compared."""
+        stream, in_all = self._stream, _below(self._whole[one], self._whole[other], self._margin)
+        if one not in self._lately or other not in self._lately or not (stream.has_changed or one in stream.worse):
+            return in_all
+        recently = _below(self._lately[one], self._lately[other], self._margin)
+        if stream.has_changed and stream.lately[one].is_enough and stream.lately[other].is_enough:
+            return recently
         # A few messages of the last minutes give a share back, and take none away.
-        return recently if is_enough else min(in_all, recently)
-
-    found = {}
-    for one in judged:
-        surest, rival = max((chance(one, other), other) for other in judged if other != one)
-        found[one] = (max(0.0, surest - _NO_CHANCE) / (1.0 - _NO_CHANCE), rival)
-    return found
+        return recently if recently < 0.5 else in_all
 
 
 def _posteriors(samples: Sequence[Sample], judged: Sequence[int]) -> dict[int, tuple[float, float]]:

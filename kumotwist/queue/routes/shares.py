@@ -48,11 +48,11 @@ class Shares:
         return self.left(name, now) or self.rest  # they are left: nothing was tried
 
     def left(self, name: str, now: float, tried: Collection[str] = ()) -> list[float] | None:
-        """The same among the routes that are not `tried` either; None when all were."""
+        """The same among the routes that are not `tried` either; None when none is left for what was tried."""
         out = self._out(name, now, tried)
         shares = [0.0 if is_out else share for share, is_out in zip(self.of(name, now), out, strict=True)]
         if not any(shares):
-            shares = self._last_resort(out, tried)
+            shares = self._last_resort(name, out, tried)
         total = sum(shares)
         return [share / total for share in shares] if total > 0.0 else None
 
@@ -75,11 +75,12 @@ class Shares:
     def others(self, name: str, tried: Collection[str], now: float) -> list[str]:
         """Where an attempt goes on after the routes `tried`, the route with the largest share first.
 
-        These are the routes that breakers let through; when that is none, all that have a weight.
+        These are the routes that breakers let through; when all are out, those that have a weight.
         """
         is_out, shares = self._out(name, now, tried), self.of(name, now)
         left = [at for at in range(len(shares)) if not is_out[at]]
-        left = left or [at for at, weight in enumerate(self.rest) if weight > 0.0 and self.names[at] not in tried]
+        if not left and self._are_all_out(name):
+            left = [at for at, weight in enumerate(self.rest) if weight > 0.0 and self.names[at] not in tried]
         return [self.names[at] for at in sorted(left, key=lambda at: -shares[at])]
 
     def streams(self, name: str, now: float) -> tuple[Stream, Stream]:
@@ -105,7 +106,7 @@ class Shares:
         if not learn.enabled:
             return Judged(self.rest, (0.0,) * len(self.rest), (-1,) * len(self.rest))
         judged = judge(self.rest, self._streams(known, now), margin=learn.margin, floor=learn.floor)
-        known.worse = (judged.worse[0], judged.worse[1])
+        known.follow(judged)
         return judged
 
     def _streams(self, known: Standing, now: float) -> tuple[Stream, Stream]:
@@ -119,9 +120,17 @@ class Shares:
             for position, route in enumerate(self.names)
         ]
 
-    def _last_resort(self, out: Sequence[bool], tried: Collection[str]) -> list[float]:
-        """When no route with a weight is in order: all to a standby if there is one, else by the resting weights."""
+    def _are_all_out(self, name: str) -> bool:
+        return self.standings.seen(name).is_outage or self.standings.of(ALL).is_outage
+
+    def _last_resort(self, name: str, out: Sequence[bool], tried: Collection[str]) -> list[float]:
+        """When no route with a weight is in order: all to a standby if there is one, else by the resting weights.
+
+        A message that was tried already goes by no route that is shut, unless all are out.
+        """
         if not all(out):
             first = out.index(False)
             return [1.0 if position == first else 0.0 for position in range(len(out))]
+        if tried and not self._are_all_out(name):
+            return [0.0] * len(out)
         return [0.0 if route in tried else weight for route, weight in zip(self.names, self.rest, strict=True)]

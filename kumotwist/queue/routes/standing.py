@@ -5,10 +5,10 @@ Public: `Standing`, `Known`. Every list is by route, in the table's order. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from attrs import define, evolve, field, frozen
 
@@ -17,6 +17,8 @@ from kumotwist.queue.routes.evidence import Evidence
 from kumotwist.queue.routes.judgement import Judged, Sample, Stream
 from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
 from kumotwist.queue.routes.tally import Tally
+
+T = TypeVar("T")
 
 #: By stream (hand-overs, arrivals), the positions of routes that are worse.
 Worse: TypeAlias = tuple[frozenset[int], frozenset[int]]
@@ -47,13 +49,12 @@ class Known:
 
     def on(self, routes: int, positions: Mapping[int, int], half_life: float) -> Known:
         """The same, of other routes; `positions` has a position here by the one there."""
-        handed, arrived = ([Evidence(half_life) for _ in range(routes)] for _ in range(2))
-        open_until, moved = [0.0] * routes, [0.0] * routes
-        for position, before in positions.items():
-            handed[position].copy(self.handed[before])
-            arrived[position].copy(self.arrived[before])
-            open_until[position], moved[position] = self.open_until[before], self.moved[before]
-        return Known(tuple(handed), tuple(arrived), tuple(open_until), tuple(moved), _moved(self.worse, positions))
+        nothing = Evidence(half_life)
+        handed, arrived = (_placed(one, routes, positions, lambda: nothing) for one in (self.handed, self.arrived))
+        open_until, moved = (_placed(one, routes, positions, float) for one in (self.open_until, self.moved))
+        return Known(
+            tuple(handed), tuple(arrived), tuple(open_until), tuple(moved), _moved(self.worse, positions), _NOTHING
+        )
 
 
 @define(eq=False)
@@ -92,6 +93,27 @@ class Standing:
             [Evidence(half_life) for _ in range(routes)],
             [Breaker() for _ in range(routes)],
         )
+
+    @classmethod
+    def following(cls, former: Standing, routes: int, positions: Mapping[int, int], half_life: float) -> Standing:
+        """What was known on a former table, for so many routes; `positions` has a former position by the present one.
+
+        The evidence itself is the same, so what the former table still hears of counts here, too.
+        """
+        made = cls(
+            _placed(former.handed, routes, positions, lambda: Evidence(half_life)),
+            _placed(former.arrived, routes, positions, lambda: Evidence(half_life)),
+            _placed(former.breakers, routes, positions, Breaker),
+            worse=_moved(former.worse, positions),
+            is_news=former.is_news,
+            outage_ended=former.outage_ended,
+        )
+        for one in (*made.handed, *made.arrived):
+            one.half_life = half_life
+        made.others = {worker: known.on(routes, positions, half_life) for worker, known in former.others.items()}
+        made.reports = former.reports
+        made.look()
+        return made
 
     def seen(self, now: float) -> tuple[list[Evidence], list[Evidence]]:
         """Hand-overs and arrivals by route, as all workers together have seen them."""
@@ -134,19 +156,6 @@ class Standing:
         self._count()
         self.look()
 
-    def remember(self, former: Standing, positions: Mapping[int, int]) -> None:
-        """Take over what was known on a former table; `positions` has a former position by the present one."""
-        for position, before in positions.items():
-            self.breakers[position] = former.breakers[before]
-            self.handed[position].copy(former.handed[before])
-            self.arrived[position].copy(former.arrived[before])
-        self.outage_ended = former.outage_ended
-        half_life = self.handed[0].half_life
-        self.worse = _moved(former.worse, positions)
-        self.others = {one: known.on(len(self.handed), positions, half_life) for one, known in former.others.items()}
-        self._count()
-        self.look()
-
     def _count(self) -> None:
         """As many reports as what was taken over rests on."""
         self.reports = ceil(sum(one.slow.total for one in (*self.handed, *self.arrived)))
@@ -158,6 +167,14 @@ class Standing:
         clock that was put back makes nobody deaf.
         """
         return not self.is_outage and not sent <= self.outage_ended <= now
+
+    def follow(self, judged: Judged) -> None:
+        """Note which routes are worse; of one that is well again the last minutes are all that counts from now on."""
+        self.worse = (judged.worse[0], judged.worse[1])
+        for evidence, recovered in zip((self.handed, self.arrived), judged.recovered, strict=True):
+            for position in recovered:
+                evidence[position].forget_all_but_lately()
+                self.is_news = True
 
     def hear(self, worker: int, known: Known) -> None:
         """What another worker knows; one that has not judged yet goes by what the other has found."""
@@ -237,6 +254,10 @@ class Standing:
             self.blamed[position] = 0
 
 
+def _placed(former: Sequence[T], routes: int, positions: Mapping[int, int], make: Callable[[], T]) -> list[T]:
+    return [former[positions[at]] if at in positions else make() for at in range(routes)]
+
+
 def _moved(worse: Worse, positions: Mapping[int, int]) -> Worse:
     handed, arrived = (frozenset(at for at, before in positions.items() if before in one) for one in worse)
     return handed, arrived
@@ -262,4 +283,4 @@ def _stream(
         whole.append(Sample(slow.good, slow.total, is_enough, is_own))
         lately.append(Sample(fast.good, fast.total, fast.total >= least, is_own))
         has_changed = has_changed or evidence.has_changed
-    return Stream(tuple(whole), tuple(lately) if has_changed else None)
+    return Stream(tuple(whole), tuple(lately), has_changed, worse)

@@ -59,4 +59,4 @@ class Standings:
     def remember(self, other: Standings, positions: Mapping[int, int]) -> None:
         """Take over those of a former table; `positions` has a former position by the present one."""
         for name, former in other.known():
-            self.of(name).remember(former, positions)
+            self._by_class[name] = Standing.following(former, self.routes, positions, self.half_life)

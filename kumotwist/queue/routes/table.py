@@ -84,7 +84,7 @@ class RouteTable:
     # -- choices out ------------------------------------------------------------------------------
 
     def choose(self, name: str, now: float, tried: Collection[str] = (), key: str | None = None) -> Choice | None:
-        """The route for a message of class `name`, none of those `tried`; None when all were.
+        """The route for a message of class `name`, none of those `tried`; None when none is left.
 
         Messages with the same `key` have the same route as long as the shares are what they are.
         """
@@ -132,7 +132,7 @@ class RouteTable:
     def others(self, name: str, tried: Collection[int], now: float) -> list[str]:
         """Where an attempt goes on after the routes at `tried`, the route with the largest share first.
 
-        These are the routes that breakers let through; when that is none, all that have a weight.
+        These are the routes that breakers let through; when all are out, those that have a weight.
         """
         return self._shares.others(name, {self._names[position] for position in tried}, now)
 

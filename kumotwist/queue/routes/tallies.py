@@ -80,7 +80,10 @@ class Tallies:
     def remember(self, other: Tallies, places: Mapping[int, int]) -> None:
         """Take over what `other` has, whose positions become others by `places`."""
         for name, tallies in other._classes.items():
-            self.recall(name, _moved(tallies, places))
+            self._classes[name] = _moved(tallies, places)
+            for tally in tallies.values():
+                tally.half_life = self.half_life
+        self._news |= other._news
         for name, by_worker in other._others.items():
             self._others[name] = {worker: _moved(tallies, places) for worker, tallies in by_worker.items()}
 
