@@ -4,8 +4,6 @@ Octets go to the core (`proto.smtp.server`), its decisions come back one at a
 time and `Conversation` answers them, at once or by a coroutine while the core
 waits. Replies to pipelined commands leave in one write.
 
-Over 400 lines: reading, writing and the deadlines of one connection share its state.
-
 Public: `SmtpProtocol`. What can go wrong: nothing gets out of here. A peer
 that stalls meets the deadline that the factory's sweep looks at; one that
 does not read its replies is no longer read from.
@@ -27,6 +25,7 @@ from zope.interface import implementer
 from kumotwist.core.errors import Rejection
 from kumotwist.intake.smtp.conversation import Conversation, Decision, Reply
 from kumotwist.intake.smtp.listener import SHUTTING_DOWN, TOO_MANY, Listener, refusal
+from kumotwist.intake.smtp.output import Output
 from kumotwist.intake.smtp.slots import ConnectionSlots
 from kumotwist.intake.smtp.transaction import Stage
 from kumotwist.intake.smtp.wire import Wire
@@ -71,7 +70,7 @@ class SmtpProtocol(protocol.Protocol):
         self._deadline = float("inf")
         #: When the body in progress must have come.
         self._body_deadline = float("inf")
-        self._out: list[bytes] = []
+        self._out: Output
         self._driven: Driven[Reply] | None = None
         self._event: Event | None = None
         self._proxy_header: bytes | None = None
@@ -84,17 +83,16 @@ class SmtpProtocol(protocol.Protocol):
         self._is_read_to_end = False
         self._is_output_full = False
         self._is_reading = True
-        self._writes_at_once = False
 
     # -- what Twisted calls -----------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """A client is there: refuse it, wait for its PROXY header, or greet it."""
         self._wire = wire = cast("Wire", self.transport)
-        if isinstance(self.transport, Connection):
-            self._writes_at_once = True
-            if isinstance(wire.getHost(), IPv4Address | IPv6Address):
-                wire.setTcpNoDelay(True)
+        is_socket = isinstance(self.transport, Connection)
+        if is_socket and isinstance(wire.getHost(), IPv4Address | IPv6Address):
+            wire.setTcpNoDelay(True)
+        self._out = Output(wire, writes_at_once=is_socket)
         wire.registerProducer(self, True)
         self._talk = Conversation(self._sessions.listener, _end(wire.getPeer()), _end(wire.getHost()))
         reason = self._sessions.opened(self)
@@ -266,9 +264,9 @@ class SmtpProtocol(protocol.Protocol):
         if code >= 400:
             talk.note_refusal(event, code, text)
         if event is None:
-            self._out.append(talk.core.greet(code, text))
+            self._out.put(talk.core.greet(code, text))
             return
-        self._out.append(talk.core.answer(code, text))
+        self._out.put(talk.core.answer(code, text))
         if isinstance(event, StartData):
             self._body_deadline = self._clock.seconds() + talk.client.config.data_processing_timeout
         elif isinstance(event, StartTls) and code < 400:
@@ -277,7 +275,7 @@ class SmtpProtocol(protocol.Protocol):
     def _last_words(self, text: str) -> None:
         """A 421 that nobody asked for; the session is over."""
         if not self._talk.core.is_closed:
-            self._out.append(self._talk.core.end(421, text))
+            self._out.put(self._talk.core.end(421, text))
 
     def _say_goodbye(self, why: str) -> None:
         if self._talk.core.is_idle:
@@ -286,31 +284,13 @@ class SmtpProtocol(protocol.Protocol):
     # -- the transport ----------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """Write what is collected; on a plain socket at once, which saves a turn of the reactor."""
-        out = self._out
-        if not out or self._is_lost:
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        if self._writes_at_once:
-            try:
-                sent = self._wire.socket.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                # The reactor finds out by itself that the peer is gone.
-                return
-            if sent == len(data):
-                return
-            # A peer this slow gets the reactor's buffering from now on, in order.
-            self._writes_at_once = False
-            data = data[sent:]
-        self._wire.write(data)
+        if not self._is_lost:
+            self._out.flush()
 
     def _start_tls(self) -> None:
         """Go over to TLS behind the 220; octets that came in clear are gone by now."""
         self._flush()
-        self._writes_at_once = False
+        self._out.writes_at_once = False
         self._wire.startTLS(self._talk.tls_context)
         self._talk.core.tls_started()
 
@@ -393,7 +373,7 @@ class SmtpProtocol(protocol.Protocol):
 
     def _end_now(self, code: int, text: str) -> None:
         self._talk.note_refusal(None, code, text)
-        self._out.append(self._talk.core.end(code, text))
+        self._out.put(self._talk.core.end(code, text))
         self._flush()
         self._close()
 

@@ -317,7 +317,7 @@ async def test_replies_stay_in_order_for_a_client_that_reads_late():
         house.sessions[0].transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         client.send(b"".join(b"RCPT TO:<user%d@d.example>\r\n" % number for number in range(count)))
         await turns(50)
-        assert not house.sessions[0]._writes_at_once, "the kernel has had enough at least once"
+        assert not house.sessions[0]._out.writes_at_once, "the kernel has had enough at least once"
         client.transport.resumeProducing()
         while client.received.count(b"\r\n") < count:
             await turns(1)
