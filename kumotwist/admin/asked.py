@@ -1,11 +1,12 @@
 """What is asked about a message that does not exist: addresses as people write them.
 
-Public: `recipient`, `sender`, `metadata`. What can go wrong: ValueError that says what would do.
+Public: `recipient`, `sender`, `metadata`, `address`. What can go wrong: ValueError that says what would do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from kumotwist.core.address import EnvelopeAddress, parse_address
@@ -24,6 +25,14 @@ def recipient(text: str) -> EnvelopeAddress:
 def sender(text: str) -> EnvelopeAddress:
     """A mailbox, or the empty sender of bounces. Raises ValueError."""
     return _mailbox(text, "nor empty as the sender of a bounce")
+
+
+def address(text: str) -> str:
+    """An IP address, as a client of a listener has it. Raises ValueError."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address, such as 192.0.2.1 or 2001:db8::1") from None
 
 
 def metadata(recipients: Sequence[EnvelopeAddress], meta: Mapping[str, Any]) -> dict[str, Any]:

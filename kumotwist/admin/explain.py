@@ -18,6 +18,7 @@ import msgspec
 from kumotwist.admin import asked, message
 from kumotwist.admin.explanation import Told
 from kumotwist.core.address import EnvelopeAddress
+from kumotwist.core.errors import ConfigError
 from kumotwist.core.ids import SpoolId, from_hex
 from kumotwist.net.operation import BODY_REFUSALS, Operation, json_answer, text_answer
 from kumotwist.net.router import JSON, HttpError, HttpRequest, Reply, Route, json_reply
@@ -28,7 +29,9 @@ PATH: Final = "/api/admin/explain/v1"
 class Question(msgspec.Struct, forbid_unknown_fields=True):
     """The message to explain: an RFC 5322 text, its envelope, metadata, and the way it would have come in.
 
-    Or only the `id` of one that is in the queue: 32 hex digits.
+    By SMTP it comes from the client at the address `peer` that says `helo`, has logged in as `user` if that is given,
+    and connected to the ESMTP listener of the number `listener`. Or only the `id` of one that is in the queue: 32 hex
+    digits.
     """
 
     recipients: list[str] = []
@@ -37,6 +40,10 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     meta: dict[str, Any] = {}
     intake: Literal["smtp", "http"] = "smtp"
     id: str = ""
+    peer: str = "127.0.0.1"
+    helo: str = "localhost"
+    user: str = ""
+    listener: int = 1
 
 
 _OPERATION: Final = Operation(
@@ -72,9 +79,13 @@ def routes(tell: Tell, find: Find) -> tuple[Route, ...]:
                 raise ValueError("recipients: at least one is needed, or the id of a message in the queue")
             sender = asked.sender(question.sender)
             question.meta = asked.metadata(recipients, question.meta)
+            question.peer = asked.address(question.peer)
         except (msgspec.DecodeError, ValueError) as error:
             raise HttpError(422, f"Error: {error}") from None
-        return json_reply(await tell(sender, recipients, question))
+        try:
+            return json_reply(await tell(sender, recipients, question))
+        except ConfigError as error:
+            raise HttpError(422, f"Error: listener: {error}") from None
 
     return (Route("POST", PATH, explain, _OPERATION),)
 

@@ -5,14 +5,14 @@ Public: `explain`, `of_the_way`, and `Told` with its parts. What can go wrong is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from kumotwist.admin.handlers import SPLIT, THROTTLE, Handler, held_by, run_handler, run_split, run_throttle, several
+from kumotwist.admin.handlers import THROTTLE, Handler, held_by, run_throttle, several
+from kumotwist.admin.reception import Session, generate, receive
 from kumotwist.config.queue import Protocol
-from kumotwist.core.address import EnvelopeAddress
 from kumotwist.core.interfaces import Channel
 from kumotwist.core.message import Message
 from kumotwist.core.schedule import format_rfc3339
@@ -68,6 +68,7 @@ class QueuedShown(msgspec.Struct):
 class Told(msgspec.Struct):
     """Everything there is to tell; `way` is null when the message would not be taken in.
 
+    `refused` says what the SMTP listener itself would not take, and why: a recipient, or the message.
     `queued` is there for a message that is in the queue, whose `way` is that of its next attempt.
     """
 
@@ -75,6 +76,7 @@ class Told(msgspec.Struct):
     message: MessageShown
     way: Explanation | None = None
     queued: QueuedShown | None = None
+    refused: list[str] = []
 
 
 async def explain(
@@ -82,31 +84,26 @@ async def explain(
     policy: Policy,
     channel_for: Callable[[Protocol], Channel],
     now: float,
-    intake: str = "smtp",
+    session: Session | None = None,
     present: Present = NOTHING,
 ) -> Told:
     """Run the handlers that would see `message`, then follow its way; it is changed by that, and nothing else is.
 
-    Of several recipients the way of the first is followed.
+    It comes by the SMTP `session`, without one by HTTP. Of several recipients the way of the first is followed.
     """
-    message.due = now
-    told = Told([], MessageShown("", [], message.meta, 0))
-    groups: Sequence[Sequence[EnvelopeAddress]] = [[one] for one in message.recipients]
-    if intake == "smtp" and policy.handles(SPLIT):
-        split, groups = await run_split(message, policy, groups)
-        told.handlers.append(split)
-    message.recipients = tuple(groups[0]) if groups else ()
-    if not any(one.rejected or one.problem for one in told.handlers):
-        told.handlers.extend(await run_handler(message, policy, intake))
-    recipients = [*message.recipients, *[one for group in groups[1:] for one in group]]
-    told.message = MessageShown(message.sender.email, [one.email for one in recipients], message.meta, message.size)
-    if any(one.rejected or one.problem for one in told.handlers):
+    message.due, asked = now, message.recipients
+    got = await (receive(message, policy, session) if session is not None else generate(message, policy))
+    groups = got.groups or [message.recipients or asked]
+    recipients = [*(message.recipients or asked), *[one for group in groups[1:] for one in group]]
+    shown = MessageShown(message.sender.email, [one.email for one in recipients], message.meta, message.size)
+    told = Told(got.handlers, shown, refused=got.refused)
+    if not got.is_taken_in:
         return told
     copy, throttle = await run_throttle(message, (policy, policy), now)
     told.way = await explain_way(copy, policy, channel_for, present, now)
     told.way.holds[:0] = [*_later(message, now), *held_by(throttle, copy, now)]
     if len(groups) > 1:
-        told.way.warnings.insert(0, several(groups, intake))
+        told.way.warnings.insert(0, several(groups, "smtp" if session is not None else "http"))
     told.handlers.extend(of_the_way(policy, throttle))
     return told
 

@@ -1,14 +1,14 @@
-"""Handlers of policy that an explanation runs: those that see the whole message, and the one before a ready queue.
+"""Handlers of policy as an explanation tells of them, and the one before a ready queue.
 
-They really run, on a message that is nobody else's; what they changed is told.
+It really runs, on a copy of the message; those of reception are run by `admin.reception`.
 
-Public: `Handler`, `run_handler`, `run_split`, `run_throttle`, `held_by`, `several`, and the names of the events
-`EVENTS`, `SPLIT`, `THROTTLE`. Nothing is raised: a handler that fails says so in its `problem`.
+Public: `Handler`, `facts_of`, `changes_of`, `run_throttle`, `held_by`, `several`, and `THROTTLE`, the name of the
+event. Nothing is raised: a handler that fails says so in its `problem`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Final
 
@@ -17,7 +17,6 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 
 from kumotwist.core.address import EnvelopeAddress
-from kumotwist.core.connection import AuthInfo, ConnectionMeta
 from kumotwist.core.errors import PolicyError, Rejection
 from kumotwist.core.interfaces import QueuePolicy
 from kumotwist.core.message import Message
@@ -25,65 +24,24 @@ from kumotwist.core.schedule import format_rfc3339
 from kumotwist.lua.policy import Policy
 from kumotwist.proto.mime.headers import all_headers
 
-#: The event that sees a whole message, by the way it came in.
-EVENTS: Final = {"smtp": "smtp_server_message_received", "http": "http_message_generated"}
-#: What makes messages of the recipients of one that came by SMTP, and what may hold one up before a ready queue.
-SPLIT: Final = "smtp_server_split_transaction"
+#: The event of what may hold a message up before a ready queue.
 THROTTLE: Final = "throttle_insert_ready_queue"
 #: Messages of one transaction that are named. Ours: a line.
 _NAMED: Final = 5
 
 
 class Handler(msgspec.Struct):
-    """A handler that ran, and what it changed: names of meta keys and headers with their values before and after."""
+    """A handler that ran, and what it changed: names of meta keys and headers with their values before and after.
+
+    `about` is the recipient that `smtp_server_rcpt_to` was asked about; what it refuses concerns no other.
+    """
 
     event: str
     source: str
     changes: list[str] = []
     rejected: str = ""
     problem: str = ""
-
-
-async def run_handler(message: Message, policy: Policy, intake: str) -> list[Handler]:
-    """Run the handler that would see `message` and tell what it changed; nothing when policy has none."""
-    event = EVENTS[intake]
-    if not policy.handles(event):
-        return []
-    before = _facts(message)
-    handler = Handler(event, policy.program.source_of(event))
-    try:
-        if intake == "smtp":
-            await policy.smtp_server_message_received(message, ConnectionMeta())
-        else:
-            await policy.http_message_generated(message, AuthInfo())
-    except CancelledError:
-        raise
-    except Rejection as rejection:
-        handler.rejected = str(rejection)
-    except PolicyError as error:
-        handler.problem = str(error)
-    handler.changes = list(_changes(before, _facts(message)))
-    return [handler]
-
-
-async def run_split(
-    message: Message, policy: Policy, each: Sequence[Sequence[EnvelopeAddress]]
-) -> tuple[Handler, Sequence[Sequence[EnvelopeAddress]]]:
-    """Ask policy, which must have the handler, how the recipients become messages; `each` where it leaves that open."""
-    handler = Handler(SPLIT, policy.program.source_of(SPLIT))
-    groups: Sequence[Sequence[EnvelopeAddress]] | None = None
-    try:
-        groups = await policy.smtp_server_split_transaction(message, ConnectionMeta())
-    except CancelledError:
-        raise
-    except Rejection as rejection:
-        handler.rejected = str(rejection)
-    except PolicyError as error:
-        handler.problem = str(error)
-    left = each if groups is None else [group for group in groups if group]
-    if not left:
-        handler.problem = "it leaves the message without recipients"
-    return handler, left
+    about: str = ""
 
 
 async def run_throttle(
@@ -97,14 +55,14 @@ async def run_throttle(
     copy = evolve(message, meta=deepcopy(message.meta), due=min(message.due, now))
     if not policy.handles(THROTTLE):
         return copy, None
-    before, handler = _facts(copy), Handler(THROTTLE, policy.program.source_of(THROTTLE))
+    before, handler = facts_of(copy), Handler(THROTTLE, policy.program.source_of(THROTTLE))
     try:
         await of_the_queue.throttle_insert_ready_queue(copy)
     except CancelledError:
         raise
     except (PolicyError, Rejection) as error:
         handler.problem = str(error)
-    handler.changes = list(_changes(before, _facts(copy)))
+    handler.changes = list(changes_of(before, facts_of(copy)))
     if copy.due > now:
         handler.changes.append(f"due set to {format_rfc3339(copy.due)}")
     return copy, handler
@@ -132,7 +90,7 @@ def several(groups: Sequence[Sequence[EnvelopeAddress]], intake: str) -> str:
     return f"{how}; this is the way of the one to {first}{others}"
 
 
-def _facts(message: Message) -> dict[str, str]:
+def facts_of(message: Message) -> dict[str, str]:
     """What a handler may change, by what it is called."""
     found = {f"meta {name}": repr(value) for name, value in message.meta.items()}
     for name, value in all_headers(message.body or b""):
@@ -143,7 +101,8 @@ def _facts(message: Message) -> dict[str, str]:
     return found
 
 
-def _changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
+def changes_of(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    """What of `facts_of` is there now, is gone, or is another."""
     for name in dict.fromkeys((*before, *after)):
         old, new = before.get(name), after.get(name)
         if old is None:

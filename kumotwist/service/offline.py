@@ -26,6 +26,7 @@ from kumotwist.core.errors import ConfigError, KumotwistError, PolicyError, Reje
 from kumotwist.core.ids import IdGenerator
 from kumotwist.core.message import Message
 from kumotwist.egress.registry import Channels
+from kumotwist.intake.smtp.imagined import ImaginedSession, Visitor
 from kumotwist.lua import validate as checks
 from kumotwist.lua.lib.catalog import Services, standard_libraries
 from kumotwist.lua.policy import Policy, PolicyServices
@@ -111,6 +112,10 @@ class Offline:
         transports = HttpTransports(self.reactor)
         hostname = socket.gethostname()
         return Channels(libraries.resolver, self._keys, policy, self.reactor, self.reactor, hostname, transports)
+
+    def session(self, policy: Policy, visitor: Visitor) -> ImaginedSession:
+        """What an SMTP client would find. Raises ConfigError when there is no such listener."""
+        return ImaginedSession(policy, tuple(policy.declarations.esmtp_listeners), visitor, socket.gethostname())
 
     def present(self) -> Present:
         """Nothing is at work, but a mailbox's provider is looked up."""

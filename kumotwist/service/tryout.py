@@ -71,6 +71,13 @@ async def _explained(offline: Offline, asked: argparse.Namespace) -> int:
         asked.meta,
         asked.content,
     )
+    session = None
+    if not asked.http:
+        try:
+            session = offline.session(policy, asked.visitor)
+        except ConfigError as error:
+            sys.stderr.write(f"kumotwist explain: --listener: {error}\n")
+            return 2
     channels = offline.channels(policy)
     try:
         told = await explanation.explain(
@@ -78,7 +85,7 @@ async def _explained(offline: Offline, asked: argparse.Namespace) -> int:
             policy,
             channels.channel_for,
             services.clock.seconds(),
-            "http" if asked.http else "smtp",
+            session,
             offline.present(),
         )
     finally:

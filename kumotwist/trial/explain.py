@@ -32,12 +32,14 @@ def _handlers(told: Told) -> Iterator[str]:
     message = told.message
     yield f"message      from {message.sender or '<>'} to {', '.join(message.recipients)}, {message.octets:,} octets"
     for handler in told.handlers:
-        yield f"handler      {handler.event} ({handler.source})"
+        about = f" about {handler.about}" if handler.about else ""
+        yield f"handler      {handler.event} ({handler.source}){about}"
         yield from (f"               {_cut(change)}" for change in handler.changes)
         if handler.rejected:
             yield f"               rejects it: {handler.rejected}"
         if handler.problem:
             yield f"               fails: {handler.problem}"
+    yield from (f"refused      {refused}" for refused in told.refused)
 
 
 def _queued(told: Told) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from kumotwist.admin.handlers import run_handler
+from kumotwist.admin.reception import see_again
 from kumotwist.config.egress import UNSPECIFIED
 from kumotwist.config.queue import Protocol
 from kumotwist.core import queuename
@@ -60,9 +60,9 @@ class Judge:
         message = _message(ending)
         intake = _INTAKES.get(ending.reception_protocol)
         if self.handlers is not None and intake is not None:
-            ran = await run_handler(message, self.handlers, intake)
-            if (handler := next((one for one in ran if one.rejected or one.problem), None)) is not None:
-                return Verdict("", rejected=handler.rejected, problem=handler.problem)
+            seen = await see_again(message, self.handlers, intake == "smtp")
+            if not seen.is_taken_in:
+                return Verdict("", rejected=seen.handlers[-1].rejected, problem=seen.handlers[-1].problem)
         try:
             queue = message.queue_name()
         except ValueError as error:

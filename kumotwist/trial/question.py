@@ -13,16 +13,20 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from kumotwist.admin import asked as read
-from kumotwist.core.address import EnvelopeAddress
+from kumotwist.intake.smtp.imagined import Visitor
 from kumotwist.trial.commandline import CommandLine
+
+_T = TypeVar("_T")
 
 #: Octets of a message that is read. Ours: more than any listener takes unless it is told to (20 MiB).
 _MAX_MESSAGE: Final = 128 * 1024 * 1024
 #: Where a daemon listens unless its policy says otherwise.
 _DAEMON: Final = "http://127.0.0.1:8000"
+#: Options about the SMTP client, and what they are called there.
+_SESSION: Final = {"peer": "peer", "helo": "hello", "user": "user", "listener": "listener"}
 #: RFC 5322 s2.2: a name of printable characters, and a colon.
 _HEADER: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 
@@ -50,6 +54,15 @@ def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespac
         help="a mailbox or a phone number; may be repeated",
     )
     add("--meta", type=_named, action="append", default=[], metavar="NAME=VALUE", help="metadata that is there before")
+    add(
+        "--peer",
+        type=_reading(read.address),
+        metavar="ADDRESS",
+        help="the SMTP client's; 127.0.0.1 unless said",
+    )
+    add("--helo", metavar="NAME", help="what it says in EHLO; localhost unless said")
+    add("--user", metavar="NAME", help="who it has logged in as; nobody unless said")
+    add("--listener", type=int, metavar="NUMBER", help="the ESMTP listener that it connects to; the first unless said")
     add("--http", action="store_true", help="it comes in by HTTP; otherwise by SMTP")
     add("--json", action="store_true", help="for programs; docs/explain.md says what is in it")
     asked = parser.parse_args(arguments)
@@ -57,6 +70,10 @@ def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespac
         return _of_a_queue(parser, asked)
     if asked.daemon is not None:
         parser.error("--daemon is asked about an --id")
+    session = {name: getattr(asked, name) for name in _SESSION if getattr(asked, name) is not None}
+    if asked.http and session:
+        parser.error(f"--{next(iter(session))} is about a message that comes by SMTP")
+    asked.visitor = Visitor(**{_SESSION[name]: value for name, value in session.items()})
     missing = [name for name, value in (("FILE", asked.message), ("--to", asked.to)) if value is None]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
@@ -74,7 +91,7 @@ def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespac
 def _of_a_queue(parser: CommandLine, asked: argparse.Namespace) -> argparse.Namespace:
     """The command line of a question about a message in a queue, which has envelope, metadata and policy of its own."""
     others = (asked.message, asked.policy, asked.sender, asked.to, asked.meta or None, asked.http or None)
-    if any(one is not None for one in others):
+    if any(one is not None for one in (*others, *[getattr(asked, name) for name in _SESSION])):
         parser.error("--id goes with --daemon and --json only: the message is in the queue")
     asked.daemon = asked.daemon if asked.daemon is not None else _DAEMON
     return asked
@@ -98,10 +115,10 @@ def _content(name: str) -> bytes:
     return data if b"\r\n" in data else data.replace(b"\n", b"\r\n")
 
 
-def _reading(read_it: Callable[[str], EnvelopeAddress]) -> Callable[[str], EnvelopeAddress]:
+def _reading(read_it: Callable[[str], _T]) -> Callable[[str], _T]:
     """The same, with errors as argparse shows them."""
 
-    def read_or_refuse(text: str) -> EnvelopeAddress:
+    def read_or_refuse(text: str) -> _T:
         try:
             return read_it(text)
         except ValueError as error:

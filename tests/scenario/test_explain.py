@@ -209,9 +209,88 @@ def test_a_rejection_ends_the_story(tmp_path: Path) -> None:
     assert told["way"] is None
 
 
+ENVELOPE = """
+kumo.on('smtp_server_connection_accepted', function(conn) conn:set_meta('lan', conn:get_meta('received_from')) end)
+kumo.on('smtp_server_mail_from', function(sender) if sender.domain == 'bad.test' then kumo.reject(551, 'no') end end)
+kumo.on('smtp_server_rcpt_to', function(recipient, conn)
+  if recipient.domain == 'blocked.test' then kumo.reject(550, '5.7.1 not to them') end
+  if recipient.user == 'vip' then conn:set_meta('route', 'api') end
+end)
+"""
+
+
+def test_the_envelope_is_shown_to_policy_as_well(tmp_path: Path) -> None:
+    """What smtp_server_rcpt_to remembers in the connection decides the way, as it does in the daemon."""
+    told = with_handlers(tmp_path, ENVELOPE, "--to=vip@dest.test", "--peer=::1")
+    by_event = {one["event"]: one for one in told["handlers"]}
+    assert by_event["smtp_server_connection_accepted"]["changes"] == ["connection meta lan set to '[::1]:50000'"]
+    assert by_event["smtp_server_rcpt_to"]["changes"] == ["connection meta route set to 'api'"]
+    assert by_event["smtp_server_rcpt_to"]["about"] == "vip@dest.test"
+    assert [one["name"] for one in told["way"]["routes"] if one["is_chosen"]] == ["api"]
+    assert list(jsonschema_rs.Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(told)) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--to=u@blocked.test"], "5.7.1 not to them"),
+        (["--to=u@dest.test", "--from=x@bad.test"], "551 no"),
+    ],
+)
+def test_what_a_handler_refuses_before_the_body_has_no_way(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """By smtp_server_mail_from, or by smtp_server_rcpt_to, as an SMTP client would hear."""
+    told = with_handlers(tmp_path, ENVELOPE, *arguments)
+    assert told["handlers"][-1]["rejected"].endswith(said)
+    assert told["way"] is None
+
+
+def test_a_refused_recipient_is_no_matter_of_the_others(tmp_path: Path) -> None:
+    """It is told, and the first that is taken is followed."""
+    told = with_handlers(tmp_path, ENVELOPE, "--to=u@blocked.test", "--to=v@dest.test")
+    assert [one["about"] for one in told["handlers"] if one["rejected"]] == ["u@blocked.test"]
+    assert told["message"]["recipients"] == ["v@dest.test"]
+    assert told["way"]["queue"] == "acme@dest.test"
+
+
+DOMAINS = """
+kumo.on('get_listener_domain', function(domain)
+  return kumo.make_listener_domain { relay_to = domain == 'ours.test' }
+end)
+"""
+
+
+@pytest.mark.parametrize(
+    ("handlers", "to", "refused"),
+    [
+        ("", "u@dest.test", "policy has no get_listener_domain that allows it"),
+        (DOMAINS, "u@dest.test", "relay_from and relay_to of get_listener_domain do not allow it"),
+        (DOMAINS, "u@ours.test", ""),
+    ],
+)
+def test_relaying_is_refused_as_the_listener_would(tmp_path: Path, handlers: str, to: str, refused: str) -> None:
+    """relay_hosts of the listener and get_listener_domain of policy are asked about the client that is named."""
+    told = with_handlers(tmp_path, handlers, f"--to={to}", "--peer=192.0.2.7")
+    assert (told["way"] is None) == bool(refused)
+    assert [one.endswith(refused) for one in told["refused"]] == ([True] if refused else [])
+    if refused:
+        assert told["refused"][0].startswith(f"{to}: 550 5.7.1 relaying not permitted for 192.0.2.7: ")
+    shown = explain(tmp_path, "--to=u@dest.test", "--peer=192.0.2.7")
+    assert "\nrefused      u@dest.test: 550 5.7.1 relaying not permitted for 192.0.2.7" in shown.stdout
+    assert shown.returncode == 0
+
+
+def test_a_client_that_has_logged_in(tmp_path: Path) -> None:
+    """No password is asked for, and policy sees who it is."""
+    told = with_handlers(tmp_path, "", "--to=u@dest.test", "--user=ann", "--helo=laptop")
+    assert (told["message"]["meta"]["authn_id"], told["message"]["meta"]["ehlo_domain"]) == ("ann", "laptop")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--to=u@dest.test", "--listener=2"], "--listener: the policy starts 1 ESMTP listener; there is no number 2"),
+        (["--to=u@dest.test", "--peer=nobody"], "'nobody' is not an IP address"),
+        (["--to=u@dest.test", "--peer=::1", "--http"], "--peer is about a message that comes by SMTP"),
         (["--to=u@dest.test", "--meta=route=x"], "meta.route is 'x'"),
         (["--to=u@dest.test", "--meta=x"], "NAME=VALUE"),
         ([], "--to"),
@@ -284,8 +363,10 @@ def test_a_running_daemon_tells_what_it_has_learned(tmp_path: Path) -> None:
         assert list(jsonschema_rs.Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(first)) == []
         by_name = {route["name"]: route for route in first["way"]["routes"]}
         assert by_name["local"]["samples"] >= 3
-        with pytest.raises(urllib.error.HTTPError, match="422"):
-            ask(daemon, {"recipients": ["not an address\r\n"]})
+        for wrong in ({"recipients": ["not an address\r\n"]}, {**question, "listener": 2}, {**question, "peer": "me"}):
+            with pytest.raises(urllib.error.HTTPError, match="422"):
+                ask(daemon, wrong)
+        assert "not permitted for 192.0.2.7" in ask(daemon, {**question, "peer": "192.0.2.7"})["refused"][0]
         assert ask(daemon, {"recipients": ["+4915112345678"]})["message"]["recipients"] == ["+4915112345678@sms"]
         assert len(daemon.records("Reception")) == 4
 

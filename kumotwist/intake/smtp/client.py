@@ -4,26 +4,36 @@ Its address decides which of the listener's options hold; PROXY and XCLIENT may
 correct it, and policy may lay its own parameters over them. What else is found
 out on the way (name, TLS, identity) is kept in `conn`, which policy sees.
 
-Public: `Client`, `endpoint`. What can go wrong: PolicyError for parameters that are none.
+Public: `Client`, `Listening`, `endpoint`. What can go wrong: PolicyError for parameters that are none.
 """
 
 from __future__ import annotations
 
 import uuid
+from typing import Protocol
 
 import attrs
 
 from kumotwist.config.listener import SmtpListenerConfig
 from kumotwist.core.connection import AuthInfo, ConnectionMeta
 from kumotwist.core.errors import ConfigError, PolicyError
+from kumotwist.core.interfaces import SmtpPolicy
 from kumotwist.core.json import JsonObject
 from kumotwist.core.outcome import Peer
-from kumotwist.intake.smtp.listener import Listener
-from kumotwist.intake.smtp.options import overlay
+from kumotwist.intake.smtp.listener import tls_sources
+from kumotwist.intake.smtp.options import ListenerOptions, overlay
 from kumotwist.intake.smtp.relay import Relay
 from kumotwist.net.tls import ContextSources, TlsFacts
 from kumotwist.proto.mime.trace import Reception
 from kumotwist.proto.smtp.server import ServerRules
+
+
+class Listening(Protocol):
+    """What of a listener concerns its clients; `hostname` is the machine's."""
+
+    options: ListenerOptions
+    policy: SmtpPolicy
+    hostname: str
 
 
 class Client:
@@ -33,7 +43,7 @@ class Client:
         "_listener", "_peer", "_reception", "config", "conn", "hostname", "local", "relay", "remote", "session_id",
     )  # fmt: skip
 
-    def __init__(self, listener: Listener, remote: tuple[str, int], local: tuple[str, int]) -> None:
+    def __init__(self, listener: Listening, remote: tuple[str, int], local: tuple[str, int]) -> None:
         """`remote` and `local` are address and port of the connection's ends."""
         self._listener = listener
         self.session_id = str(uuid.uuid4())
@@ -88,7 +98,7 @@ class Client:
 
     def tls_sources(self) -> ContextSources:
         """What it is shown and asked for at STARTTLS."""
-        return self._listener.tls_sources(self.config, self.hostname)
+        return tls_sources(self.config, self.hostname)
 
     # -- what is found out ------------------------------------------------------------------------
 

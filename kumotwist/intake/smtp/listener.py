@@ -1,6 +1,6 @@
 """What all sessions of one SMTP listener share: its options, its partners, its counts.
 
-Public: `Listener`, `refusal` (what an error means for the client).
+Public: `Listener`, `tls_sources`, `refusal` (what an error means for the client).
 """
 
 from __future__ import annotations
@@ -55,15 +55,11 @@ class Listener:
         reason = self.gate.refusal()
         return reason if reason is None or reason == SHUTTING_DOWN else f"{reason}. Try later"
 
-    def tls_sources(self, config: SmtpListenerConfig, hostname: str) -> ContextSources:
-        """What a session under `config` shows and asks for at STARTTLS."""
-        return ContextSources(config.tls_certificate, config.tls_private_key, config.tls_required_client_ca, hostname)
-
     async def load_certificate(self) -> None:
         """Have it at hand before a client asks. Mail flows without it: a wrong one is told, and ends nothing."""
         config = self.options.config
         try:
-            await self.tls.context(self.tls_sources(config, config.hostname or self.hostname))
+            await self.tls.context(tls_sources(config, config.hostname or self.hostname))
         except (SecretUnavailable, ConfigError) as error:
             log.error(
                 "the listener on {address} refuses STARTTLS as long as this lasts: {error}",
@@ -76,6 +72,11 @@ class Listener:
         yield Sample("connection_count", self.connections, _SERVICE)
         yield Sample("total_connection_count", self.connections_total, _SERVICE)
         yield Sample("total_connections_denied", self.connections_denied, _SERVICE)
+
+
+def tls_sources(config: SmtpListenerConfig, hostname: str) -> ContextSources:
+    """What a session under `config` shows and asks for at STARTTLS."""
+    return ContextSources(config.tls_certificate, config.tls_private_key, config.tls_required_client_ca, hostname)
 
 
 def refusal(error: BaseException, hostname: str) -> Rejection:

@@ -1,6 +1,6 @@
 """A login by AUTH: policy says who it is, and the auditor hears of it either way.
 
-Public: `log_in`. What can go wrong: PolicyError and Rejection from `smtp_server_auth_plain`.
+Public: `log_in`, `proven_by_password`. What can go wrong: PolicyError and Rejection from `smtp_server_auth_plain`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ async def _proven(policy: SmtpPolicy, conn: ConnectionMeta, given: Credentials) 
         return verdict
     if verdict is False:
         return None
-    return AuthInfo(
-        identities=(Identity(given.authz, "SmtpAuthPlainAuthorization"), Identity(given.authc, _AUTHENTICATION))
-    )
+    return proven_by_password(given.authz, given.authc)
+
+
+def proven_by_password(authz: str, authc: str) -> AuthInfo:
+    """Who `authc` is that logged in by its password, to act for `authz`."""
+    return AuthInfo(identities=(Identity(authz, "SmtpAuthPlainAuthorization"), Identity(authc, _AUTHENTICATION)))

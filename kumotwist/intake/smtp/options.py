@@ -4,7 +4,7 @@
 has the client (the local address) wins, and its table may hold `peer` and
 `via` of its own. `meta` of every layer ends up in the connection's meta.
 
-Public: `ListenerOptions`, `overlay`. What can go wrong: `ConfigError` for an
+Public: `ListenerOptions`, `overlay`, `local_end`. What can go wrong: `ConfigError` for an
 overlay that is no option table, at construction for those in the listener's
 options, and at each connection for what policy returns.
 """
@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 import attrs
 from attrs import define, field, frozen
 
-from kumotwist.config.listener import SmtpListenerConfig
+from kumotwist.config.listener import SmtpListenerConfig, host_and_port
 from kumotwist.config.structure import structure
 from kumotwist.core.errors import ConfigError
 from kumotwist.core.json import Json
@@ -82,6 +82,16 @@ def overlay(config: SmtpListenerConfig, table: Table) -> SmtpListenerConfig:
     given = structure(SmtpListenerConfig, dict(table))
     changes = {name: getattr(given, name) for name in table}
     return attrs.evolve(config, **changes)  # type: ignore[misc]  # mypy takes @options classes for dataclasses
+
+
+def local_end(config: SmtpListenerConfig, client: str) -> tuple[str, int]:
+    """Where a `client` of this address would find the listener; one of all addresses has the loopback's."""
+    host, port = host_and_port(config.listen)
+    try:
+        is_any = not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        is_any = True  # a name, which the system knows
+    return (("::1" if ":" in client else "127.0.0.1") if is_any else host), port
 
 
 def _descend(base: Effective, peer: object, via: object, client: str, local: str, depth: int) -> Effective:

@@ -21,6 +21,7 @@ from kumotwist.core.interfaces import Channel, Gatekeeper, MessageStore
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
 from kumotwist.intake.inject.generator import InternalQueues
+from kumotwist.intake.smtp.imagined import ImaginedSession, Visitor
 from kumotwist.lua.policy import Policy
 from kumotwist.net.blocking import BlockingThreads
 from kumotwist.net.router import Route
@@ -96,7 +97,12 @@ def _tell(
     ) -> Told:
         asked = Message(ground.ids(), sender, recipients, dict(question.meta), question.content.encode())
         now, present = ground.reactor.seconds(), queue.present()
-        return await explain_message(asked, policy, channel_for, now, question.intake, present)
+        session = None
+        if question.intake == "smtp":
+            visitor = Visitor(question.peer, question.helo, question.user, question.listener)
+            listeners = tuple(policy.declarations.esmtp_listeners)
+            session = ImaginedSession(policy, listeners, visitor, ground.hostname)
+        return await explain_message(asked, policy, channel_for, now, session, present)
 
     return tell
 
