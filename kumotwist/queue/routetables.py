@@ -61,6 +61,7 @@ class RouteTables:
     _is_exchanging: bool = field(default=False, init=False)
     _epoch: int = field(init=False)
     _configs: Answers[RouteTableConfig] = field(init=False)
+    _recalls: SingleFlight[str, None] = field(init=False)
     _tables: dict[str, RouteTable] = field(factory=dict, init=False)
     #: The answer that a table is known to follow; another one may be equal.
     _followed: dict[str, RouteTableConfig] = field(factory=dict, init=False)
@@ -72,6 +73,7 @@ class RouteTables:
         self._epoch = self.policy.epoch
         flight: SingleFlight[str, RouteTableConfig] = SingleFlight(self.tasks.spawn, "route table")
         ask, clock = self.policy.route_table, self.clock
+        self._recalls = SingleFlight(self.tasks.spawn, "what is known of a route table")
         self._configs = Answers(ask, lambda table: table.ttl, MAX_TABLES, self.policy, clock, flight)
 
     # -- for a message ----------------------------------------------------------------------------
@@ -80,11 +82,8 @@ class RouteTables:
         """The table of that name, as policy has it. Raises PolicyError."""
         config = await self._configs.get(name)
         if name not in self._tables and self.state is not None:
-            made = self._made(config)
-            await self.state.recall(made)
-            if name not in self._tables:  # another caller may have waited for the same
-                self._place(made)
-            config = await self._configs.get(name)  # and the policy may have been loaded anew
+            await self._recalls.run(name, lambda: self._recall(config))
+            config = await self._configs.get(name)  # the policy may have been loaded anew
         table = self._tables.get(name)
         if table is None or table.config != config:
             table = self._made_anew(table, config)
@@ -130,6 +129,13 @@ class RouteTables:
     def _made(self, config: RouteTableConfig) -> RouteTable:
         made = RouteTable(config, lambda change: self.changed(made, change))
         return made
+
+    async def _recall(self, config: RouteTableConfig) -> None:
+        """Make the table with what is known of it: once, however many messages wait for it."""
+        if self.state is not None and config.name not in self._tables:
+            made = self._made(config)
+            await self.state.recall(made)
+            self._place(made)
 
     def _made_anew(self, former: RouteTable | None, config: RouteTableConfig) -> RouteTable:
         table = self._made(config)

@@ -1,14 +1,14 @@
-"""Destinations that do not answer, by class and route: each is one failure of the route, not one with each message.
+"""Destinations that fail by themselves: each is one failure of a route, not one with each message.
 
 A route that goes to the recipients' own mail exchangers fails where one of
-these is dead. That is no fault of the route, and must not move the messages of
-all others. Nor can it be told at once from the route being dead: so the first
-failure of a destination counts among all messages, and further ones do not until
-it has answered. A network that is down fails for one destination after the other.
-In the class of a message further ones do count unless others of that class
-answer: it may be a class of one destination.
+these is dead, or refuses our mail. That is no fault of the route, and must not
+move the messages of all others. Nor can it be told at once from the route being
+at fault: so the first failure of a destination counts among all messages, and
+further ones do not until it has been well. A network that is down fails for one
+destination after the other. In the class of a message further ones do count
+unless others of that class are well: it may be a class of one destination.
 
-Public: `DeadSites`. Nothing can go wrong.
+Public: `FailingSites`. Nothing can go wrong.
 """
 
 from __future__ import annotations
@@ -19,74 +19,74 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-#: Destinations remembered, of all classes and routes of a table, and classes and routes whose last answers are; the
-#: first to come is forgotten, and its next failure counts. Ours: some megabytes.
+#: Destinations remembered, of all classes and routes of a table, and classes and routes of which it is known who was
+#: well last; the first to come is forgotten, and its next failure counts. Ours: some megabytes.
 _MAX_KNOWN: Final = 20_000
-#: Seconds for which an answer by another destination tells that the route is well. Ours: a network that is down is
+#: Seconds for which another destination's being well tells that the route is. Ours: a network that is down is
 #: seen after them at the latest.
 _WELL_FOR: Final = 60.0
 
 
 @frozen
-class _Answers:
-    """The destination that answered last, and the last one before it that is another."""
+class _Well:
+    """The destination that was well last, and the last one before it that is another."""
 
     site: str
     at: float
     other: str = ""
     other_at: float = 0.0
 
-    def after(self, site: str, now: float) -> _Answers:
-        """With the answer of `site`."""
+    def after(self, site: str, now: float) -> _Well:
+        """With `site` being well."""
         if site == self.site:
-            return _Answers(site, now, self.other, self.other_at)
-        return _Answers(site, now, self.site, self.at)
+            return _Well(site, now, self.other, self.other_at)
+        return _Well(site, now, self.site, self.at)
 
     def is_elsewhere(self, site: str, now: float) -> bool:
-        """Whether one that is not `site` has answered lately."""
+        """Whether one that is not `site` was well lately."""
         at, known = (self.at, self.site) if self.site != site else (self.other_at, self.other)
         return known != "" and abs(now - at) < _WELL_FOR
 
 
 @define(eq=False)
-class DeadSites:
+class FailingSites:
     """Those of one table; routes go by position."""
 
-    _dead: OrderedDict[tuple[str, int, str], None] = field(factory=OrderedDict, init=False)
-    _answers: OrderedDict[tuple[str, int], _Answers] = field(factory=OrderedDict, init=False)
+    _failing: OrderedDict[tuple[str, int, str], None] = field(factory=OrderedDict, init=False)
+    _well: OrderedDict[tuple[str, int], _Well] = field(factory=OrderedDict, init=False)
 
-    def answered(self, name: str, position: int, site: str, now: float) -> None:
-        """A message of class `name` had an answer by `site`."""
-        self._dead.pop((name, position, site), None)
+    def note_well(self, name: str, position: int, site: str, now: float) -> None:
+        """A message of class `name` was well received by `site`."""
+        self._failing.pop((name, position, site), None)
         way = (name, position)
-        before = self._answers.get(way)
-        self._answers[way] = before.after(site, now) if before is not None else _Answers(site, now)
-        self._answers.move_to_end(way)
-        if len(self._answers) > _MAX_KNOWN:
-            self._answers.popitem(last=False)
+        before = self._well.get(way)
+        self._well[way] = before.after(site, now) if before is not None else _Well(site, now)
+        self._well.move_to_end(way)
+        if len(self._well) > _MAX_KNOWN:
+            self._well.popitem(last=False)
 
     def is_its_own(self, name: str, position: int, site: str, now: float, is_among_all: bool) -> bool:
-        """Note that a message had no answer by `site`; whether that says nothing about the route for class `name`.
+        """Note that a message failed by `site`; whether that says nothing about the route for class `name`.
 
         `is_among_all`: that is the class of all, and the message has one of its own.
         """
         key = (name, position, site)
-        if key in self._dead:
+        if key in self._failing:
             if is_among_all:
                 return True
-            answers = self._answers.get((name, position))
-            return answers is not None and answers.is_elsewhere(site, now)
-        self._dead[key] = None
-        if len(self._dead) > _MAX_KNOWN:
-            self._dead.popitem(last=False)
+            well = self._well.get((name, position))
+            return well is not None and well.is_elsewhere(site, now)
+        self._failing[key] = None
+        if len(self._failing) > _MAX_KNOWN:
+            self._failing.popitem(last=False)
         return False
 
-    def remember(self, former: DeadSites, positions: Mapping[int, int]) -> None:
+    def remember(self, former: FailingSites, positions: Mapping[int, int]) -> None:
         """Take over what a former table knew; `positions` has its position of a route by the present one."""
         present = {before: position for position, before in positions.items()}
-        for name, before, site in former._dead:
+        for name, before, site in former._failing:
             if before in present:
-                self._dead[name, present[before], site] = None
-        for (name, before), answers in former._answers.items():
+                self._failing[name, present[before], site] = None
+        for (name, before), well in former._well.items():
             if before in present:
-                self._answers[name, present[before]] = answers
+                self._well[name, present[before]] = well

@@ -23,7 +23,7 @@ from kumotwist.queue.routes.balance import Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.shares import Shares
 from kumotwist.queue.routes.signals import IS_ALIVE, Signal
-from kumotwist.queue.routes.sites import DeadSites
+from kumotwist.queue.routes.sites import FailingSites
 from kumotwist.queue.routes.standing import Known, Standing
 from kumotwist.queue.routes.standings import Standings
 from kumotwist.queue.routes.tallies import ALL, Tallies
@@ -61,7 +61,9 @@ class RouteTable:
     _standings: Standings = field(init=False)
     _shares: Shares = field(init=False)
     _teller: Teller = field(init=False)
-    _dead: DeadSites = field(factory=DeadSites, init=False)
+    #: Destinations that are dead, and that refuse our mail.
+    _dead: FailingSites = field(factory=FailingSites, init=False)
+    _refusing: FailingSites = field(factory=FailingSites, init=False)
     #: All that the routes have done, beside the evidence that moves shares.
     tallies: Tallies = field(init=False)
 
@@ -166,13 +168,13 @@ class RouteTable:
         a hand-over or failure while all routes are out, or of a message that was
         sent while they were: who was spared by the breakers, and is tried for
         that reason alone, would bear it for all. `site` is the destination, where
-        the way leads to the recipient's own: one that is dead counts once among
-        all messages, and in a class in which others answer.
+        the way leads to the recipient's own: one that is dead, or refuses our mail,
+        counts once among all messages, and in a class in which others are well.
         """
         is_alive, sent = IS_ALIVE.get(signal), now if since is None else since
         for one in {ALL, name}:
             known = self._standings.of(one)
-            is_sites_own = site is not None and self._is_sites_own(one, name, position, site, is_alive, now)
+            is_sites_own = site is not None and self._is_sites_own(one, name, position, site, signal, now)
             if is_sites_own and known.breakers[position].state is State.CLOSED:
                 continue
             known.is_news = True
@@ -197,10 +199,16 @@ class RouteTable:
         for one in (ALL, name):
             self._standings.of(one).breakers[position].give_back(taken, again)
 
-    def _is_sites_own(self, one: str, name: str, position: int, site: str, is_alive: bool | None, now: float) -> bool:
+    def _is_sites_own(self, one: str, name: str, position: int, site: str, signal: Signal, now: float) -> bool:
+        """Note how a destination is, and whether a failure is its own and none of the route's."""
+        is_alive = IS_ALIVE.get(signal)
         if is_alive:
-            self._dead.answered(one, position, site, now)
-        return is_alive is False and self._dead.is_its_own(one, position, site, now, one != name)
+            self._dead.note_well(one, position, site, now)
+        if signal in (Signal.HANDED_OVER, Signal.SLOW):
+            self._refusing.note_well(one, position, site, now)
+        if is_alive is False:
+            return self._dead.is_its_own(one, position, site, now, one != name)
+        return signal is Signal.REFUSED and self._refusing.is_its_own(one, position, site, now, one != name)
 
     def _note_breaker(self, known: Standing, name: str, position: int, is_good: bool, now: float, sent: float) -> None:
         breaker = known.breakers[position]
@@ -260,6 +268,7 @@ class RouteTable:
         self._standings.remember(other._standings, positions)
         self._teller.remember(other._teller, positions)
         self._dead.remember(other._dead, positions)
+        self._refusing.remember(other._refusing, positions)
         self.tallies.remember(other.tallies, {former: at for at, former in positions.items()})
 
     def news(self) -> Iterator[tuple[str, Known]]:

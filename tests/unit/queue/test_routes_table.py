@@ -679,3 +679,17 @@ def test_what_failed_elsewhere_does_not_go_to_a_dead_route():
                 break
             tried = (*tried, choice.route)
     assert dead <= 10
+
+
+def test_a_domain_that_refuses_our_mail_takes_the_route_from_no_other():
+    """One message in ten goes there: their mail is refused on any way, and all others rest."""
+    one, now = table(30, 70), NOW
+    for number in range(1_500):
+        now += 0.1
+        site = "strict.example" if number % 10 == 0 else f"d{number % 50}.example"
+        at = one.choose(site, now).position
+        is_refused = at == 1 and site == "strict.example"
+        signal = Signal.REFUSED if is_refused else Signal.HANDED_OVER
+        one.report(site, at, signal, now, since=now, site=site if at == 1 else None)
+    assert tuple(one.shares("other.example", now)) == pytest.approx((0.3, 0.7))
+    assert one.shares("strict.example", now)[1] < 0.1, "they themselves go by the other one"

@@ -23,6 +23,9 @@ class Now:
     def seconds(self):
         return self.now
 
+    def callLater(self, delay, call, *arguments):
+        return reactor.callLater(delay, call, *arguments)
+
 
 @asynccontextmanager
 async def state_of(path, worker, clock):
