@@ -34,7 +34,7 @@ from kumotwist.net.tasks import Tasks
 from kumotwist.proto.phone import calling_code
 from kumotwist.proto.translate.whom import Whom, whom_of
 from kumotwist.queue.routes.classes import MAX_NAME
-from kumotwist.queue.routes.line import UNCLAIMED, Lines
+from kumotwist.queue.routes.line import MOST_ASKS, UNCLAIMED, Lines
 
 #: What is remembered as taken. Ours: messages that wait for room in a ready queue, some thousand at a time.
 _REMEMBERED: Final = 65_536
@@ -143,6 +143,14 @@ class Budgets:
             self.tasks.spawn("places of routes' budgets", self._deal())
 
     async def _deal(self) -> None:
+        try:
+            while not self._is_stopped and await self._deal_some() == MOST_ASKS:
+                pass
+        finally:
+            self._is_dealing = False
+
+    async def _deal_some(self) -> int:
+        """About how many lines was asked."""
         now = self.clock.seconds()
         asks = self.lines.asks(now, self.waits.holds)
         try:
@@ -152,13 +160,12 @@ class Budgets:
         except KumotwistError:
             # Whoever asks for a place is told, and waits as after a failure.
             self.lines.unheard(asks, now)
-            return
-        finally:
-            self._is_dealing = False
+            return 0
         if not self._is_stopped:
             for called in self.lines.hear(asks, deals, now):
                 heapq.heappush(self._called, called)
             self._wake()
+        return len(asks)
 
     def stop(self) -> None:
         """Wake nobody any more."""

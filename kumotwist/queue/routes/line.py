@@ -7,7 +7,8 @@ called gets a place only when it has been free for some seconds: then those it
 was for have gone.
 
 This is one worker's memory and a matter of order alone; what may pass is
-counted elsewhere. Public: `Lines`, `LOOK_EVERY`, `UNCLAIMED`, `PATIENCE`. Nothing can go wrong.
+counted elsewhere. Public: `Lines`, `LOOK_EVERY`, `UNCLAIMED`, `PATIENCE`,
+`MOST_ASKS`. Nothing can go wrong.
 """
 
 from __future__ import annotations
@@ -32,11 +33,15 @@ UNCLAIMED: Final = 3.0
 #: Seconds after which one that does not wait to be called, or was called and did not come, counts as gone. Ours: policy
 #: is asked between a try and the wait for the next.
 PATIENCE: Final = 10.0
-#: Messages in line; the others are tried every now and then. Ours: some 80 MB at worst.
+#: Messages in line; the others are tried every now and then. Ours: some 70 MB in one line, and 200 MB if
+#: each is in a line of its own.
 _MAX_WAITERS: Final = 200_000
-#: Lines that are asked about at once, and how many of each are looked at. Ours: some milliseconds of the state file.
-_ASKS: Final = 500
+#: Lines that are asked about at once, and how many of each are looked at. Ours: some ten milliseconds of the state
+#: file.
+MOST_ASKS: Final = 500
 _AHEAD: Final = 1_000
+#: Seconds until a line is asked about again for its next places, at least. Ours: less than those between two deals.
+_ASK_AGAIN: Final = 0.5
 
 
 @define(eq=False)
@@ -172,7 +177,7 @@ class Lines:
             self._begin_anew(now)
         self._asked_at = now
         asks: list[Ask] = []
-        while self._due and self._due[0][0] <= now and len(asks) < _ASKS:
+        while self._due and self._due[0][0] <= now and len(asks) < MOST_ASKS:
             at, key = heapq.heappop(self._due)
             line = self._lines.get(key)
             if line is None or line.ask_at != at:
@@ -198,7 +203,8 @@ class Lines:
                     called.append((at, waiter[1]))
             if line.waiters or line.joined or line.left:
                 at = now if line.left else deal.again_at
-                self._ask(ask.key, line, min(at, now + PATIENCE + 1.0) if deal.called else at)
+                latest = now + PATIENCE + 1.0 if deal.called else inf
+                self._ask(ask.key, line, max(min(at, latest), now + _ASK_AGAIN))
             else:
                 del self._lines[ask.key]
         return called
