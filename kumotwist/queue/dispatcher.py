@@ -13,7 +13,7 @@ ended by its owner, and its messages go back uncharged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -29,7 +29,7 @@ from kumotwist.core.stats import Histogram
 from kumotwist.net.clock import sleep
 from kumotwist.queue import reasons as why
 from kumotwist.queue.hand import Hand, Means
-from kumotwist.queue.ready import ReadyQueue
+from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.slots import Slots
 
 log: Final = Logger()
@@ -111,6 +111,10 @@ class Dispatcher:
         wake, self._wake = self._wake, None
         if wake is not None:
             wake.callback(has_message)
+
+    def withdraw(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """Take those out of its hand; none while its messages are on the wire, which first hear their outcomes."""
+        return [] if self.is_delivering else self._hand.withdraw(wanted)
 
     async def run(self) -> None:
         """Serve the ready queue until there is a reason to end; raises nothing but CancelledError."""
@@ -198,7 +202,10 @@ class Dispatcher:
     # -- connecting -------------------------------------------------------------------------------
 
     async def _connect(self, session: Session) -> bool:
-        """Connect for what is in hand; False when that ended the session."""
+        """Connect for what is in hand; False when that ended the session.
+
+        What is withdrawn meanwhile leaves the connection to others.
+        """
         if not await self._pass_connection_rate():
             return False
         self.ends_at = self._means.clock.seconds() + _CONNECT_WATCHDOG
@@ -227,13 +234,13 @@ class Dispatcher:
     async def _pass_connection_rate(self) -> bool:
         rate = self.ready.path.max_connection_rate
         key = f"{self.ready.name}-connection-rate"
-        while rate is not None and (wait := await self._means.limits.throttle(key, rate)) > 0:
+        while self._hand and rate is not None and (wait := await self._means.limits.throttle(key, rate)) > 0:
             if wait >= self.ready.path.idle_timeout:
                 response = internal(451, "ready queue connection rate throttled")
                 await self._hand.hold_all(response, why.CONNECTION_RATE_THROTTLE, wait)
                 return False
             await sleep(self._means.clock, wait)
-        return True
+        return bool(self._hand)
 
     async def _connection_failed(self, outcome: Outcome) -> None:
         """Settle what was in hand for the lost connection, and the whole ready queue if that is called for."""
@@ -257,8 +264,8 @@ class Dispatcher:
         if None in [message.body for message in messages]:
             await self._hand.load_bodies()
             messages = self._hand.messages
-            if not messages:
-                return True
+        if not messages:
+            return True
         clock, is_fit = self._means.clock, True
         self.is_delivering = self._attempted = True
         started = clock.seconds()

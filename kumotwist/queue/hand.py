@@ -1,8 +1,8 @@
 """What a dispatcher has taken from its ready queue and not yet settled.
 
 Messages enter one by one, each passing the path's rates, and leave in one of
-four ways: settled after an attempt, settled without one, held up, or put back
-where they came from.
+five ways: settled after an attempt, settled without one, held up, put back
+where they came from, or withdrawn before anything went on the wire.
 
 Public: `Hand`, `Means`. What can go wrong: a body that the spool has lost ends
 its message; one that cannot be read now holds it up.
@@ -10,7 +10,7 @@ its message; one that cannot be read now holds it up.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -29,6 +29,7 @@ from kumotwist.queue import reasons as why
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.routing import Traveller
 from kumotwist.queue.settle import Settler
 
 log: Final = Logger()
@@ -53,12 +54,14 @@ class Means:
 class Hand:
     """The messages of one dispatcher."""
 
-    __slots__ = ("_items", "_means", "_ready")
+    __slots__ = ("_items", "_means", "_ready", "_withdrawn")
 
     def __init__(self, ready: ReadyQueue, means: Means) -> None:
         self._ready = ready
         self._means = means
         self._items: list[Item] = []
+        #: Those by a route table that were withdrawn since the last one was taken, and how they were on their way.
+        self._withdrawn: list[tuple[Message, Traveller]] = []
 
     def __len__(self) -> int:
         return len(self._items)
@@ -71,15 +74,16 @@ class Hand:
     async def take(self) -> bool:
         """Take the next message; False when the rates do not let it go along now.
 
-        It is then back in the ready queue, or, when the wait would be longer
+        It is then back in the ready queue, withdrawn, or, when the wait would be longer
         than an idle connection is kept, everything is held up and the hand is empty.
         """
+        self._withdrawn = []
         self._items.append(self._ready.take())
-        return not self._ready.rates or await self._pass_rates()
+        return not self._ready.rates or await self._pass_rates(self._items[-1])
 
     async def settle(self, outcomes: Sequence[Sequence[Outcome]]) -> None:
         """Apply the outcomes of an attempt, by position; the hand is empty then."""
-        items, self._items = self._items, []
+        items, self._items, self._withdrawn = self._items, [], []
         for position, item in enumerate(items):
             of_this = outcomes[position] if position < len(outcomes) else ()
             try:
@@ -93,7 +97,13 @@ class Hand:
     async def settle_alike(
         self, outcome: Outcome, is_for_all: bool = False, reason: str = why.LOGGED_TRANSIENT_FAILURE
     ) -> None:
-        """Apply one outcome to everything in hand, and in the ready queue when it `is_for_all`."""
+        """Apply one outcome to everything in hand, and in the ready queue when it `is_for_all`.
+
+        Of what waited for it in vain the route tables hear the same.
+        """
+        withdrawn, self._withdrawn = self._withdrawn, []
+        for message, traveller in withdrawn:
+            self._means.settler.learning.learn_of(traveller, message, outcome)
         async for item in self._emptied(is_for_all):
             await self._means.settler.settle_alike(self._ready, item, outcome, reason)
 
@@ -116,6 +126,16 @@ class Hand:
             await self._means.ledger.note(RecordType.DELAYED, queue, message, response, leg)
             await self._means.requeuer.postpone(queue, message, response, (why.DISPATCHER_DROP,))
 
+    def withdraw(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """Take those out, in their order; nothing of them may be on the wire."""
+        taken = [item for item in self._items if wanted(item)]
+        if taken:
+            self._items = [item for item in self._items if not wanted(item)]
+            routing = self._means.settler.routing
+            travellers = [(message, routing.traveller(message)) for message, _ in taken]
+            self._withdrawn += [(message, traveller) for message, traveller in travellers if traveller is not None]
+        return taken
+
     def put_back(self) -> None:
         """Return everything to the head of the ready queue."""
         self._ready.put_back(self._items)
@@ -130,21 +150,30 @@ class Hand:
             except CancelledError:
                 raise
             except SpoolCorrupt as error:
-                self._items.remove(item)
-                response = internal(554, f"5.3.0 the stored message cannot be read: {error}")
-                self._means.settler.routing.arrive(message)
-                await self._means.ledger.end(RecordType.BOUNCE, queue, message, response)
+                if self._drop(item):
+                    response = internal(554, f"5.3.0 the stored message cannot be read: {error}")
+                    self._means.settler.routing.arrive(message)
+                    await self._means.ledger.end(RecordType.BOUNCE, queue, message, response)
             except Exception as error:
-                self._items.remove(item)
-                log.failure("the body of {id} cannot be read now", id=message.id.hex())
-                response = internal(451, f"4.3.0 the stored message cannot be read now: {error}")
-                await self._means.requeuer.postpone(queue, message, response, (why.SPOOL_UNHEALTHY,))
+                if self._drop(item):
+                    log.failure("the body of {id} cannot be read now", id=message.id.hex())
+                    response = internal(451, f"4.3.0 the stored message cannot be read now: {error}")
+                    await self._means.requeuer.postpone(queue, message, response, (why.SPOOL_UNHEALTHY,))
 
-    async def _pass_rates(self) -> bool:
+    def _drop(self, item: Item) -> bool:
+        """Take one out; False when it has been withdrawn meanwhile."""
+        is_here = item in self._items
+        if is_here:
+            self._items.remove(item)
+        return is_here
+
+    async def _pass_rates(self, item: Item) -> bool:
         """Wait until the message taken last may go. A rate that it has passed is not charged again."""
         means = self._means
         for key, rate in self._ready.rates:
-            while (wait := await means.limits.throttle(key, rate)) > 0:
+            while self._is_last(item) and (wait := await means.limits.throttle(key, rate)) > 0:
+                if not self._is_last(item):
+                    return False
                 if len(self._items) > 1:
                     self._ready.put_back([self._items.pop()])
                     return False
@@ -152,7 +181,11 @@ class Hand:
                     await self.hold_all(internal(451, "ready queue throttled"), why.MESSAGE_RATE_THROTTLE, wait)
                     return False
                 await sleep(means.clock, wait)
-        return True
+        return self._is_last(item)
+
+    def _is_last(self, item: Item) -> bool:
+        """Whether it is in hand still: whoever waits may see it withdrawn."""
+        return bool(self._items) and self._items[-1] is item
 
     async def _emptied(self, with_queue: bool) -> AsyncIterator[Item]:
         """Each item as it leaves the hand, with turns of the reactor in between."""

@@ -35,7 +35,7 @@ from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
 from kumotwist.queue.routes.tally import samples_of
 from kumotwist.queue.routetables import RouteTables
-from kumotwist.queue.routing import Routing
+from kumotwist.queue.routing import Routing, Traveller
 
 #: What people do with a message, and may do many times.
 _SEEN: Final = (ReceiptState.OPENED, ReceiptState.CLICKED)
@@ -65,8 +65,11 @@ class Learning:
     def learn(self, message: Message, outcome: Outcome) -> None:
         """Tell the table what became of an attempt."""
         traveller = self.routing.traveller(message)
-        if traveller is None:
-            return
+        if traveller is not None and self.learn_of(traveller, message, outcome):
+            self.routing.blame(message)
+
+    def learn_of(self, traveller: Traveller, message: Message, outcome: Outcome) -> bool:
+        """The same of a message that may have left its way meanwhile; whether that is a failure of its first route."""
         table, name, position, now = traveller.table, traveller.way.name, traveller.position, self.clock.seconds()
         seconds = max(now - traveller.since, 0.0)
         table.tallies.outcome(name, position, outcome.verdict, seconds, now)
@@ -74,11 +77,11 @@ class Learning:
         if self.overdue is not None and within is not None and outcome.verdict is Verdict.DELIVERED:
             self.overdue.wait(message.id, traveller.way, now + within)
         signal = signal_of(outcome, seconds, table.config.learn.handed_over_within)
-        if signal is not None:
-            is_first, site = not traveller.failed, _site_of(message, traveller.entry, outcome)
-            table.report(name, position, signal, now, since=traveller.since, is_first=is_first, site=site)
-            if is_first and signal is Signal.FAILED:
-                self.routing.blame(message)
+        if signal is None:
+            return False
+        is_first, site = not traveller.failed, _site_of(message, traveller.entry, outcome)
+        table.report(name, position, signal, now, since=traveller.since, is_first=is_first, site=site)
+        return is_first and signal is Signal.FAILED
 
     def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Tell the table what a receipt says about the route that carried the message.

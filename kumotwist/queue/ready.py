@@ -82,6 +82,10 @@ class Serving(Shape):
         """How many messages it has taken and not settled."""
         ...
 
+    def withdraw(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """Take those out of its hand that are not on the wire."""
+        ...
+
     def awaken(self, has_message: bool) -> None:
         """End its wait for a message: there is one, or it should not wait any longer."""
         ...
@@ -208,6 +212,11 @@ class ReadyQueue:
     def take_of(self, queue: ScheduledQueue) -> list[Item]:
         """All that came from `queue`, in their order."""
         return self.take_where(lambda item: item[1] is queue)
+
+    def withdraw(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """All that are `wanted` and not on the wire, those included that a dispatcher has taken already."""
+        in_hand = [item for dispatcher in self.dispatchers for item in dispatcher.withdraw(wanted)]
+        return [*in_hand, *self.take_where(wanted)] if self.messages else in_hand
 
     def take_where(self, wanted: Callable[[Item], bool]) -> list[Item]:
         """All that are `wanted`, in their order."""

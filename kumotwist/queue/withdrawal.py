@@ -1,7 +1,8 @@
 """The withdrawal: messages are taken out of their ready queues again, since they would leave by a way that is no more.
 
 What lost its way, or its room, goes back to its scheduled queue at once and
-chooses anew; it is charged nothing.
+chooses anew; it is charged nothing. A way may be lost until the message is on
+the wire: a dispatcher that still connects, or waits for a rate, gives it up.
 
 Public: `Withdrawal`. Nothing can go wrong.
 """
@@ -51,8 +52,8 @@ class Withdrawal:
         self._put_back(ready.take_excess(ready.max_ready), why.MAX_READY_WAS_REDUCED)
 
     def take(self, wanted: Callable[[Item], bool]) -> list[Item]:
-        """Take those messages out of all ready queues; they are the caller's now."""
-        return [item for ready in self.ready_queues if ready.messages for item in ready.take_where(wanted)]
+        """Take those messages out of all ready queues, and out of the hands of who connects; they are the caller's."""
+        return [item for ready in self.ready_queues for item in ready.withdraw(wanted)]
 
     def _put_back(self, items: list[Item], reason: str) -> None:
         # Each by itself: one that fails or waits takes no other with it, since nobody else holds them any more.

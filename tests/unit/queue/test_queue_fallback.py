@@ -1,13 +1,27 @@
 """A fallback in the queue: the stages of a message while policy, providers and the clock do what they like."""
 
+from collections import Counter
+
+import pytest
 from attrs import evolve
-from support.fakes_queue import DEFERRED, DELIVERED, REFUSED, START, FakeChannel, FakePolicy, House, now
+from support.fakes_queue import (
+    DEFERRED,
+    DELIVERED,
+    REFUSED,
+    START,
+    UNREACHABLE,
+    FakeChannel,
+    FakePolicy,
+    House,
+    now,
+)
 from twisted.internet.defer import Deferred
 
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core.receipt import ReceiptState
 from kumotwist.core.schedule import Schedule, format_rfc3339
+from kumotwist.core.units import Throttle
 
 MAIL, SMS = CustomLuaProtocol(constructor="mail"), CustomLuaProtocol(constructor="sms")
 STAGE = FallbackStage(route_table="sms", wait=300.0)
@@ -222,6 +236,115 @@ def test_a_message_behind_one_on_the_wire_is_withdrawn():
     assert sorted(ways(one)) == ["mail", "sms", "sms"]
     assert len(one.store) == 0
     assert first.id != second.id
+    one.stop()
+
+
+def test_a_message_that_is_still_connecting_is_withdrawn():
+    """A mail host that does not answer delays no text: nothing is on the wire. Whoever connects serves others."""
+    connected = Deferred()
+    one = house()
+    one.channels[MAIL].on_connect = lambda: connected
+    one.insert()
+    one.pass_time(299)
+    assert moves(one) == []
+    one.pass_time(6)
+    assert ways(one) == ["sms"]
+    assert moves(one) == [("sms", "not_handed_over")]
+    assert len(one.store) == 0
+    connected.callback(None)
+    one.pass_time(2)
+    assert one.channels[MAIL].batches == []
+    one.insert()
+    assert ways(one) == ["sms", "mail"]
+    assert one.channels[MAIL].connects == 1
+    one.stop()
+
+
+def test_a_connection_that_fails_after_the_deadline():
+    """The message has gone by text and nothing is told of it any more, but the route has failed; others go on."""
+    connected = Deferred()
+    one = house(retry_interval=60.0)
+    one.policy.path = evolve(one.policy.path, connection_limit=evolve(one.policy.path.connection_limit, limit=1))
+    one.channels[MAIL].on_connect = lambda: connected
+    one.insert()
+    one.pass_time(200)
+    one.insert()
+    one.pass_time(110)
+    assert ways(one) == ["sms"]
+    one.channels[MAIL].on_connect = None
+    connected.errback(UNREACHABLE)
+    one.pass_time(5)
+    assert ways(one) == ["sms", "mail"]
+    assert one.recorder.of("TransientFailure") == []
+    assert one.manager.table_at_work("mail").tallies.lately("", 0, one.clock.seconds()).transient > 0.9
+    one.stop()
+
+
+@pytest.mark.parametrize("rate", ["max_connection_rate", "max_message_rate"])
+def test_a_message_that_waits_for_its_turn_by_a_rate_is_withdrawn(rate):
+    """It goes by text at its deadline and by nothing else; the next one by mail goes when the rate allows."""
+    one = house(stage=evolve(STAGE, wait=20.0, until_state="handed_over"))
+    options = {rate: Throttle.parse("1/min"), "idle_timeout": 70.0, "max_deliveries_per_connection": 1}
+    one.policy.path = evolve(one.policy.path, **options)
+    for _ in range(2):
+        one.insert()
+    assert ways(one) == ["mail"]
+    one.pass_time(25)
+    assert ways(one) == ["mail", "sms"]
+    assert moves(one) == [("sms", "not_handed_over")]
+    one.pass_time(30)
+    one.insert()
+    one.pass_time(10)
+    assert ways(one) == ["mail", "sms", "mail"], "no turn was taken for what has gone"
+    one.pass_time(120)
+    assert len(ways(one)) == 3
+    assert len(one.store) == 0
+    one.stop()
+
+
+def test_a_mail_route_that_never_answers_loses_its_share_to_one_that_does():
+    """Although each message gives it up at its deadline: what the connections came to is told its table."""
+    one = house(stage=evolve(STAGE, wait=20.0, until_state="handed_over"))
+    other = CustomLuaProtocol(constructor="other")
+    routes = [RouteEntry(name=name, weight=1, protocol=way) for name, way in (("dead", MAIL), ("well", other))]
+    one.policy.tables["mail"] = evolve(one.policy.tables["mail"], routes=tuple(routes))
+    one.channels[other] = FakeChannel()
+    attempts = []
+
+    def connect():
+        attempts.append(Deferred())
+        return attempts[-1]
+
+    one.channels[MAIL].on_connect = connect
+    for _ in range(20):
+        one.insert()
+    one.pass_time(25)
+    assert Counter(ways(one)) == {"mail": 10, "sms": 10}
+    for attempt in attempts:
+        attempt.errback(UNREACHABLE)
+    one.pass_time(1)
+    for _ in range(20):
+        one.insert()
+    assert Counter(ways(one))["mail"] >= 29
+    one.stop()
+
+
+def test_of_a_batch_in_hand_only_what_is_due_is_withdrawn():
+    """Two wait for the same connection: the older one goes by text, the younger one by mail."""
+    connected = Deferred()
+    one = house(stage=evolve(STAGE, until_state="handed_over"))
+    channel = one.channels[MAIL]
+    channel.on_connect = lambda: connected
+    channel.max_batch = channel.min_batch = 2
+    channel.batch_latency = 250.0
+    first = one.insert()
+    one.pass_time(100)
+    second = one.insert()
+    one.pass_time(205)
+    connected.callback(None)
+    one.pass_time(5)
+    found = [(record.message.id, record.way.table) for record in one.recorder.of("Delivery")]
+    assert found == [(first.id, "sms"), (second.id, "mail")]
     one.stop()
 
 

@@ -309,6 +309,23 @@ def test_what_waits_for_a_route_that_is_gone_goes_by_another(is_removed):
     one.stop()
 
 
+def test_what_still_connects_for_a_route_that_is_gone_goes_by_another():
+    """Nothing is on the wire: a reload that takes the route away holds for it as well."""
+    one = house((0, 0, 1))
+    connected = Deferred()
+    one.by_name["c"].on_connect = lambda: connected
+    one.insert()
+    table = one.policy.tables["bulk"]
+    one.policy.tables["bulk"] = evolve(table, routes=(evolve(table.routes[0], weight=1), *table.routes[1:2]))
+    one.policy.epoch += 1
+    one.pass_time(3)
+    assert routes_of(one) == {"a": 1}
+    connected.callback(None)
+    one.pass_time(3)
+    assert len(one.recorder.of("Delivery")) == 1
+    one.stop()
+
+
 def test_one_that_cannot_go_back_takes_no_other_with_it(failures):
     """A defect that one message meets on its way back to its queue strands none of those that come after it."""
     one = house((0, 0, 1))
