@@ -10,7 +10,7 @@ read are said to hold the message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
@@ -46,7 +46,7 @@ async def pick(
         leg.draw = "it is pinned by meta.route"
     elif kept is not None:
         picked = Picked(table, name, kept)
-        leg.draw = "it was that route's turn, and waits for room there"
+        leg.draw = "it was that route's turn when it began to wait for room"
     elif len(config.routes) == 1:
         leg.draw = "it is the only route"
     elif key is not None:
@@ -55,32 +55,39 @@ async def pick(
         behind = ", ".join(f"{one.name} {by:.2f}" for one, by in zip(config.routes, owed, strict=True))
         leg.draw = f"it is furthest behind its share; messages owed: {behind}"
     overs: dict[int, OverBudget] = {}
+    ranks: dict[int, float] = {}
     for position, route in enumerate(config.routes):
         shown, left = _shown(table, name, position, now), await _budgets(message, config.name, route, present)
         shown.owed, shown.budgets, shown.holds = round(owed[position], 4), left.budgets, left.used_up
         leg.routes.append(shown)
         if left.over is not None:
-            overs[position] = left.over.budget.over
-    picked = _past_budgets(leg, evolve(picked, overs=overs), message, key, now)
+            overs[position], ranks[position] = left.over.budget.over, left.rank
+    picked = _past_budgets(leg, evolve(picked, overs=overs), ranks, message, key, now)
     leg.routes[picked.position].is_chosen = True
     return picked
 
 
-def _past_budgets(leg: Leg, picked: Picked, message: Message, key: str | None, now: float) -> Picked:
-    """Where the attempt ends up that begins with `picked`."""
-    table, turn = picked.table, picked.entry.name
+def _past_budgets(
+    leg: Leg, picked: Picked, ranks: Mapping[int, float], message: Message, key: str | None, now: float
+) -> Picked:
+    """Where the attempt ends up that begins with `picked`; `ranks` of routes without room are by `Budgets.rank`."""
+    table, turn = picked.table, picked.position
+    names = [route.name for route in table.config.routes]
     while picked.overs.get(picked.position) == "next_route" and not picked.is_pinned:
-        tried, names = picked.tried, [table.config.routes[position].name for position in picked.tried]
-        kept, drawn = (
-            kept_by(message, table, picked.class_, now, names),
-            table.would_choose(picked.class_, now, key, tried),
-        )
+        tried = picked.tried
+        kept = kept_by(message, table, picked.class_, now, [names[position] for position in tried])
+        drawn = table.would_choose(picked.class_, now, key, tried)
         if drawn is None:
             break
         picked = evolve(picked, position=drawn[0] if kept is None else kept, passed=tried)
-    if picked.passed:
-        passed = ", ".join(table.config.routes[position].name for position in picked.passed)
-        leg.draw = f"it would be the turn of {turn} ({leg.draw}), but the budget of {passed} is used up"
+    if picked.overs.get(picked.position) in ("hold", "next_route"):
+        where = min(picked.tried, key=lambda position: ranks[position])
+        picked = evolve(picked, position=where, passed=tuple(one for one in picked.tried if one != where))
+    passed = ", ".join(names[position] for position in picked.passed)
+    if picked.passed and picked.position == turn:
+        leg.draw = f"{leg.draw}; it waits there, since the budget of {passed} is used up as well"
+    elif picked.passed:
+        leg.draw = f"it would be the turn of {names[turn]} ({leg.draw}), but the budget of {passed} is used up"
     return picked
 
 

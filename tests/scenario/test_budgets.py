@@ -132,7 +132,10 @@ def test_what_is_held_keeps_its_route_through_a_restart(tmp_path: Path) -> None:
             assert told["queued"]["waits_for_room_on"] == ["paid/capped"]
             assert told["queued"]["next"].endswith("; it waits for room on paid/capped")
             chosen = [route["name"] for route in told["way"]["routes"] if route["is_chosen"]]
-            assert (chosen, told["way"]["draw"]) == (["capped"], "it was that route's turn, and waits for room there")
+            assert (chosen, told["way"]["draw"]) == (
+                ["capped"],
+                "it was that route's turn when it began to wait for room",
+            )
         with Daemon(tmp_path, TWO_ROUTES, env=env) as daemon:
             delivered = daemon.wait_for_records("Delivery", 16, 60.0)
         assert Counter(record["route"] for record in delivered) == {"capped": 8, "free": 8}

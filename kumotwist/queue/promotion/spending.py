@@ -48,23 +48,26 @@ class Spending:
         self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller
     ) -> Traveller | None:
         """The traveller on a route whose budgets had room; None when the message has been put back or bounced."""
+        full: list[tuple[Traveller, list[Over]]] = []
         while overs := await self._take(message, traveller):
             if len(message.recipients) > 1:
                 # Some of them may have room; nobody is held up or refused for another.
                 await self.steps.part(queue, message, traveller.table.config)
                 continue
-            over, way = overs[0], f"route {traveller.way.table}/{traveller.way.route}"
+            over = overs[0]
+            full.append((traveller, [one for one in overs if one.budget.over != "reject"]))
             if over.budget.over == "next_route" and pin_of(message) is None:
                 following = self.routing.further(message, traveller)
                 if following is not None:
                     traveller = following
                     continue
             if over.budget.over == "reject":
-                await self._reject(queue, message, traveller, internal(550, f"5.7.1 {way}: {over}"))
+                await self._reject(queue, message, traveller, internal(550, f"5.7.1 {_name(traveller)}: {over}"))
             else:
-                held = self.budgets.hold(message, [one for one in overs if one.budget.over != "reject"])
+                there, overs_there = min(full, key=lambda one: self.budgets.rank(message, one[1]))
+                held = self.budgets.hold(message, overs_there)
                 self.routing.keep(message, traveller)
-                await self._hold(queue, message, reason, way, held)
+                await self._hold(queue, message, reason, _name(there), held)
             self.routing.arrive(message)
             return None
         return traveller
@@ -97,3 +100,7 @@ class Spending:
         outcome = Outcome(Verdict.PERMANENT, response)
         if message.course is None or not await self.stages.settled(queue, message, leg, outcome):
             await self.ledger.end(RecordType.BOUNCE, queue, message, response, leg)
+
+
+def _name(traveller: Traveller) -> str:
+    return f"route {traveller.way.table}/{traveller.way.route}"

@@ -64,11 +64,15 @@ class Held:
 
 @frozen
 class Left:
-    """What budgets have left, and those that are used up, in words; `over` is the first that has no room."""
+    """What budgets have left, and those that are used up, in words.
+
+    `over` is the first that has no room, and `rank` where the message would wait; see `Budgets.rank`.
+    """
 
     budgets: list[str]
     used_up: list[str]
     over: Over | None = None
+    rank: float = 0.0
 
 
 class Waits(Protocol):
@@ -125,14 +129,18 @@ class Budgets:
 
     def hold(self, message: Message, overs: Sequence[Over]) -> Held:
         """Have the message wait in the line of the budget where its turn is the latest."""
-        now = self.clock.seconds()
-        wait, over = max(((self._expected(message, one), one) for one in overs), key=lambda found: found[0])
+        now, (wait, over) = self.clock.seconds(), self._latest(message, overs)
         is_new, was_called = not self.lines.is_in(over.key, message.id), self.lines.is_called(message.id, now)
         self.lines.join(over.key, (_came(message, now), message.id), over.budget.rate, now)
         if was_called:
             # The one before it came late. Its own place is less than a second away, and need not wait for that second.
             self.tick()
         return Held(over, wait, is_new)
+
+    def rank(self, message: Message, overs: Sequence[Over]) -> float:
+        """Of several ways without room it waits where this is least: whose line it is in, else where it is soonest."""
+        wait, over = self._latest(message, overs)
+        return -1.0 if self.lines.is_in(over.key, message.id) else wait
 
     # -- once a second ----------------------------------------------------------------------------
 
@@ -192,7 +200,7 @@ class Budgets:
 
     async def left_of(self, message: Message, table: str, entry: RouteEntry) -> Left:
         """What each budget of a route has left for the message; nothing is taken. Raises as `take`."""
-        told, used_up, first = [], [], None
+        told, used_up, overs = [], [], []
         for budget in entry.budgets:
             for what, count in Counter(_counted(entry, budget, message)).items():
                 key = _key(table, entry, budget, what)
@@ -204,8 +212,10 @@ class Budgets:
                 if held is not None:
                     used_up.append(held)
                 if held is not None or left < count:
-                    first = first or over
-        return Left(told, used_up, first)
+                    overs.append(over)
+        waits = [one for one in overs if one.budget.over != "reject"]
+        rank = self.rank(message, waits) if waits else 0.0
+        return Left(told, used_up, overs[0] if overs else None, rank)
 
     def _held_by(self, message: Message, over: Over, left: int) -> str | None:
         """How a budget with so much left would hold the message, in words; None when it would not."""
@@ -213,6 +223,10 @@ class Budgets:
         if wait > over.wait:
             return f"{over}; its turn is in {format_duration(wait)}, behind those that wait for room"
         return f"{over}; there is room in {format_duration(math.ceil(over.wait))}" if left == 0 else None
+
+    def _latest(self, message: Message, overs: Sequence[Over]) -> tuple[float, Over]:
+        """The budget where its turn is the latest, and about how many seconds that is away."""
+        return max(((self._expected(message, one), one) for one in overs), key=lambda found: found[0])
 
     def _expected(self, message: Message, over: Over) -> float:
         return self.lines.expected(message.id, over.key, over.wait, over.budget.rate)

@@ -200,6 +200,23 @@ def test_a_message_waits_where_the_next_route_is_capped_as_well():
     one.stop()
 
 
+@pytest.mark.parametrize("over", ["hold", "next_route"])
+def test_of_two_capped_routes_it_waits_in_the_line_that_moves(over):
+    """A standby with one a day does not keep what its route takes each minute, and nothing passes by it."""
+    capped = {"a": (60, budget("60/h", over="next_route")), "b": (0, budget("1/d", over=over))}
+    one = house(table(routes=capped))
+    messages = [one.insert() for _ in range(80)]
+    for minute in range(1, 10):
+        one.pass_time(60)
+        messages.append(one.insert())
+        assert 59 + minute <= carried(one)["a"] <= 60 + minute
+    one.pass_time(1800)
+    sent = [record.message.id for record in one.recorder.of("Delivery")]
+    assert sent == [message.id for message in messages]
+    assert len(one.recorder.of("Delayed")) == 28, "each is told once"
+    one.stop()
+
+
 def test_a_message_that_has_its_part_keeps_it_while_a_ready_queue_is_full():
     """What it took of the budget is for that route, and is not lost to it."""
     one = house(table(routes={"capped": (50, budget("10/d")), "free": (50,)}))
@@ -287,7 +304,7 @@ def explained(one, message):
 @pytest.mark.parametrize(
     ("routes", "marked", "draw"),
     [
-        (HALF, "capped", "it was that route's turn, and waits for room there"),
+        (HALF, "capped", "it was that route's turn when it began to wait for room"),
         ({"capped": (0, budget("1/m")), "free": (50,)}, "free", "it is furthest behind its share; "),
     ],
     ids=["kept", "given up"],
@@ -305,16 +322,21 @@ def test_an_explanation_tells_which_route_is_kept(routes, marked, draw):
     one.stop()
 
 
-def test_an_explanation_follows_what_waits_behind_a_budget_that_was_passed_by():
-    """The route that holds it is the one that is marked."""
-    capped = {"a": (60, budget("1/d", over="next_route")), "b": (30, budget("1/d")), "c": (10,)}
+@pytest.mark.parametrize(
+    ("rate", "marked", "draw"),
+    [
+        ("1/d", "a", "WAITED; it waits there, since the budget of b is used up as well"),
+        ("1/h", "b", "it would be the turn of a (WAITED), but the budget of a is used up"),
+    ],
+)
+def test_an_explanation_follows_what_waits_behind_a_budget_that_was_passed_by(rate, marked, draw):
+    """The route in whose line it stands is the one that is marked."""
+    capped = {"a": (60, budget("1/d", over="next_route")), "b": (30, budget(rate)), "c": (10,)}
     one = house(table(routes=capped))
     messages = [one.insert() for _ in range(12)]
     message = next(message for message in messages if message.id in one.store)
     assert now(one.store.load((message.id,)))[0].kept.routes == ("a", "b")
     way = explained(one, message)
-    assert [route.name for route in way.routes if route.is_chosen] == ["b"]
-    assert way.draw == (
-        "it would be the turn of a (it was that route's turn, and waits for room there), but the budget of a is used up"
-    )
+    assert [route.name for route in way.routes if route.is_chosen] == [marked]
+    assert way.draw == draw.replace("WAITED", "it was that route's turn when it began to wait for room")
     one.stop()

@@ -111,7 +111,7 @@ def test_a_budget_that_is_used_up_is_gone_by(weights):
     one.stop()
 
 
-def test_where_every_budget_is_used_up_it_waits_at_the_last():
+def test_where_every_budget_is_used_up_it_waits_where_its_turn_comes_first():
     """The route that held the message up is the one that is marked, with what holds it."""
     one = with_pools(house(budgeted((60, 40, 0), ("next_route", "hold", "next_route"))))
     one.insert()
@@ -120,9 +120,9 @@ def test_where_every_budget_is_used_up_it_waits_at_the_last():
     way = explained(one)
     marked = next(route for route in way.routes if route.is_chosen)
     assert marked.name == "b"
-    assert marked.holds == [
-        "budget of 1/h by all, then hold is used up for all; its turn is in 2h, behind those that wait for room"
-    ]
+    assert marked.holds == ["budget of 1/h by all, then hold is used up for all; there is room in 1h"], (
+        "the one that waits is in the line of a"
+    )
     assert then(way)["budget_used_up"] == "it waits, uncharged, until there is room"
     one.insert()
     assert one.recorder.of("Delivery")[-1].way.route == "b", "no more have gone"
