@@ -160,7 +160,7 @@ class Policy(QueueHooks, SmtpHooks, HttpHooks, SmsHooks, RecordHooks):
         return self._epoch
 
     async def pre_init(self) -> None:
-        """Run the `pre_init` handlers, all of them. Raises PolicyError."""
+        """Run the `pre_init` handlers, up to one that returns a value. Raises PolicyError."""
         await self.notify("pre_init")
 
     async def init(self) -> None:
