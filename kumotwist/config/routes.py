@@ -150,8 +150,8 @@ class LearnConfig:
         default=None,
     )
     receipt_within: Duration | None = option(
-        "A delivery of which no receipt says within so long what became of it counts as lost, on routes that have "
-        "receipts.",
+        "A delivery of which no receipt says within so long what became of it counts as lost, on routes that "
+        "report `delivered`.",
         default=None,
     )
 

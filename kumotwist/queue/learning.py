@@ -2,8 +2,7 @@
 
 Every attempt by a table ends in an outcome, and some time later often in a
 receipt, or in none where one was due: each is counted, and judged as a signal
-for or against the route that carried the message. A message arrives once: who
-opens it says so again, and counts only where nothing else tells of arrivals.
+for or against the route that carried the message.
 
 Public: `Learning`. What can go wrong: nothing that anybody has to hear of; a
 receipt for a table or a route that is no more teaches nothing.
@@ -11,11 +10,10 @@ receipt for a table or a route that is no more teaches nothing.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import define, field
+from attrs import define
 
 from kumotwist.config.queue import SmtpProtocol
 from kumotwist.config.routes import RouteEntry
@@ -37,11 +35,8 @@ from kumotwist.queue.routes.tally import samples_of
 from kumotwist.queue.routetables import RouteTables
 from kumotwist.queue.routing import Routing, Traveller
 
-#: What people do with a message, and may do many times.
-_SEEN: Final = (ReceiptState.OPENED, ReceiptState.CLICKED)
-#: Messages that were opened which are remembered, for routes that do not report deliveries. Ours: who opens a message
-#: again mostly does so within the hour; some 3 MB.
-_MAX_SEEN: Final = 10_000
+#: Half-lives for which a route whose last `delivered` came then is one that reports it: five hours by default.
+_REMEMBERED: Final = 30.0
 
 
 @define(eq=False)
@@ -54,8 +49,6 @@ class Learning:
     tasks: Tasks
     #: What waits for receipts; None: nobody does, and only those that come late are lost.
     overdue: Overdue | None = None
-    #: Messages whose opening has counted as their arrival.
-    _seen: OrderedDict[tuple[object, ...], None] = field(factory=OrderedDict, init=False)
 
     def tick(self) -> None:
         """Once a second: count as lost what was not heard of in time."""
@@ -112,35 +105,18 @@ class Learning:
         within = table.config.learn.receipt_within
         signal = signal_of_receipt(event.state, event.class_, seconds, within)
         is_late = within is not None and seconds is not None and seconds > within
-        if is_late and self.overdue is not None and event.state in (ReceiptState.DELIVERED, *_SEEN):
+        if is_late and self.overdue is not None and event.state is ReceiptState.DELIVERED:
             return  # it has counted as lost when it was due
-        if event.state in _SEEN and not self._is_arrival(table, position, event, now):
-            return
         if signal is not None:
             table.report(way.name, position, signal, now)
 
-    def _is_arrival(self, table: RouteTable, position: int, event: ReceiptEvent, now: float) -> bool:
-        """Whether that somebody saw the message is the first word of its arrival that is to be had."""
-        if ReceiptState.DELIVERED.value in table.tallies.lately(ALL, position, now).receipts:
-            return False  # a receipt of its own says so
-        message = event.spool_id or event.remote_id
-        if not message:
-            return True
-        key = (event.channel, message, event.recipient)
-        if key in self._seen:
-            return False
-        self._seen[key] = None
-        if len(self._seen) > _MAX_SEEN:
-            self._seen.popitem(last=False)
-        return True
-
     def _lose(self, way: Way) -> None:
-        """Nothing was heard of a message in time; that tells something on routes of which something is heard."""
+        """Nothing was heard of a message in time; that tells something on routes that report what has arrived."""
         table, now = self.tables.at_work(way.table), self.clock.seconds()
         if table is None:
             return
         position = table.config.position(way.route)
-        if position is not None and table.tallies.lately(ALL, position, now).receipts:
+        if position is not None and _reports_arrivals(table, position, now):
             table.report(way.name, position, Signal.LOST, now)
 
     def samples(self) -> Iterator[Sample]:
@@ -158,6 +134,13 @@ class Learning:
                 for class_ in table.classes():
                     by_route = (("table", name), ("route", route.name), ("class", shown_name(class_)))
                     yield from _samples(table, position, class_, by_route, now)
+
+
+def _reports_arrivals(table: RouteTable, position: int, now: float) -> bool:
+    """Whether `delivered` has come of a route lately. Where all of a sudden none comes, that is long remembered."""
+    learn = table.config.learn
+    least: float = 2.0 ** -(_REMEMBERED + (learn.receipt_within or 0.0) / learn.half_life)
+    return table.tallies.lately(ALL, position, now).receipts.get(ReceiptState.DELIVERED.value, 0.0) > least
 
 
 def _site_of(message: Message, entry: RouteEntry, outcome: Outcome) -> str | None:

@@ -1,7 +1,7 @@
 """Receipts that do not come: a hand-over of which nothing is heard for too long counts against its route.
 
-Only where `learn.receipt_within` says how long that is, and only on routes of
-which receipts come at all. Each worker waits for the messages that it handed
+Only where `learn.receipt_within` says how long that is, and only on routes that
+report what has arrived. Each worker waits for the messages that it handed
 over itself; whether a receipt has come, on whichever worker, the ledger of
 receipts knows. What a worker waits for ends with it: a restart forgives what
 was on its way.

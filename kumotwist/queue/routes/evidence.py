@@ -5,8 +5,8 @@ scales, slow and fast. As long as both tell the same story the slow one is
 believed, since it rests on more. When they differ by more than chance allows,
 something has changed.
 
-Public: `Counts`, `Evidence`, `MIN_FAST`. Times are Unix seconds; a clock that jumps back leaves counts as they are,
-and they fade on from there.
+Public: `Counts`, `Evidence`, `arrivals`, `MIN_FAST`. Times are Unix seconds; a clock that jumps back leaves counts
+as they are, and they fade on from there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _NO_CHANCE: Final = 2.0
 #: Samples that the fast memory must rest on before it says anything. Ours: the normal approximation needs some.
 MIN_FAST: Final = 10.0
 _LN2: Final = log(2.0)
+#: What a single report has faded to in thirty half-lives, five hours by default: as good as nothing.
+_NOTHING: Final = 2.0**-30
 
 
 @define(eq=False)
@@ -120,3 +122,29 @@ class Evidence:
         pooled = (slow.good + fast.good) / (slow.total + fast.total)
         error = sqrt(max(pooled * (1.0 - pooled), 1e-9) * (1.0 / slow.total + 1.0 / fast.total))
         return abs(slow.rate - fast.rate) > _NO_CHANCE * error
+
+    def less(self, lost: Evidence) -> Evidence:
+        """The good ones of these, of which those that `lost` has as bad turned out to be bad later."""
+        found = Evidence(self.half_life)
+        for made, own, other in ((found.slow, self.slow, lost.slow), (found.fast, self.fast, lost.fast)):
+            made.good, made.bad, made.at = max(0.0, own.good - other.bad), other.bad, own.at
+        return found
+
+
+def arrivals(
+    handed: Sequence[Evidence], arrived: Sequence[Evidence], of_all: Sequence[Evidence], now: float
+) -> list[Evidence]:
+    """Arrivals by route, from what is reported of them; `of_all` is what is reported of all classes.
+
+    Many a route reports only what has failed: a provider by its settings, and
+    mail by mail always. What it has handed over and not reported has arrived.
+    """
+    found = []
+    for out, reported, everybody in zip(handed, arrived, of_all, strict=True):
+        everybody.fade(now)
+        if everybody.slow.good <= _NOTHING < everybody.slow.bad:
+            out.fade(now)
+            reported.fade(now)
+            reported = out.less(reported)
+        found.append(reported)
+    return found

@@ -118,11 +118,12 @@ def signal_of_receipt(
 ) -> Signal | None:
     """What a receipt says that came so many seconds after the hand-over; None when it says nothing.
 
-    `within`: an arrival later than that is a loss.
+    `within`: an arrival later than that is a loss. Who opens a message says
+    nothing of those that are not opened, which have arrived mostly as well.
     """
     if state is ReceiptState.DELIVERED and seconds is not None and within is not None and seconds > within:
         return Signal.LOST
-    if state in (ReceiptState.DELIVERED, ReceiptState.OPENED, ReceiptState.CLICKED):
+    if state is ReceiptState.DELIVERED:
         return Signal.ARRIVED
     if state in (ReceiptState.FAILED, ReceiptState.EXPIRED):
         return None if class_ in _OF_THE_RECIPIENT else Signal.LOST

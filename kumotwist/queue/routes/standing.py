@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 from attrs import define, evolve, field, frozen
 
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.evidence import Evidence
+from kumotwist.queue.routes.evidence import Evidence, arrivals
 from kumotwist.queue.routes.judgement import Judged, Sample, Stream
 from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
 from kumotwist.queue.routes.tally import Tally
@@ -132,8 +132,10 @@ class Standing:
         classes together, has shown. A route that was found to be worse is judged
         on by what is left, since little is sent to it.
         """
-        own = self.seen(now)
-        of_all = everybody.seen(now) if self is not everybody else own
+        reported = self.seen(now)
+        reported_of_all = everybody.seen(now) if self is not everybody else reported
+        own = (reported[0], arrivals(*reported, reported_of_all[1], now))
+        of_all = (reported_of_all[0], arrivals(*reported_of_all, reported_of_all[1], now))
         handed, arrived = (
             _stream(*both, least, now) for both in zip(own, of_all, self.worse, everybody.worse, strict=True)
         )

@@ -190,7 +190,7 @@ def test_slow_is_worse_only_if_the_operator_says_so():
     assert late(600.0, None) is Signal.ARRIVED
     assert late(600.0, 60.0) is Signal.LOST
     assert late(None, 60.0) is Signal.ARRIVED
-    assert signal_of_receipt(ReceiptState.CLICKED, ReceiptClass.NONE, 9e4, 60.0) is Signal.ARRIVED
+    assert signal_of_receipt(ReceiptState.CLICKED, ReceiptClass.NONE, 9e4, 60.0) is None
 
 
 def test_a_slow_route_loses_share_and_no_breaker_opens():
@@ -299,9 +299,9 @@ def arrivals(one: House, position: int) -> tuple[int, int]:
     return round(counts.good), round(counts.bad)
 
 
-@pytest.mark.parametrize(("has_receipts", "expected"), [(True, (1, 0)), (False, (2, 0))])
-def test_a_message_arrives_once_however_often_it_is_opened(has_receipts, expected):
-    """Opens say nothing more where deliveries are reported; where they are not, the first of a message counts."""
+@pytest.mark.parametrize(("has_receipts", "expected"), [(True, (1, 0)), (False, (0, 0))])
+def test_who_opens_a_message_says_nothing_of_those_that_nobody_opens(has_receipts, expected):
+    """Opens and clicks are counted for who asks, and are no sample; a delivery is, once."""
     one = house()
     way = Way("t", "a", "x.example")
     told = [(ReceiptState.DELIVERED, "m1")] if has_receipts else []
@@ -311,7 +311,56 @@ def test_a_message_arrives_once_however_often_it_is_opened(has_receipts, expecte
         event = ReceiptEvent(channel="x", state=state, remote_id=message, event_id=str(number))
         one.manager.note_receipt(way, event)
     assert arrivals(one, 0) == expected
-    assert lately(one, "", 0).receipts["opened"] == pytest.approx(3.0), "all are counted, for who asks"
+    assert lately(one, "", 0).receipts["opened"] == pytest.approx(3.0)
+    one.stop()
+
+
+@pytest.mark.parametrize("others", [(), (ReceiptState.OPENED,)])
+def test_what_a_route_does_not_report_as_failed_has_arrived(others):
+    """A provider that tells only of bounces (and opens) is as good as one that reports each delivery, not worse."""
+
+    async def heard_of(ids):
+        return ()
+
+    one = house(heard_of, receipt_within=10.0)
+    for number in range(100):
+        for name in ("a", "b"):
+            one.insert(one.message("u@x.example", route=name))
+            has_failed = number % 25 == 0
+            state = ReceiptState.FAILED if has_failed else ReceiptState.DELIVERED if name == "a" else None
+            told = [state] if state is not None else []
+            if name == "b" and number % 5 == 1:
+                told += others
+            for each in told:
+                event = ReceiptEvent(channel="x", state=each, class_=ReceiptClass.BLOCK, spool_id=one.ids())
+                one.manager.note_receipt(Way("t", name, "x.example"), event)
+    table, now = one.manager.table_at_work("t"), one.clock.seconds()
+    assert [table.shown("", at, now).health for at in (0, 1)] == pytest.approx([0.96, 0.96], abs=0.002)
+    one.pass_time(30)
+    assert arrivals(one, 1) == (0, 4), "what nothing was heard of on this route is not lost"
+    now = one.clock.seconds()
+    assert table.shown("", 1, now).health == pytest.approx(0.96, abs=0.002)
+    assert table.shown("x.example", 1, now).health == pytest.approx(0.96, abs=0.002)
+    one.stop()
+
+
+def test_a_route_that_once_reported_deliveries_and_no_more_is_forgotten_as_such_in_the_end():
+    """Whose webhook is gone loses all for hours; in the end it is a route that reports nothing, which blames nobody."""
+
+    async def heard_of(ids):
+        return ()
+
+    one = house(heard_of, receipt_within=10.0)
+    half_life = 600.0
+    one.insert(one.message("u@x.example", route="a"))
+    one.manager.note_receipt(Way("t", "a", ""), ReceiptEvent(channel="x", state=ReceiptState.DELIVERED))
+    one.pass_time(20)
+    assert arrivals(one, 0) == (1, 1)
+    for half_lives, lost in ((28, 1), (10, 0)):
+        one.pass_time(half_lives * half_life)
+        one.insert(one.message("u@x.example", route="a"))
+        one.pass_time(20)
+        assert arrivals(one, 0) == (0, lost)
     one.stop()
 
 
@@ -362,7 +411,7 @@ def test_a_ledger_that_cannot_be_read_blames_nobody(events):
     one = house(ledger, receipt_within=30.0)
     one.insert(one.message("u@x.example", route="a"))
     (record,) = one.recorder.of("Delivery")
-    one.manager.note_receipt(record.way, ReceiptEvent(channel="x", state=ReceiptState.OPENED))
+    one.manager.note_receipt(record.way, ReceiptEvent(channel="x", state=ReceiptState.DELIVERED))
     one.pass_time(40)
     assert arrivals(one, 0) == (1, 0)
     assert any("count for nothing: disk is full" in formatEvent(event) for event in events)
