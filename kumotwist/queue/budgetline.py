@@ -12,8 +12,8 @@ heard of count for nothing, nor does one at the head that leaves its place free,
 until its worker names it again. When a worker starts anew its messages join
 where they were, by when they came.
 
-Public: `SCHEMA`, `BEAT_EVERY`, `ALIVE`, `beat`, `deal`, `leave`, `has_line`. They run on the thread of the state
-file. What can go wrong: sqlite3's errors.
+Public: `SCHEMA`, `BEAT_EVERY`, `ALIVE`, `FORGET_EVERY`, `beat`, `forget`, `deal`, `leave`, `has_line`. They run on the
+thread of the state file. What can go wrong: sqlite3's errors.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ BEAT_EVERY: Final = 2.0
 ALIVE: Final = 6.0
 #: Seconds after which a place that should have been taken by another worker is looked at again.
 _LOOK_AGAIN: Final = 2.0
+#: Seconds between two searches for rows of workers that are no more. Ours: it looks at all rows, a tenth of a second's
+#: work at worst.
+FORGET_EVERY: Final = 600.0
 #: How many of the first of its own a worker names each time. Ours: a write that changes nothing costs no sync.
 _HEADS: Final = 8
 #: Others in line up to which they are counted. Ours: half a millisecond; what is told of turns is an estimate anyway.
@@ -50,11 +53,17 @@ _FORGET: Final = """DELETE FROM budget_line WHERE worker = ?
     OR worker NOT IN (SELECT worker FROM budget_worker WHERE seen BETWEEN ? AND ?)"""
 
 
-def beat(connection: sqlite3.Connection, worker: int, now: float, *, is_first: bool) -> None:
-    """A sign of life; with the first one since its start what a worker had in line before is forgotten."""
-    if is_first:
-        connection.execute(_FORGET, (worker, now - ALIVE, now + ALIVE))
+def beat(connection: sqlite3.Connection, worker: int, now: float) -> None:
+    """A sign of life."""
     connection.execute("INSERT OR REPLACE INTO budget_worker VALUES (?, ?)", (worker, now))
+
+
+def forget(connection: sqlite3.Connection, worker: int | None, now: float) -> None:
+    """Take those out of all lines whose workers give no sign of life, and those that this worker had before it began.
+
+    None: it began long ago.
+    """
+    connection.execute(_FORGET, (worker, now - ALIVE, now + ALIVE))
 
 
 def deal(connection: sqlite3.Connection, worker: int, ask: Ask, free: Places, now: float) -> Deal:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from typing import Final
 
 from attrs import define, evolve, field
@@ -67,6 +68,7 @@ class BudgetState:
     _sweep_at: float = field(default=0.0, init=False)
     #: When the last sign of life was given, if there was one since the start.
     _beat_at: float | None = field(default=None, init=False)
+    _forgot_at: float = field(default=-inf, init=False)
 
     async def take_all(self, events: Sequence[Event], leaves: tuple[str, Waiter] | None = None) -> tuple[NoRoom, ...]:
         """Take them all, and have that on disk, or nothing when there is no room for some, which these are.
@@ -104,6 +106,7 @@ class BudgetState:
         """Who of this worker may go, in the order in which all workers' came. Raises StateUnavailable, Overload."""
         now, before = self.clock.seconds(), self._beat_at
         is_silent = before is None or abs(now - before) >= budgetline.BEAT_EVERY
+        forgets = is_silent and abs(now - self._forgot_at) >= budgetline.FORGET_EVERY
         if not asks and not is_silent:
             return []
         if before is not None and abs(now - before) >= budgetline.ALIVE:
@@ -111,13 +114,15 @@ class BudgetState:
             asks = [evolve(ask, joined=(*ask.joined, *ask.line)) for ask in asks]
 
         def work(connection: sqlite3.Connection) -> list[Deal]:
+            if forgets:
+                budgetline.forget(connection, self.worker if before is None else None, now)
             if is_silent:
-                budgetline.beat(connection, self.worker, now, is_first=before is None)
+                budgetline.beat(connection, self.worker, now)
             return [budgetline.deal(connection, self.worker, ask, _places(connection, ask, now), now) for ask in asks]
 
         deals = await self.file.write(work)
-        if is_silent:
-            self._beat_at = now
+        self._beat_at = now if is_silent else before
+        self._forgot_at = now if forgets else self._forgot_at
         return deals
 
     async def until_full(self, key: str, spec: Throttle) -> float:

@@ -70,6 +70,12 @@ async def machine(rate, path, count, late=lambda: 0.0):
             await file.close()
 
 
+async def rows_of(one):
+    """By worker, how many are in line in the file."""
+    query = "SELECT worker, count(*) FROM budget_line GROUP BY worker"
+    return await one.files[0].read(lambda file: file.execute(query).fetchall())
+
+
 async def come(workers, names):
     """Messages, a new one to each worker in turn, a millisecond apart."""
     for number, name in enumerate(names):
@@ -196,6 +202,19 @@ async def test_a_worker_that_is_killed_costs_no_places(tmp_path):
         assert len(back.gone) >= 18
         assert back.gone == [name for name in waiting[1::2] if name not in second.gone][: len(back.gone)]
         assert len(set(one.order)) == len(one.order)
+
+
+@ensureDeferred
+async def test_a_worker_that_never_comes_back_leaves_nothing(tmp_path):
+    """As after a start with fewer workers: its line is gone from the file, too, and later messages need not wait."""
+    async with machine("60/h", tmp_path, 2) as (one, first, second):
+        await come([first, second], names(90))
+        await one.pass_time(3)
+        assert await rows_of(one) == [(0, 15), (1, 15)]
+        one.kill(second)
+        await one.pass_time(630)
+        assert await rows_of(one) == [(0, 15 - 10)]
+        assert len(one.order) == 60 + 10
 
 
 @ensureDeferred
