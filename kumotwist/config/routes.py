@@ -97,6 +97,10 @@ class RouteEntry:
             raise WrongOption("weight", f"of route '{self.name}' must be 0 or more, got {self.weight:g}")
         self._check_budgets()
 
+    def leads_like(self, other: RouteEntry) -> bool:
+        """Whether it is the same way as another one, whatever they are called."""
+        return self.protocol == other.protocol and self.egress_pool == other.egress_pool
+
     def _check_budgets(self) -> None:
         """What counts the same twice would take two of its places for each message, and of `1/m` let none pass."""
         counted = set()

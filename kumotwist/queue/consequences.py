@@ -16,6 +16,7 @@ from kumotwist.config.queue import QueueConfig
 from kumotwist.config.routes import FallbackStage, OverBudget, RouteEntry
 from kumotwist.core.outcome import SOURCE_REST
 from kumotwist.core.units import format_duration
+from kumotwist.queue.rest import SHORT_REST
 from kumotwist.queue.retry import backoff
 from kumotwist.queue.routes.table import RouteTable
 
@@ -106,7 +107,8 @@ def consequences(
     yield Consequence("no_connection", "there is no connection, or the server is at fault", f"{elsewhere}{later}")
     rest = format_duration(getattr(options, "rest", None) or SOURCE_REST)
     waits = f"all messages of its ready queue wait {rest}, or as long as the peer says; it counts as no try"
-    yield Consequence("account_or_rate", "the account is at fault, or its rate is used up", f"{elsewhere}{waits}")
+    away = elsewhere or (_past_rest(picked, now) if picked is not None else "")
+    yield Consequence("account_or_rate", "the account is at fault, or its rate is used up", f"{away}{waits}")
     yield Consequence(
         "no_reply", "no reply comes to what was sent", _unanswered(options, picked, elsewhere, later, lost)
     )
@@ -167,6 +169,14 @@ def _elsewhere(picked: Picked, now: float) -> str:
     full = {picked.table.config.routes[position].name: over for position, over in picked.overs.items()}
     named = [f"{one} (a budget of which is used up: {full[one]})" if one in full else one for one in others]
     return f"at once over {' or '.join(named)}; if that fails, "
+
+
+def _past_rest(picked: Picked, now: float) -> str:
+    """Where what would wait for more than a short rest goes on a table that has its failures tried again."""
+    others = picked.table.others(picked.class_, picked.tried, now) if not picked.is_pinned else []
+    if not others:
+        return ""
+    return f"for more than {format_duration(SHORT_REST)} at once over {' or '.join(others)}, if that is well; else "
 
 
 def _unanswered(options: Any, picked: Picked | None, elsewhere: str, later: str, lost: str) -> str:

@@ -247,9 +247,11 @@ class Dispatcher:
         ready = self.ready
         self.ends_at = _NEVER
         reason = outcome.reason or why.LOGGED_TRANSIENT_FAILURE
+        if outcome.scope is Scope.SOURCE:
+            self._begin_rest(outcome)
         await self._hand.settle_alike(outcome, outcome.scope is Scope.SITE, reason)
         if outcome.scope is Scope.SOURCE:
-            await self._rest(outcome)
+            await self._hand.leave(outcome, _rest_of(outcome))
         if outcome.scope in (Scope.SITE, Scope.SOURCE):
             return
         ready.failures += 1
@@ -281,21 +283,24 @@ class Dispatcher:
         self.ends_at = _NEVER
         self._latency.observe(clock.seconds() - started)
         self._carried += len(messages)
+        of_all = next((one for each in outcomes for one in each if one.scope in (Scope.SITE, Scope.SOURCE)), None)
+        if of_all is not None and of_all.scope is Scope.SOURCE:
+            self._begin_rest(of_all)
         await self._hand.settle(outcomes)
         self.is_delivering = False
-        for outcome in [one for each in outcomes for one in each if one.scope in (Scope.SITE, Scope.SOURCE)][:1]:
-            if outcome.scope is Scope.SITE:
-                await self._hand.settle_alike(outcome, is_for_all=True)
-            else:
-                await self._rest(outcome)
+        if of_all is not None and of_all.scope is Scope.SITE:
+            await self._hand.settle_alike(of_all, is_for_all=True)
+        elif of_all is not None:
+            await self._hand.leave(of_all, _rest_of(of_all))
         return is_fit
 
-    async def _rest(self, outcome: Outcome) -> None:
-        """Let the source rest: nothing goes this way for a while, and what waits for it is held up, uncharged."""
-        rest, now = outcome.retry_after or SOURCE_REST, self._means.clock.seconds()
+    def _begin_rest(self, outcome: Outcome) -> None:
+        """Nothing goes this way for a while; told before anything is settled, which then knows where not to go."""
+        rest, now = _rest_of(outcome), self._means.clock.seconds()
         # Other sessions hear the same at the same time.
-        is_known = outcome.is_told or self.ready.rests_until > now
-        self.ready.rests_until = max(self.ready.rests_until, now + rest)
+        is_known = outcome.is_told or self.ready.rest(now) is not None
+        self.ready.begin_rest(rest, outcome.response.to_line(), now)
+        self._hand.note_rest()
         if not is_known:
             log.warn(
                 "{queue} rests for {rest:g} s: {said}",
@@ -303,7 +308,11 @@ class Dispatcher:
                 rest=round(rest, 1),
                 said=outcome.response.to_line(),
             )
-        await self._hand.leave(outcome, why.SOURCE_RESTS, rest)
+
+
+def _rest_of(outcome: Outcome) -> float:
+    """Seconds."""
+    return outcome.retry_after or SOURCE_REST
 
 
 def _transient(text: str) -> Outcome:

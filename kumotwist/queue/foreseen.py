@@ -118,8 +118,13 @@ def _shown(table: RouteTable, class_: str, position: int, now: float) -> RouteSh
         round(shown.samples, 1),
         breaker.value,
         trial_in,
+        rest=_rest(table.breaker(ALL, position), now),
         lately=_lately(table.tallies.lately(class_, position, now)),
     )
+
+
+def _rest(breaker: Breaker, now: float) -> str:
+    return str(breaker.rest) if breaker.rest is not None and breaker.rest.left(now) else ""
 
 
 def _breaker(breakers: Sequence[Breaker], now: float) -> tuple[State, float | None]:

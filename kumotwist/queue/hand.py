@@ -29,6 +29,7 @@ from kumotwist.queue import reasons as why
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.resting import Resting
 from kumotwist.queue.routing import Traveller
 from kumotwist.queue.settle import Settler
 
@@ -46,6 +47,7 @@ class Means:
     limits: Limits
     settler: Settler
     requeuer: Requeuer
+    resting: Resting
     ledger: Ledger
     clock: Clock
     latency: dict[str, Histogram]
@@ -112,11 +114,18 @@ class Hand:
         async for message, queue in self._emptied(True):
             await self._means.requeuer.postpone(queue, message, response, (reason,), delay)
 
-    async def leave(self, outcome: Outcome, reason: str, delay: float) -> None:
-        """The way is shut for so long: over another route if there is one, else held up, uncharged."""
+    def note_rest(self) -> None:
+        """Tell the route tables of what is in hand that the source rests."""
+        for message, queue in self._items:
+            self._means.resting.note(queue, message)
+
+    async def leave(self, outcome: Outcome, rest: float) -> None:
+        """The source rests for so long: over another route if there is one, else held up, uncharged."""
+        means = self._means
         async for message, queue in self._emptied(True):
-            if not await self._means.settler.go_elsewhere(queue, message, outcome, was_tried=False):
-                await self._means.requeuer.postpone(queue, message, outcome.response, (reason,), delay)
+            patience = means.resting.routing.patience(message, rest)
+            if not await means.settler.go_elsewhere(queue, message, outcome, was_tried=False):
+                await means.requeuer.postpone(queue, message, outcome.response, (why.SOURCE_RESTS,), patience)
 
     async def give_up(self, response: Response) -> None:
         """Hold up what is in hand because its session makes no progress."""

@@ -36,6 +36,7 @@ from kumotwist.queue.ready import Bodies
 from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.recovery import Recovery
 from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.resting import Resting
 from kumotwist.queue.routes.budget import Budgets
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.told import Change
@@ -88,6 +89,7 @@ class Parts:
         self.stages = self._make_stages(known)
         self.requeuer = self._make_requeuer(chance)
         self._settler = self._make_settler()
+        self._resting = Resting(self.routing, lambda *way: self.ready_queues.routes.find(*way), clock)
         self.dispatchers = self._make_dispatchers()
         self.ready_queues = self._make_ready_queues()
         self._withdrawal = Withdrawal(self.ready_queues, self.routing, self.requeuer, tasks)
@@ -168,6 +170,7 @@ class Parts:
             limits=self._around.limits,
             settler=self._settler,
             requeuer=self.requeuer,
+            resting=self._resting,
             ledger=self.ledger,
             clock=self._around.clock,
             latency=self.latency,
@@ -204,6 +207,7 @@ class Parts:
             spending=self._make_spending(),
             offering=Offering(self.ready_queues, self._around.limits, self._around.clock),
             direct=self.direct,
+            resting=self._resting,
             requeuer=self.requeuer,
             ledger=self.ledger,
             counters=self.counters,

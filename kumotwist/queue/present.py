@@ -75,8 +75,8 @@ async def holds_of_ready(ready: ReadyQueue | None, limits: Limits | None, now: f
     if ready is None:
         return []
     found = []
-    if ready.rests_until > now:
-        found.append(f"its source rests for {format_duration(ready.rests_until - now)}")
+    if (rest := ready.rest(now)) is not None:
+        found.append(f"its source rests for {format_duration(rest.left(now))}: {rest.said}")
     if len(ready) >= ready.max_ready:
         found.append(f"it is full: {len(ready)} of {ready.max_ready}")
     elif ready.messages:

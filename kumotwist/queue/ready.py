@@ -26,6 +26,7 @@ from kumotwist.core.message import Message
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.units import Limit, Throttle
 from kumotwist.queue.counters import Totals
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.scheduled import ScheduledQueue
 
 #: A message in a ready queue, and the scheduled queue that it came from and returns to.
@@ -95,9 +96,9 @@ class ReadyQueue:
     """One ready queue, its path, its dispatchers and its numbers."""
 
     __slots__ = (
-        "_bodies", "_serve", "channel", "dispatchers", "epoch", "failures", "idle", "is_refreshing", "limits",
-        "messages", "name", "path", "pool_name", "protocol", "queue_name", "rates", "rests_until", "selection_rates",
-        "site", "source", "stale_at", "totals", "used_at",
+        "_bodies", "_rest", "_serve", "channel", "dispatchers", "epoch", "failures", "idle", "is_refreshing", "limits",
+        "messages", "name", "path", "pool_name", "protocol", "queue_name", "rates", "selection_rates", "site", "source",
+        "stale_at", "totals", "used_at",
     )  # fmt: skip
 
     def __init__(
@@ -130,7 +131,8 @@ class ReadyQueue:
         #: Connection failures in a row.
         self.failures = 0
         self.totals = Totals()
-        self.used_at = self.stale_at = self.rests_until = 0.0
+        self.used_at = self.stale_at = 0.0
+        self._rest: Rest | None = None
         self.epoch = 0
         self.is_refreshing = False
         self.set_path(PathConfig(), 0.0, 0)
@@ -179,7 +181,7 @@ class ReadyQueue:
 
     def put(self, message: Message, queue: ScheduledQueue, now: float) -> bool:
         """Take `message` over and have it served; False when there is no room, or its source rests."""
-        if len(self.messages) >= self.path.max_ready or now < self.rests_until:
+        if len(self.messages) >= self.path.max_ready or self.rest(now) is not None:
             return False
         message.max_age = queue.config.max_age
         self._bodies.hold(message)
@@ -187,6 +189,17 @@ class ReadyQueue:
         self.used_at = now
         self._serve(self)
         return True
+
+    def rest(self, now: float) -> Rest | None:
+        """The rest that its source has now, if any."""
+        rest = self._rest
+        return rest if rest is not None and rest.left(now) else None
+
+    def begin_rest(self, seconds: float, said: str, now: float) -> None:
+        """Its source has to rest for so long, or as long as it does already if that is longer."""
+        present = self.rest(now)
+        if present is None or present.until < now + seconds:
+            self._rest = Rest(now, now + seconds, said)
 
     def put_back(self, items: list[Item]) -> None:
         """Return what was taken and not attempted, at the head and in its order."""

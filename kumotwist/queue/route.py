@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from kumotwist.config.queue import Protocol
 from kumotwist.core.interfaces import Channel
 from kumotwist.queue.ready import ReadyQueue
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.scheduled import ScheduledQueue
 from kumotwist.queue.sources import Pool, RoundRobin
 
@@ -53,6 +54,12 @@ class Route:
     def leads(self, protocol: Protocol, pool_name: str | None) -> bool:
         """Whether it is the way by that protocol from that pool still, and no policy has meant otherwise since."""
         return (self.protocol is protocol or self.protocol == protocol) and self.wanted_pool == pool_name
+
+    def rest(self, now: float) -> Rest | None:
+        """Of all its sources, when none is at work: the rest that is over first."""
+        rests = [ready.rest(now) if ready is not None else None for ready in self.ready]
+        found = [rest for rest in rests if rest is not None]
+        return min(found, key=lambda rest: rest.until) if found and len(found) == len(rests) else None
 
     @property
     def sole(self) -> ReadyQueue | None:

@@ -16,13 +16,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
-from attrs import define, field
+from attrs import astuple, define, field
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from kumotwist.core.errors import KumotwistError
 from kumotwist.net.clock import Clock, sleep
 from kumotwist.net.sqlite import SqliteFile
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.routes.balance import MAX_CLASSES
 from kumotwist.queue.routes.evidence import Evidence
 from kumotwist.queue.routes.standing import Known
@@ -83,6 +84,8 @@ class _State(msgspec.Struct, array_like=True):
     counted: dict[int, float] = {}
     #: Whether it was found to be worse by hand-overs, and by arrivals.
     worse: tuple[bool, bool] = (False, False)
+    #: For which it is out: when that began and is over, and what was said.
+    rest: tuple[float, float, str] | None = None
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -189,6 +192,7 @@ def _states(table: RouteTable, known: Known) -> dict[str, _State]:
             known.moved[at],
             *(known.tallies[at].as_numbers() if at in known.tallies else (0.0, {})),
             (at in known.worse[0], at in known.worse[1]),
+            astuple(known.rests[at]) if at in known.rests else None,
         )
         for at, route in enumerate(table.config.routes)
     }
@@ -214,6 +218,7 @@ def _known(table: RouteTable, state: bytes) -> Known | None:
         tuple(one.moved for one in found),
         (_those(one.worse[0] for one in found), _those(one.worse[1] for one in found)),
         {at: Tally.of_numbers(half_life, one.counted_at, one.counted) for at, one in enumerate(found) if one.counted},
+        {at: Rest(*one.rest) for at, one in enumerate(found) if one.rest is not None},
     )
 
 

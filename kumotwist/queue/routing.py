@@ -20,9 +20,10 @@ from kumotwist.config.routes import RouteEntry, RouteTableConfig
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.message import Message
-from kumotwist.core.outcome import Outcome
+from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope
 from kumotwist.core.way import Kept, Way
 from kumotwist.net.clock import Clock
+from kumotwist.queue.rest import SHORT_REST
 from kumotwist.queue.routes.breaker import FIRST_PAUSE
 from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.routes.signals import may_go_elsewhere
@@ -157,7 +158,10 @@ class Routing:
         if traveller is None:
             return None
         config = traveller.table.config
-        if config.on_failure != "next_route" or not may_go_elsewhere(outcome, config.next_when_unknown):
+        if not may_go_elsewhere(outcome, config.next_when_unknown):
+            return None
+        rest = (outcome.retry_after or SOURCE_REST) if outcome.scope is Scope.SOURCE else 0.0
+        if config.on_failure != "next_route" and not self._is_out(message, traveller, rest):
             return None
         if was_tried:
             traveller = evolve(traveller, failed=(*traveller.failed, traveller.way.route))
@@ -167,11 +171,33 @@ class Routing:
             traveller.table.forgive(traveller.way.name, first, self.clock.seconds(), traveller.blamed)
         return following
 
-    def after_refusal(self, message: Message, traveller: Traveller | None) -> Traveller | None:
-        """The next route when no ready queue of the one at hand takes the message; None when there is none."""
-        if traveller is None or traveller.table.config.on_failure != "next_route":
+    def after_refusal(self, message: Message, traveller: Traveller | None, rest: float) -> Traveller | None:
+        """The next route when no ready queue of the one at hand takes the message; None when there is none.
+
+        `rest` is for how many seconds its sources have to rest yet.
+        """
+        if traveller is None:
+            return None
+        if traveller.table.config.on_failure != "next_route" and not self._is_out(message, traveller, rest):
             return None
         return self.further(message, traveller)
+
+    def patience(self, message: Message, rest: float) -> float:
+        """For how many of the seconds of a rest a message waits before it looks for a way again.
+
+        On a table another route may be well before; it is looked at as often as after a rest of the usual length.
+        """
+        traveller = self.traveller(message)
+        if traveller is None or len(traveller.table.config.routes) == 1 or pin_of(message) is not None:
+            return rest
+        return min(rest, SOURCE_REST, traveller.table.soonest(self.clock.seconds()))
+
+    @staticmethod
+    def _is_out(message: Message, traveller: Traveller, rest: float) -> bool:
+        """Whether a route that rests for so many seconds is left for another one, whatever `on_failure` says."""
+        if rest <= SHORT_REST or pin_of(message) is not None:
+            return False
+        return traveller.table.is_other_well(traveller.way.name, traveller.tried)
 
 
 def table_name_of(message: Message, config: QueueConfig) -> str | None:

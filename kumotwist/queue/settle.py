@@ -87,8 +87,7 @@ class Settler:
                 await self.ledger.end(kind, queue, message, outcome.response, leg, outcome)
             return
         await self.ledger.note(kind, queue, message, outcome.response, leg, outcome)
-        if not await self.go_elsewhere(queue, message, outcome):
-            await self._again(queue, message, outcome, _logged(reason), outcome.retry_after or 0.0)
+        await self._on(queue, message, outcome, _logged(reason), outcome.retry_after or 0.0)
 
     async def go_elsewhere(
         self, queue: ScheduledQueue, message: Message, outcome: Outcome, was_tried: bool = True
@@ -137,16 +136,17 @@ class Settler:
         again = [outcome for outcome, _ in groups.values() if outcome.verdict is Verdict.TRANSIENT]
         at_least = max(outcome.retry_after or 0.0 for outcome in again)
         worst = next((outcome for outcome in again if outcome.scope is not Scope.SOURCE), again[0])
-        if not await self.go_elsewhere(queue, message, worst):
-            await self._again(queue, message, worst, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
+        await self._on(queue, message, worst, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
 
-    async def _again(
+    async def _on(
         self, queue: ScheduledQueue, message: Message, outcome: Outcome, reasons: tuple[str, ...], at_least: float
     ) -> None:
-        """Later: charged an attempt, unless the source had to rest, which is not the message's fault."""
+        """By another route, or later: charged an attempt, unless the source had to rest: not the message's fault."""
+        patience = self.routing.patience(message, outcome.retry_after or SOURCE_REST)
+        if await self.go_elsewhere(queue, message, outcome):
+            return
         if outcome.scope is Scope.SOURCE:
-            rest = outcome.retry_after or SOURCE_REST
-            await self.requeuer.postpone(queue, message, outcome.response, (*reasons, why.SOURCE_RESTS), rest)
+            await self.requeuer.postpone(queue, message, outcome.response, (*reasons, why.SOURCE_RESTS), patience)
         else:
             await self.requeuer.retry(queue, message, outcome.response, reasons, at_least)
 

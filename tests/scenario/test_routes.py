@@ -119,6 +119,36 @@ def test_a_provider_that_fails_is_left_and_found_again(tmp_path: Path) -> None:
             assert {record["num_attempts"] for record in daemon.records("Delivery")} == {0}
 
 
+def test_a_provider_whose_account_is_empty_holds_no_mail(tmp_path: Path) -> None:
+    """It answers 401: its share goes by the others at once, workers and restarts included, and is back with the key."""
+    policy = POLICY.replace("on_failure = 'next_route'", "on_failure = 'retry'")
+    policy = policy.replace("api_key = key }", "api_key = key, rest = '15 seconds' }")
+    with running(tmp_path) as providers:
+        arguments = {"env": urls(providers, tmp_path), "workers": 2}
+        with Daemon(tmp_path, policy, **arguments) as daemon:
+            feed = Feed(daemon)
+            assert feed.send(100)["THIRD"] == 70
+            providers["THIRD"] = replaced(providers["THIRD"], tmp_path, "--key", "another")
+            began = time.monotonic()
+            assert feed.send(100)["THIRD"] == 0
+            assert time.monotonic() - began < 14, "nothing has waited for the rest"
+            opened = changes(daemon, "breaker")[0]
+            assert (opened["route"], opened["route_change"]["after"]) == ("THIRD", "open")
+            assert opened["route_change"]["evidence"].startswith("the account rests until 20")
+            assert "401" in opened["route_change"]["evidence"]
+            failed = len(daemon.records("TransientFailure"))
+            assert failed <= 20, "what was on the wire at the time"
+        with Daemon(tmp_path, policy, **arguments) as daemon:
+            feed = Feed(daemon)
+            feed.sent = 200
+            assert feed.send(50)["THIRD"] == 0, "a restart forgets nothing"
+            providers["THIRD"] = replaced(providers["THIRD"], tmp_path)
+            assert eventually_back(feed), "its share comes back"
+            assert changes(daemon, "breaker")[-1]["route_change"]["after"] == "closed"
+            assert not daemon.records("Bounce", "Expiration", "Delayed")
+            assert {record["num_attempts"] for record in daemon.records("Delivery")} == {0}
+
+
 def test_an_outage_of_all_providers_moves_no_share(tmp_path: Path) -> None:
     """All fail under `retry` and are back one after another: nothing is lost, and shares rest all the while."""
     retrying = POLICY.replace("on_failure = 'next_route'", "on_failure = 'retry'")

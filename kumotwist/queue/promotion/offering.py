@@ -15,17 +15,18 @@ from kumotwist.core.message import Message
 from kumotwist.net.clock import Clock
 from kumotwist.queue.ready import ReadyQueue
 from kumotwist.queue.readyqueues import ReadyQueues
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.route import Route
 from kumotwist.queue.scheduled import ScheduledQueue
 
 
 @frozen
 class Refusal:
-    """Why no source took a message; `rest` in seconds when some have to rest."""
+    """Why no source took a message; `rest` is over first of those that some have."""
 
     is_any_full: bool
     is_any_held_up: bool
-    rest: float | None
+    rest: Rest | None
 
 
 @define(eq=False)
@@ -40,11 +41,11 @@ class Offering:
         """Put the message into the first ready queue that takes it; why there was none. Raises PolicyError."""
         left = list(range(len(route.pool.sources)))
         is_any_full = is_any_held_up = False
-        rested: list[float] = []
+        rested: list[Rest] = []
         while left:
             position = left[route.robin.pick([route.pool.weights[one] for one in left])]
             ready = await self.ready_queues.ready_at(queue, route, position)
-            if (rest := ready.rests_until - self.clock.seconds()) > 0:
+            if (rest := ready.rest(self.clock.seconds())) is not None:
                 rested.append(rest)
             elif len(ready) < ready.max_ready and not await self._may_select(ready):
                 is_any_held_up = True
@@ -54,7 +55,7 @@ class Offering:
                 ready.totals.full += 1
                 is_any_full = True
             left.remove(position)
-        return Refusal(is_any_full, is_any_held_up, min(rested, default=None))
+        return Refusal(is_any_full, is_any_held_up, min(rested, key=lambda rest: rest.until, default=None))
 
     async def _may_select(self, ready: ReadyQueue) -> bool:
         for key, rate in ready.selection_rates:

@@ -30,6 +30,7 @@ from kumotwist.queue.promotion.spending import Spending
 from kumotwist.queue.ready import Bodies
 from kumotwist.queue.readyqueues import ReadyQueues
 from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.resting import Resting
 from kumotwist.queue.route import Route
 from kumotwist.queue.routing import Routing, Traveller, table_name_of
 from kumotwist.queue.scheduled import ScheduledQueue
@@ -47,6 +48,7 @@ class Promoter:
     spending: Spending
     offering: Offering
     direct: Direct
+    resting: Resting
     requeuer: Requeuer
     ledger: Ledger
     counters: Counters
@@ -111,11 +113,11 @@ class Promoter:
             refusal = await self.offering.offer(queue, route, message)
             if refusal is None:
                 return
-            following = self.routing.after_refusal(message, traveller)
+            rest = self.resting.note(queue, message) if refusal.rest is not None else 0.0
+            following = self.routing.after_refusal(message, traveller, rest)
             if following is None:
                 if traveller is not None and traveller.entry.budgets and refusal.is_any_full:
                     self.routing.keep(message, traveller)  # what it has taken of budgets is for this route
-                self.routing.arrive(message)
                 await self._put_back(queue, route, message, reason, refusal)
                 return
             traveller = following
@@ -134,12 +136,16 @@ class Promoter:
         self, queue: ScheduledQueue, route: Route, message: Message, reason: str, refusal: Refusal
     ) -> None:
         """No source takes the message now."""
+        patience = 0.0
+        if refusal.rest is not None:
+            patience = self.routing.patience(message, refusal.rest.left(self.requeuer.clock.seconds()))
+        self.routing.arrive(message)
         if refusal.is_any_full:
             self.counters.ready_full[queue.name.text] += 1
             await self.requeuer.hold(queue, message, (reason, why.READY_QUEUE_WAS_FULL))
             return
         if refusal.rest is not None:
-            await self.requeuer.hold(queue, message, (reason, why.SOURCE_RESTS), refusal.rest)
+            await self.requeuer.hold(queue, message, (reason, why.SOURCE_RESTS), patience)
             return
         name, pool = queue.name.text, route.pool.name
         if refusal.is_any_held_up:

@@ -18,6 +18,8 @@ from typing import Final
 
 from attrs import define, field
 
+from kumotwist.queue.rest import Rest
+
 #: Rates of failure by which alive and dead are told apart, and how much likelier "dead" must be. Ours: four
 #: failures in a row raise the alarm; a route that fails one time in ten does so once in ten thousand messages, and
 #: then loses a few seconds' traffic.
@@ -73,6 +75,8 @@ class Breaker:
     moved: float = 0.0
     #: It would have been opened, but was the last way; until three messages in a row go well.
     is_spared: bool = False
+    #: Why it is open, if that is for a rest of the account.
+    rest: Rest | None = None
     #: Messages since suspicion arose, and how many of them failed: what the test rests on.
     seen: int = 0
     failed: int = 0
@@ -169,6 +173,20 @@ class Breaker:
         """Let nothing through until the first trial."""
         self._open(now, FIRST_PAUSE)
 
+    def begin_rest(self, rest: Rest, now: float) -> bool:
+        """Let nothing through while the account rests; the trial is at its end. Whether this is a change."""
+        if self.state is State.OPEN and self.rest == rest:
+            return False
+        moved = now if self.state is State.CLOSED else self.moved
+        self._open(now, rest.left(now))
+        self.moved, self.pause, self.rest = moved, FIRST_PAUSE, rest
+        return True
+
+    def end_rest(self) -> None:
+        """It is another account now: the trial may be at once."""
+        if self.rest is not None:
+            self.until, self.rest = self.moved, None
+
     @property
     def open_until(self) -> float:
         """When the next trial may be, for other workers; 0 for a closed one."""
@@ -177,10 +195,11 @@ class Breaker:
         # A trial is this worker's own affair; whoever follows makes one, too.
         return self.until if self.state is State.OPEN else self.moved
 
-    def follow(self, until: float, moved: float, now: float) -> bool:
+    def follow(self, until: float, moved: float, now: float, rest: Rest | None = None) -> bool:
         """Do as another worker's breaker did at `moved`, or this one before a restart; whether that changes it.
 
-        `until` is when the next trial may be, 0 for a closed one. A pause that
+        `until` is when the next trial may be, 0 for a closed one, at the end of
+        a `rest` if it is open for that. A pause that
         is over leaves the trial to be made. What is older than the last move of
         this one is no news: else two workers would open each other's for ever.
         Nor is a trial that failed there after trials that went well here: it
@@ -193,6 +212,8 @@ class Breaker:
             return False
         if is_closed:
             self._open(now, min(max(until - now, 0.0), MAX_PAUSE))
+            if rest is not None and rest.left(now):
+                self.begin_rest(rest, now)
         else:
             self._close()
         self.moved = moved
@@ -202,14 +223,15 @@ class Breaker:
         """Another way is well again, so this one may be, too: the next trial need not wait.
 
         Each time that this was wrong it takes longer until it is believed
-        again, since the other one may come and go all day.
+        again, since the other one may come and go all day. A rest lasts as
+        long as was said.
         """
-        if self.state is State.OPEN and not 0.0 < self._soon_from - now <= MAX_PAUSE:
+        if self.state is State.OPEN and not self._is_resting(now) and not 0.0 < self._soon_from - now <= MAX_PAUSE:
             self.until, self.pause, self._is_soon = min(self.until, now), FIRST_PAUSE, True
 
     def keep_trying(self, now: float) -> None:
         """All ways are shut, so a trial costs nothing: the pause before the next one does not grow."""
-        if self.state is State.OPEN:
+        if self.state is State.OPEN and not self._is_resting(now):
             self.until, self.pause = min(self.until, now + FIRST_PAUSE), FIRST_PAUSE
 
     def spare(self) -> None:
@@ -222,7 +244,11 @@ class Breaker:
 
     def _is_over(self, now: float) -> bool:
         """Whether the pause is; so it is, too, when the clock was put back by more than any pause lasts."""
-        return not 0.0 < self.until - now <= MAX_PAUSE
+        longest = MAX_PAUSE if self.rest is None else max(MAX_PAUSE, self.rest.until - self.rest.began)
+        return not 0.0 < self.until - now <= longest
+
+    def _is_resting(self, now: float) -> bool:
+        return self.rest is not None and self.rest.left(now) > 0.0
 
     def _tried(self, is_good: bool, now: float, alike: float) -> None:
         if not is_good:
@@ -248,9 +274,10 @@ class Breaker:
     def _close(self) -> None:
         self.state, self.suspicion, self.recent, self.pause = State.CLOSED, 0.0, 1.0, FIRST_PAUSE
         self.is_spared = self._is_soon = self._has_passed = False
+        self.rest = None
         self._soon_from, self._soon_pause = 0.0, FIRST_PAUSE
 
     def _open(self, now: float, pause: float) -> None:
         self.state, self.pause, self.until, self._passed = State.OPEN, pause, now + pause, 0
         self.moved = self._opened = now
-        self.is_spared = False
+        self.is_spared, self.rest = False, None

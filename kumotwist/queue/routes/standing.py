@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from attrs import define, evolve, field, frozen
 
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence, arrivals
 from kumotwist.queue.routes.judgement import Judged, Sample, Stream
@@ -25,6 +26,7 @@ Worse: TypeAlias = tuple[frozenset[int], frozenset[int]]
 NONE_WORSE: Final[Worse] = (frozenset(), frozenset())
 
 _NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
+_NO_RESTS: Final[Mapping[int, Rest]] = MappingProxyType({})
 
 
 @frozen(eq=False)
@@ -42,6 +44,8 @@ class Known:
     worse: Worse = NONE_WORSE
     #: By position, of those that have any.
     tallies: Mapping[int, Tally] = _NOTHING
+    #: The same, of breakers that are open for a rest.
+    rests: Mapping[int, Rest] = _NO_RESTS
 
     def for_judgement(self) -> Known:
         """The same without tallies, which only people look at and `Tallies` keeps."""
@@ -52,9 +56,9 @@ class Known:
         nothing = Evidence(half_life)
         handed, arrived = (_placed(one, routes, positions, lambda: nothing) for one in (self.handed, self.arrived))
         open_until, moved = (_placed(one, routes, positions, float) for one in (self.open_until, self.moved))
-        return Known(
-            tuple(handed), tuple(arrived), tuple(open_until), tuple(moved), _moved(self.worse, positions), _NOTHING
-        )
+        rests = {at: self.rests[before] for at, before in positions.items() if before in self.rests}
+        worse = _moved(self.worse, positions)
+        return Known(tuple(handed), tuple(arrived), tuple(open_until), tuple(moved), worse, rests=rests)
 
 
 @define(eq=False)
@@ -146,14 +150,15 @@ class Standing:
         self.is_news = False
         until = tuple([one.open_until for one in self.breakers])
         moved = tuple([one.moved for one in self.breakers])
-        return Known(tuple(self.handed), tuple(self.arrived), until, moved, self.worse, tallies)
+        rests = {at: one.rest for at, one in enumerate(self.breakers) if one.rest is not None}
+        return Known(tuple(self.handed), tuple(self.arrived), until, moved, self.worse, tallies, rests)
 
     def recall(self, known: Known, now: float) -> None:
         """Take over what this worker knew before it was started anew."""
         for position, breaker in enumerate(self.breakers):
             self.handed[position].copy(known.handed[position])
             self.arrived[position].copy(known.arrived[position])
-            breaker.follow(known.open_until[position], known.moved[position], now)
+            breaker.follow(known.open_until[position], known.moved[position], now, known.rests.get(position))
         self.worse = known.worse
         self._count()
         self.look()
@@ -227,6 +232,18 @@ class Standing:
                 breaker.spare()
         else:
             breaker.calm()
+
+    def begin_rest(self, position: int, rest: Rest, now: float) -> bool:
+        """The account behind the route at `position` rests: it is out, if another way is well; whether that is new.
+
+        What has closed since the rest began knows better: another worker's trials went well.
+        """
+        breaker = self.breakers[position]
+        if breaker.state is State.CLOSED and (
+            rest.began <= breaker.moved <= now or not any(one.is_well for one in self.breakers if one is not breaker)
+        ):
+            return False
+        return breaker.begin_rest(rest, now)
 
     def look(self) -> None:
         """Whether it is an outage of all routes, after breakers were set from elsewhere."""

@@ -15,10 +15,12 @@ route is left the resting weights decide, since trying is better than waiting.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from math import inf
 
 from attrs import define, field, frozen
 
 from kumotwist.config.routes import RouteTableConfig
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.routes.balance import Balance, by_key
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.shares import Shares
@@ -191,6 +193,34 @@ class RouteTable:
         for one in {ALL, name}:
             self._standings.of(one).forgive(position, now, failures)
 
+    def begin_rest(self, position: int, rest: Rest, now: float) -> None:
+        """The account behind the route at `position` rests, for messages of all classes.
+
+        When another route is well, this one is out until then, and a trial is made.
+        """
+        known = self._standings.of(ALL)
+        breaker = known.breakers[position]
+        before = breaker.state
+        if not known.begin_rest(position, rest, now):
+            return
+        known.is_news = True
+        self._note_outage(known, ALL, position, now)
+        if before is State.CLOSED:
+            self._teller.breaker(ALL, position, before, breaker)
+
+    def soonest(self, now: float) -> float:
+        """Seconds until the first rest of a route is over; infinite when none is out for one."""
+        rests = [breaker.rest for breaker in self._standings.of(ALL).breakers]
+        return min([left for rest in rests if rest is not None and (left := rest.left(now))], default=inf)
+
+    def is_other_well(self, name: str, tried: Collection[str]) -> bool:
+        """Whether there is a route for messages of class `name`, none of those `tried`, that is open and well."""
+        both = zip(self._standings.of(ALL).breakers, self._standings.seen(name).breakers, strict=True)
+        return any(
+            route not in tried and all(breaker.is_well for breaker in breakers)
+            for route, breakers in zip(self._names, both, strict=True)
+        )
+
     def give_back(self, name: str, position: int, taken: float, again: float) -> None:
         """A message that was given the route at `position` at `taken`, as a trial, showed nothing of it.
 
@@ -266,6 +296,9 @@ class RouteTable:
         before = {name: position for position, name in enumerate(other._names)}
         positions = {at: before[name] for at, name in enumerate(self._names) if name in before}
         self._standings.remember(other._standings, positions)
+        for at, former in positions.items():
+            if not self.config.routes[at].leads_like(other.config.routes[former]):
+                self._standings.of(ALL).breakers[at].end_rest()
         self._teller.remember(other._teller, positions)
         self._dead.remember(other._dead, positions)
         self._refusing.remember(other._refusing, positions)
@@ -287,7 +320,8 @@ class RouteTable:
             is_last = sum(one.state is State.CLOSED for one in own.breakers) == 1 and before is State.CLOSED
             if is_last and known.open_until[position] > 0.0:
                 continue  # no other way is any better here
-            if breaker.follow(known.open_until[position], known.moved[position], now):
+            rest = known.rests.get(position)
+            if breaker.follow(known.open_until[position], known.moved[position], now, rest):
                 self._teller.heard(name, position, before, breaker.state, worker)
                 self._note_outage(own, name, position, now)
 

@@ -70,7 +70,7 @@ class Teller:
     def breaker(self, name: str, position: int, before: State, after: Breaker) -> None:
         """Tell that a breaker has opened or closed by what happened here."""
         failed = f"{after.failed} of the last {after.seen} messages that this worker sent by it failed"
-        text = "its trials went well" if after.state is State.CLOSED else failed
+        text = "its trials went well" if after.state is State.CLOSED else str(after.rest or failed)
         self._tell(position, name, "breaker", before.value, after.state.value, text)
 
     def heard(self, name: str, position: int, before: State, after: State, worker: int) -> None:

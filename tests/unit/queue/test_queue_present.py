@@ -216,7 +216,7 @@ def test_a_source_that_rests():
     one.channel.answer = lambda _: refused
     one.insert()
     one.pass_time(30)
-    assert explained(one).sources[0].holds == ["its source rests for 1m"]
+    assert explained(one).sources[0].holds == ["its source rests for 1m: 451 401 who are you"]
     one.stop()
 
 

@@ -8,6 +8,7 @@ from twisted.internet import reactor
 from kumotwist.config.routes import LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.queue import routestate
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routes.signals import Signal
 from kumotwist.queue.routes.table import RouteTable
@@ -272,3 +273,49 @@ async def test_rows_that_cannot_be_read_are_passed_over(tmp_path):
         await state.recall(one)
         await state.exchange([one])
         assert tuple(one.shares("x", clock.now)) == (0.5, 0.5)
+
+
+@ensureDeferred
+async def test_a_rest_is_known_to_all_workers_and_after_a_restart(tmp_path):
+    """An account without money is left by every worker within a second, each knows until when and why."""
+    clock = Now()
+    rest = Rest(clock.now, clock.now + 3600.0, "421 402 Payment Required")
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs, again = table(), table(), table()
+        mine.begin_rest(1, rest, clock.now)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        await first.recall(again)
+        for one in (mine, theirs, again):
+            assert {one.choose("gmail.com", clock.now).position for _ in range(10)} == {0}
+            assert one.breaker("", 1).rest == rest
+        clock.now += 3599
+        for one in (theirs, again):
+            assert {one.choose("gmail.com", clock.now).position for _ in range(10)} == {0}
+        clock.now += 2
+        for _ in range(3):
+            assert theirs.choose("gmail.com", clock.now, tried=["a"]).is_trial
+            theirs.report("gmail.com", 1, Signal.HANDED_OVER, clock.now)
+        await second.exchange([theirs])
+        await first.exchange([mine])
+        assert [one.breaker("", 1).state for one in (theirs, mine)] == [State.CLOSED] * 2
+
+
+@ensureDeferred
+async def test_a_worker_that_rests_longer_does_not_shut_the_others(tmp_path):
+    """Where the account was asked a little later, its rest ends later; that others were well since is known there."""
+    clock = Now()
+    late = Rest(clock.now + 5.0, clock.now + 305.0, "421 429 Too Many Requests")
+    async with state_of(tmp_path, 0, clock) as first, state_of(tmp_path, 1, clock) as second:
+        mine, theirs = table(), table()
+        mine.begin_rest(1, Rest(clock.now, clock.now + 300.0, late.said), clock.now)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        clock.now += 301
+        for _ in range(3):
+            mine.choose("gmail.com", clock.now, tried=["a"])
+            mine.report("gmail.com", 1, Signal.HANDED_OVER, clock.now)
+        await first.exchange([mine])
+        await second.exchange([theirs])
+        theirs.begin_rest(1, late, clock.now)
+        assert theirs.breaker("", 1).state is State.CLOSED
