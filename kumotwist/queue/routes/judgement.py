@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from math import erf, sqrt
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
@@ -32,6 +32,13 @@ _SQRT2: Final = sqrt(2.0)
 #: A chance of being worse up to which nothing is given up. Ours: below it, shares of routes that
 #: are alike move by chance all the time, at 0.5 some three hundred times an hour; see decision 0160.
 _NO_CHANCE: Final = 0.95
+
+
+#: By stream (hand-overs, arrivals), positions of routes.
+Positions: TypeAlias = tuple[frozenset[int], frozenset[int]]
+NOWHERE: Final[Positions] = (frozenset(), frozenset())
+#: By position, how sure it is that a route is worse than another, and which one that is.
+_Doubts: TypeAlias = dict[int, tuple[float, int]]
 
 
 @frozen
@@ -88,8 +95,8 @@ class Judged:
     shares: tuple[float, ...]
     doubts: tuple[float, ...]
     rivals: tuple[int, ...]
-    worse: tuple[frozenset[int], ...] = ()
-    recovered: tuple[frozenset[int], ...] = ()
+    worse: Positions = NOWHERE
+    recovered: Positions = NOWHERE
 
     @property
     def is_at_rest(self) -> bool:
@@ -101,24 +108,34 @@ class Judged:
         return _NO_CHANCE + self.doubts[position] * (1.0 - _NO_CHANCE)
 
 
-def judge(weights: Sequence[float], streams: Sequence[Stream], *, margin: float, floor: float) -> Judged:
+def judge(weights: Sequence[float], streams: tuple[Stream, Stream], *, margin: float, floor: float) -> Judged:
     """Shares of the routes from their resting weights and evidence.
 
-    `streams` are independent kinds of evidence (hand-overs, receipts); a route
+    `streams` are independent kinds of evidence (hand-overs, arrivals); a route
     is as doubtful as its streams together make it. `floor` is the least share of
     a route, or its weight where that is less.
     """
     doubts, rivals = [0.0] * len(weights), [-1] * len(weights)
-    worse, recovered = [], []
-    for stream in streams:
-        found = _Comparison(stream, stream.comparable(weights), margin).doubts()
-        worse.append(frozenset(at for at, (doubt, _) in found.items() if doubt > 0.0 and stream.whole[at].is_own))
-        recovered.append(frozenset(at for at in stream.worse if found.get(at, (1.0, -1))[0] <= 0.0))
-        for position, (doubt, rival) in found.items():
-            if doubt > 0.0:
-                doubts[position] = 1.0 - (1.0 - doubts[position]) * (1.0 - doubt)
-                rivals[position] = rival
-    return Judged(_shares(weights, doubts, floor), tuple(doubts), tuple(rivals), tuple(worse), tuple(recovered))
+    handed, arrived = (_Comparison(stream, stream.comparable(weights), margin).doubts() for stream in streams)
+    for position, (doubt, rival) in (*handed.items(), *arrived.items()):
+        if doubt > 0.0:
+            doubts[position] = 1.0 - (1.0 - doubts[position]) * (1.0 - doubt)
+            rivals[position] = rival
+    return Judged(
+        _shares(weights, doubts, floor),
+        tuple(doubts),
+        tuple(rivals),
+        (_worse(streams[0], handed), _worse(streams[1], arrived)),
+        (_recovered(streams[0], handed), _recovered(streams[1], arrived)),
+    )
+
+
+def _worse(stream: Stream, doubts: _Doubts) -> frozenset[int]:
+    return frozenset(at for at, (doubt, _) in doubts.items() if doubt > 0.0 and stream.whole[at].is_own)
+
+
+def _recovered(stream: Stream, doubts: _Doubts) -> frozenset[int]:
+    return frozenset(at for at in stream.worse if at in doubts and doubts[at][0] <= 0.0)
 
 
 class _Comparison:
@@ -129,9 +146,9 @@ class _Comparison:
         self._whole = _posteriors(stream.whole, judged)
         self._lately = _posteriors(stream.lately, [at for at in judged if stream.lately[at].total >= MIN_FAST])
 
-    def doubts(self) -> dict[int, tuple[float, int]]:
+    def doubts(self) -> _Doubts:
         """For each route how sure it is that it is worse than some other, and which."""
-        found = {}
+        found: _Doubts = {}
         for one in self._judged if len(self._judged) > 1 else ():
             surest, rival = max((self._chance(one, other), other) for other in self._judged if other != one)
             found[one] = (max(0.0, surest - _NO_CHANCE) / (1.0 - _NO_CHANCE), rival)

@@ -8,22 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import ceil
 from types import MappingProxyType
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from attrs import define, evolve, field, frozen
 
 from kumotwist.queue.rest import Rest
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence, arrivals
-from kumotwist.queue.routes.judgement import Judged, Sample, Stream
+from kumotwist.queue.routes.judgement import NOWHERE, Judged, Positions, Sample, Stream
 from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
 from kumotwist.queue.routes.tally import Tally
 
 T = TypeVar("T")
-
-#: By stream (hand-overs, arrivals), the positions of routes that are worse.
-Worse: TypeAlias = tuple[frozenset[int], frozenset[int]]
-NONE_WORSE: Final[Worse] = (frozenset(), frozenset())
 
 _NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
 _NO_RESTS: Final[Mapping[int, Rest]] = MappingProxyType({})
@@ -41,7 +37,7 @@ class Known:
     open_until: tuple[float, ...]
     moved: tuple[float, ...]
     #: By stream, the routes that were found to be worse.
-    worse: Worse = NONE_WORSE
+    worse: Positions = NOWHERE
     #: By position, of those that have any.
     tallies: Mapping[int, Tally] = _NOTHING
     #: The same, of breakers that are open for a rest.
@@ -70,7 +66,7 @@ class Standing:
     breakers: list[Breaker]
     judged: Judged | None = None
     #: By stream, the routes that were found to be worse.
-    worse: Worse = NONE_WORSE
+    worse: Positions = NOWHERE
     judge_at: float = 0.0
     #: What other workers know, by worker.
     others: dict[int, Known] = field(factory=dict)
@@ -176,12 +172,19 @@ class Standing:
         return not self.is_outage and not sent <= self.outage_ended <= now
 
     def follow(self, judged: Judged) -> None:
-        """Note which routes are worse; of one that is well again the last minutes are all that counts from now on."""
-        self.worse = (judged.worse[0], judged.worse[1])
-        for evidence, recovered in zip((self.handed, self.arrived), judged.recovered, strict=True):
-            for position in recovered:
-                evidence[position].forget_all_but_lately()
-                self.is_news = True
+        """Note which routes are worse; of one that is well again the last minutes are all that counts from now on.
+
+        So it is with what other workers know: they find it out for themselves, or are not there any more.
+        """
+        self.worse = judged.worse
+        others = self.others.values()
+        for position in judged.recovered[0]:
+            for evidence in (self.handed[position], *(one.handed[position] for one in others)):
+                evidence.forget_all_but_lately()
+        for position in judged.recovered[1]:
+            for evidence in (self.arrived[position], *(one.arrived[position] for one in others)):
+                evidence.forget_all_but_lately()
+        self.is_news = self.is_news or any(judged.recovered)
 
     def hear(self, worker: int, known: Known) -> None:
         """What another worker knows; one that has not judged yet goes by what the other has found."""
@@ -277,7 +280,7 @@ def _placed(former: Sequence[T], routes: int, positions: Mapping[int, int], make
     return [former[positions[at]] if at in positions else make() for at in range(routes)]
 
 
-def _moved(worse: Worse, positions: Mapping[int, int]) -> Worse:
+def _moved(worse: Positions, positions: Mapping[int, int]) -> Positions:
     handed, arrived = (frozenset(at for at, before in positions.items() if before in one) for one in worse)
     return handed, arrived
 

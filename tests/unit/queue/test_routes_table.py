@@ -693,3 +693,19 @@ def test_a_domain_that_refuses_our_mail_takes_the_route_from_no_other():
         one.report(site, at, signal, now, since=now, site=site if at == 1 else None)
     assert tuple(one.shares("other.example", now)) == pytest.approx((0.3, 0.7))
     assert one.shares("strict.example", now)[1] < 0.1, "they themselves go by the other one"
+
+
+def test_a_route_returns_although_a_worker_that_is_no_more_has_seen_it_bad():
+    """Its evidence of the bad times fades for an hour; it does not send the route back and forth meanwhile."""
+    former, told = table(70, 30), []
+    now = feed(former, (1.0, 0.9), 2_000, seconds=600.0)
+    one = table(70, 30, changed=told.append)
+    for name, known in list(former.news()):
+        one.hear(7, name, known, now)
+    assert one.shares("x", now)[1] < 0.05
+    for _ in range(20_000):
+        now += 0.05
+        at = one.choose("x", now).position
+        one.report("x", at, Signal.HANDED_OVER, now)
+    assert tuple(one.shares("x", now)) == (0.7, 0.3)
+    assert len(told_shares(told, "r1")) <= 4
