@@ -19,6 +19,7 @@ from kumotwist.core.schedule import format_rfc3339
 from kumotwist.lua.policy import Policy
 from kumotwist.queue.explain import explain_way
 from kumotwist.queue.present import NOTHING, Present
+from kumotwist.queue.scheduled import NULL_QUEUE
 from kumotwist.queue.shown import Explanation
 
 
@@ -66,9 +67,10 @@ class QueuedShown(msgspec.Struct):
 
 
 class Told(msgspec.Struct):
-    """Everything there is to tell; `way` is null when the message would not be taken in.
+    """Everything there is to tell; `way` is null when the message would not be taken in, or thrown away.
 
-    `refused` says what the SMTP listener itself would not take, and why: a recipient, or the message.
+    `refused` says what the SMTP listener itself would not take, and why: a recipient, or the message; and that queue
+    `null` throws it away.
     `queued` is there for a message that is in the queue, whose `way` is that of its next attempt.
     """
 
@@ -99,6 +101,9 @@ async def explain(
     told = Told(got.handlers, shown, refused=got.refused)
     if not got.is_taken_in:
         return told
+    if _is_thrown_away(message):
+        told.refused.append("queue null: it is taken in, recorded as received, and thrown away; nothing is sent")
+        return told
     copy, throttle = await run_throttle(message, (policy, policy), now)
     told.way = await explain_way(copy, policy, channel_for, present, now)
     told.way.holds[:0] = [*_later(message, now), *held_by(throttle, copy, now)]
@@ -106,6 +111,13 @@ async def explain(
         told.way.warnings.insert(0, several(groups, "smtp" if session is not None else "http"))
     told.handlers.extend(of_the_way(policy, throttle))
     return told
+
+
+def _is_thrown_away(message: Message) -> bool:
+    try:
+        return message.queue_name() == NULL_QUEUE
+    except ValueError:
+        return False  # the way tells what is wrong with it
 
 
 def of_the_way(policy: Policy, throttle: Handler | None) -> list[Handler]:

@@ -32,6 +32,7 @@ from kumotwist.queue.optiontext import changed, limits_of, secrets_of
 from kumotwist.queue.present import Present, holds_of_queue, holds_of_ready, holds_of_schedule
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routing import pin_of, table_name_of
+from kumotwist.queue.scheduled import NULL_CONFIG, NULL_QUEUE
 from kumotwist.queue.shown import Explanation, Leg, SourceShown, Stage
 
 
@@ -52,7 +53,7 @@ async def explain_way(
     try:
         found.queue = message.queue_name()
         name = queuename.parse(found.queue)
-        config = await policy.queue_config(name)
+        config = NULL_CONFIG if found.queue == NULL_QUEUE else await policy.queue_config(name)
     except CancelledError:
         raise
     except (KumotwistError, ValueError) as error:

@@ -2,7 +2,8 @@
 
 The way is that of `Promoter`: the balance chooses, a pin decides before it, and
 a budget that is used up may send the message on to the next route of the same
-attempt. Nothing is counted or taken.
+attempt. Nothing is counted, taken, moved or told: a share that has become another one is
+told of when the next message goes by it.
 
 Public: `pick`. What can go wrong: PolicyError for a pin to a route that the table has not. Budgets that cannot be
 read are said to hold the message.
@@ -40,7 +41,7 @@ async def pick(
     turn = table.would_choose(name, now, key)
     assert turn is not None  # nothing was tried
     picked, owed = Picked(table, name, turn[0]), turn[1]
-    kept = kept_by(message, table, name, now)
+    kept = kept_by(message, table, name, now, only_looks=True)
     if pinned is not None:
         picked = Picked(table, name, position_of(config, pinned), is_pinned=True)
         leg.draw = "it is pinned by meta.route"
@@ -75,7 +76,8 @@ def _past_budgets(
     names = [route.name for route in table.config.routes]
     while picked.overs.get(picked.position) == "next_route" and not picked.is_pinned:
         tried = picked.tried
-        kept = kept_by(message, table, picked.class_, now, [names[position] for position in tried])
+        before = [names[position] for position in tried]
+        kept = kept_by(message, table, picked.class_, now, before, only_looks=True)
         drawn = table.would_choose(picked.class_, now, key, tried)
         if drawn is None:
             break

@@ -214,7 +214,9 @@ def pin_of(message: Message) -> str | None:
     return str(pinned)
 
 
-def kept_by(message: Message, table: RouteTable, name: str, now: float, tried: Sequence[str] = ()) -> int | None:
+def kept_by(
+    message: Message, table: RouteTable, name: str, now: float, tried: Sequence[str] = (), *, only_looks: bool = False
+) -> int | None:
     """The route, by position, that a message of class `name` has waited for, after those `tried`.
 
     None when it takes any: it has not waited, or the route of its turn has lost its share since. That may be gone, a
@@ -227,7 +229,7 @@ def kept_by(message: Message, table: RouteTable, name: str, now: float, tried: S
     position = table.config.position(route) if route is not None else None
     if position is None:
         return None
-    share = table.share_left(name, position, now, tried)
+    share = table.share_left(name, position, now, tried, only_looks=only_looks)
     return position if share > 0.0 and (tried or share >= _KEEPS * kept.share) else None
 
 

@@ -35,8 +35,8 @@ from kumotwist.queue.sources import Pools
 log: Final = Logger()
 
 #: The queue that swallows what policy moves into it; no event is called for it (KumoMTA).
-_NULL_QUEUE: Final = "null"
-_NULL_CONFIG: Final = QueueConfig(protocol=NullProtocol(), retry_interval=Duration(10.0))
+NULL_QUEUE: Final = "null"
+NULL_CONFIG: Final = QueueConfig(protocol=NullProtocol(), retry_interval=Duration(10.0))
 #: Failed names remembered. Ours: names come from clients, a minute's worth must not fill memory.
 _MAX_FAILURES: Final = 16384
 #: Queues looked at per second for reaping. Ours: about a millisecond's work.
@@ -143,8 +143,8 @@ class ScheduledQueues:
 
     async def _ask(self, name: str) -> QueueConfig:
         """The configuration, once every source that it may use is known to exist."""
-        if name == _NULL_QUEUE:
-            return _NULL_CONFIG
+        if name == NULL_QUEUE:
+            return NULL_CONFIG
         config = await self._policy.queue_config(queuename.parse(name))
         await self._pools.get(config.egress_pool)
         return self._share(config)

@@ -26,6 +26,7 @@ from kumotwist.core.message import Message
 from kumotwist.lua.policy import Policy
 from kumotwist.queue.explain import explain_way
 from kumotwist.queue.present import NOTHING
+from kumotwist.queue.scheduled import NULL_QUEUE
 from kumotwist.queue.shown import Explanation
 from kumotwist.trial.pastlog import Ending, Place
 
@@ -67,6 +68,8 @@ class Judge:
             queue = message.queue_name()
         except ValueError as error:
             return Verdict("", problem=str(error))
+        if queue == NULL_QUEUE:
+            return Verdict(queue, rejected="queue null throws it away")
         key = (queue, _text(message, "route_table"), _text(message, "route"), ending.route_table)
         verdict = self._known.pop(key, None) or await self._follow(message, queue, ending.route_table)
         self._known[key] = verdict

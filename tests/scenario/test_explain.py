@@ -279,6 +279,13 @@ def test_relaying_is_refused_as_the_listener_would(tmp_path: Path, handlers: str
     assert shown.returncode == 0
 
 
+def test_what_queue_null_throws_away_has_no_way(tmp_path: Path) -> None:
+    """A handler that sets the queue so discards the message, and that is what is said."""
+    told = with_handlers(tmp_path, ENVELOPE, "--to=u@dest.test", "--meta=queue=null")
+    assert told["way"] is None
+    assert told["refused"] == ["queue null: it is taken in, recorded as received, and thrown away; nothing is sent"]
+
+
 def test_a_client_that_has_logged_in(tmp_path: Path) -> None:
     """No password is asked for, and policy sees who it is."""
     told = with_handlers(tmp_path, "", "--to=u@dest.test", "--user=ann", "--helo=laptop")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 
 from kumotwist.config.routes import LearnConfig
 from kumotwist.queue.routes.breaker import State
@@ -31,13 +31,19 @@ _REFRESH_CLASS: Final = 3.0
 
 @define(eq=False)
 class Shares:
-    """The shares of a table by class, each list by route and adding up to 1; at `rest` they are as the weights say."""
+    """The shares of a table by class, each list by route and adding up to 1; at `rest` they are as the weights say.
+
+    With `only_looks` what is found out moves nothing and is told to nobody.
+    """
 
     names: Sequence[str]
     rest: tuple[float, ...]
     learn: LearnConfig
     standings: Standings
     teller: Teller
+    only_looks: bool = False
+    #: What was found out by looking, at this moment and by class; not to judge each class for every route of it.
+    _seen: tuple[float, dict[str, Judged]] = field(default=(0.0, {}), init=False)
 
     def of(self, name: str, now: float) -> Sequence[float]:
         """Those of class `name`, breakers aside."""
@@ -96,18 +102,29 @@ class Shares:
             return self._judged(ALL, now)  # it has nothing of its own to say
         refresh = _REFRESH if name == ALL else _REFRESH_CLASS
         if known.judged is None or now >= known.judge_at or now < known.judge_at - refresh:
+            if self.only_looks:
+                return self._look(name, known, now)
             before, known.judged = known.judged, self._judge(known, now)
             known.judge_at = now + refresh
+            if self.learn.enabled:
+                known.follow(known.judged)
             self.teller.shares(name, before, known.judged, now, lambda: self._streams(known, now))
         return known.judged
+
+    def _look(self, name: str, known: Standing, now: float) -> Judged:
+        """What the next message of the class would be judged by."""
+        if self._seen[0] != now:
+            self._seen = now, {}
+        seen = self._seen[1]
+        if name not in seen:
+            seen[name] = self._judge(known, now)
+        return seen[name]
 
     def _judge(self, known: Standing, now: float) -> Judged:
         learn = self.learn
         if not learn.enabled:
             return Judged(self.rest, (0.0,) * len(self.rest), (-1,) * len(self.rest))
-        judged = judge(self.rest, self._streams(known, now), margin=learn.margin, floor=learn.floor)
-        known.follow(judged)
-        return judged
+        return judge(self.rest, self._streams(known, now), margin=learn.margin, floor=learn.floor)
 
     def _streams(self, known: Standing, now: float) -> tuple[Stream, Stream]:
         return known.streams(self.standings.of(ALL), self.learn.min_samples, now)

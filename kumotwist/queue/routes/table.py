@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from math import inf
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.queue.rest import Rest
@@ -62,6 +62,8 @@ class RouteTable:
     _balance: Balance = field(init=False)
     _standings: Standings = field(init=False)
     _shares: Shares = field(init=False)
+    #: The same for those who only look.
+    _looks: Shares = field(init=False)
     _teller: Teller = field(init=False)
     #: Destinations that are dead, and that refuse our mail.
     _dead: FailingSites = field(factory=FailingSites, init=False)
@@ -84,6 +86,7 @@ class RouteTable:
         )
         self._standings = Standings(len(names), learn.half_life, self._teller.forget)
         self._shares = Shares(names, rest, learn, self._standings, self._teller)
+        self._looks = evolve(self._shares, only_looks=True)
 
     # -- choices out ------------------------------------------------------------------------------
 
@@ -108,10 +111,10 @@ class RouteTable:
         """The position that the next message of class `name` would get, and what each route is owed; see `choose`.
 
         `tried` are the positions that its attempt would have been given before, in their order; None when these
-        are all. Nothing is counted.
+        are all. Nothing is counted, moved or told.
         """
         names = [self._names[at] for at in tried]
-        before = [self._shares.left(name, now, names[:count]) for count in range(len(tried) + 1)]
+        before = [self._looks.left(name, now, names[:count]) for count in range(len(tried) + 1)]
         shares = before.pop()
         if shares is None:
             return None
@@ -265,9 +268,14 @@ class RouteTable:
         """The same without what breakers keep out; when that is all, a standby's or the resting shares."""
         return self._shares.open(name, now)
 
-    def share_left(self, name: str, position: int, now: float, tried: Collection[str] = ()) -> float:
-        """The share of the route at `position` among those that are in order and not `tried`."""
-        shares = self._shares.left(name, now, tried)
+    def share_left(
+        self, name: str, position: int, now: float, tried: Collection[str] = (), *, only_looks: bool = False
+    ) -> float:
+        """The share of the route at `position` among those that are in order and not `tried`.
+
+        With `only_looks` nothing is told of what it has become.
+        """
+        shares = (self._looks if only_looks else self._shares).left(name, now, tried)
         return shares[position] if shares is not None else 0.0
 
     def breaker(self, name: str, position: int) -> Breaker:
@@ -283,11 +291,11 @@ class RouteTable:
         return self._standings.shown()
 
     def shown(self, name: str, position: int, now: float) -> Shown:
-        """How a route and class stand."""
-        handed, arrived = (stream.believed(position) for stream in self._shares.streams(name, now))
+        """How a route and class stand; nothing is moved or told by it."""
+        handed, arrived = (stream.believed(position) for stream in self._looks.streams(name, now))
         both = (self._standings.of(ALL).breakers[position], self.breaker(name, position))
         state = next((one.state for one in both if one.state is not State.CLOSED), State.CLOSED)
-        return Shown(self._shares.steady(name, now)[position], handed.rate * arrived.rate, handed.total, state)
+        return Shown(self._looks.steady(name, now)[position], handed.rate * arrived.rate, handed.total, state)
 
     # -- from table to table ----------------------------------------------------------------------
 

@@ -52,6 +52,26 @@ def table(*weights, **options):
     return RouteTableConfig(name="bulk", routes=tuple(routes), **options)
 
 
+def test_an_explanation_writes_no_record_of_a_share_that_has_faded():
+    """A daemon that is asked after a quiet hour says what the next message finds, and logs nothing for being asked."""
+    one = house(table(50, 50))
+    one.insert()
+    one.turn()
+    bulk = one.manager.table_at_work("bulk")
+    for number in range(600):
+        signal = Signal.FAILED if number % 6 == 1 else Signal.HANDED_OVER
+        bulk.report("example.com", number % 2, signal, one.clock.seconds())
+    bulk.choose("example.com", one.clock.seconds())
+    one.pass_time(5)
+    assert one.recorder.of("RouteChange")
+    one.pass_time(6 * 3600)
+    before = len(one.recorder.records)
+    way = explained(one)
+    assert [route.share for route in way.routes] == [0.5, 0.5]
+    one.turn()
+    assert len(one.recorder.records) == before
+
+
 def test_what_budgets_have_left():
     """For this message's own tenant and number, counted down by what has gone."""
     caps = (

@@ -45,6 +45,24 @@ def test_a_worse_route_gives_up_its_share_but_for_the_floor():
     assert shares[0] == pytest.approx(2 * shares[1], rel=0.01), "the others keep their proportion"
 
 
+def test_looking_moves_and_tells_nothing():
+    """Explanations and metrics show the share that the next message finds; the record comes with that message."""
+    told = []
+    one = table(50, 50, changed=told.append)
+    now = feed(one, (0.98, 0.65), 300)
+    one.choose("x", now)
+    assert told
+    told.clear()
+    now += 12 * 3600.0  # nothing is known any more
+    seen = [one.shown("x", position, now).share for position in range(2)]
+    assert seen == pytest.approx([0.5, 0.5]), "what it would be judged by now"
+    first = one.would_choose("x", now)
+    assert (one.would_choose("x", now), one.share_left("x", 1, now, only_looks=True)) == (first, seen[1])
+    assert told == []
+    assert one.choose("x", now).position == first[0]
+    assert [(change.route, change.after) for change in told] == [("r0", "0.500"), ("r1", "0.500")]
+
+
 def test_too_few_samples_move_nothing():
     """Forty failures in a row are not fifty samples; the breaker is there for those."""
     one = table(50, 50)
