@@ -95,6 +95,7 @@ class Hand:
             except Exception:
                 # A defect of ours must not take the rest of the batch along; the spool still has the message.
                 log.failure("message {id} waits for the next start", id=item[0].id.hex())
+                self._means.settler.routing.arrive(item[0])
 
     async def settle_alike(
         self, outcome: Outcome, is_for_all: bool = False, reason: str = why.LOGGED_TRANSIENT_FAILURE
@@ -161,7 +162,6 @@ class Hand:
             except SpoolCorrupt as error:
                 if self._drop(item):
                     response = internal(554, f"5.3.0 the stored message cannot be read: {error}")
-                    self._means.settler.routing.arrive(message)
                     await self._means.ledger.end(RecordType.BOUNCE, queue, message, response)
             except Exception as error:
                 if self._drop(item):

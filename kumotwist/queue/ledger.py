@@ -43,7 +43,7 @@ class Leg:
 NOWHERE: Final = Leg("", None, None)
 
 
-def _ignore(_: SpoolId) -> None:
+def _ignore(_: object) -> None:
     """Nobody waits for it."""
 
 
@@ -56,6 +56,9 @@ class Ledger:
     clock: Clock
     #: Hears of a message on a fallback that has ended.
     ended: Callable[[SpoolId], object] = _ignore
+    #: The way by a route table that a message is on, or that it gives up now; and who hears that it has ended.
+    way_of: Callable[[Message], Way | None] = _ignore
+    arrived: Callable[[Message], object] = _ignore
 
     async def note(
         self,
@@ -95,7 +98,7 @@ class Ledger:
             provider_name=leg.provider,
             remote_id=outcome.remote_id if outcome is not None else None,
             parts=outcome.parts if outcome is not None else 1,
-            way=leg.way,
+            way=leg.way or self.way_of(message),
         )
         await self.recorder.record(record)
         if outcome is not None and outcome.is_address_dead and outcome.verdict is Verdict.PERMANENT:
@@ -152,6 +155,7 @@ class Ledger:
     def forget(self, message: Message) -> None:
         """Take `message` out of the spool and let go of its body: it has ended."""
         self.store.remove(message.id)
+        self.arrived(message)
         message.release_body()
         if message.course is not None:
             self.ended(message.id)

@@ -158,8 +158,7 @@ class Manager:
 
     def way_of(self, message: Message) -> Way | None:
         """The way by a route table that a message is on now; None when no table placed it, and while it waits."""
-        traveller = self._parts.routing.traveller(message)
-        return traveller.way if traveller is not None else None
+        return self._parts.routing.way_of(message)
 
     def note_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Learn from a receipt about a message that went by a route table, handed over at that time (Unix seconds)."""

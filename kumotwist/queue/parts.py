@@ -72,7 +72,7 @@ class Parts:
         self.counters = Counters()
         #: Of deliveries, by protocol.
         self.latency: dict[str, Histogram] = {}
-        self.ledger = Ledger(around.store, around.recorder, clock, known.watch.forget)
+        self.ledger = self._make_ledger(known)
         self.queues = ScheduledQueues(
             policy, self._pools, clock, tasks, lambda *way: self._withdrawal.way_changed(*way)
         )
@@ -105,6 +105,16 @@ class Parts:
         self.waiting.park(queue, message, is_held=message.id in self.budgets.lines)
 
     # -- making them ------------------------------------------------------------------------------
+
+    def _make_ledger(self, known: Knowledge) -> Ledger:
+        return Ledger(
+            store=self._around.store,
+            recorder=self._around.recorder,
+            clock=self._around.clock,
+            ended=known.watch.forget,
+            way_of=lambda message: self.routing.way_of(message),
+            arrived=lambda message: self.routing.arrive(message),
+        )
 
     def _make_tables(self, known: Knowledge, route_changed: Callable[[RouteTable, Change], None]) -> RouteTables:
         return RouteTables(

@@ -133,9 +133,19 @@ class Routing:
             share = table.share_left(way.name, first, self.clock.seconds(), traveller.failed)
         message.set_kept(Kept(way.table, routes, share))
 
+    def go_back(self, message: Message, before: Traveller) -> None:
+        """The message waits for room on a route that its attempt was given `before`, and shows nothing of this one."""
+        present, self._travellers[message.id] = self._travellers[message.id], before
+        present.give_back(self.clock.seconds() + FIRST_PAUSE)
+
     def traveller(self, message: Message) -> Traveller | None:
         """Where the message is on its way; None when no table placed it."""
         return self._travellers.get(message.id) if self._travellers else None
+
+    def way_of(self, message: Message) -> Way | None:
+        """The way that it is on; None when no table placed it, and while it waits."""
+        traveller = self.traveller(message)
+        return traveller.way if traveller is not None else None
 
     def arrive(self, message: Message) -> None:
         """The attempt is over: the message has ended, or waits."""

@@ -98,7 +98,6 @@ class Settler:
         """
         traveller = self.routing.after_failure(message, outcome, was_tried)
         if traveller is None:
-            self.routing.arrive(message)
             return False
         await self.go_on(queue, message, traveller)
         return True
@@ -127,7 +126,6 @@ class Settler:
         for (verdict, response, *_), (outcome, recipients) in groups.items():
             await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome, recipients)
         if not left:
-            self.routing.arrive(message)
             self.ledger.forget(message)
             return
         if len(left) < len(message.recipients):

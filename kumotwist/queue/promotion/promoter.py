@@ -136,15 +136,12 @@ class Promoter:
         self, queue: ScheduledQueue, route: Route, message: Message, reason: str, refusal: Refusal
     ) -> None:
         """No source takes the message now."""
-        patience = 0.0
-        if refusal.rest is not None:
-            patience = self.routing.patience(message, refusal.rest.left(self.requeuer.clock.seconds()))
-        self.routing.arrive(message)
         if refusal.is_any_full:
             self.counters.ready_full[queue.name.text] += 1
             await self.requeuer.hold(queue, message, (reason, why.READY_QUEUE_WAS_FULL))
             return
         if refusal.rest is not None:
+            patience = self.routing.patience(message, refusal.rest.left(self.requeuer.clock.seconds()))
             await self.requeuer.hold(queue, message, (reason, why.SOURCE_RESTS), patience)
             return
         name, pool = queue.name.text, route.pool.name
@@ -155,7 +152,6 @@ class Promoter:
         await self._fail(queue, message, reason, text, internal(451, f"4.4.4 {text}"), pool)
 
     async def _lose_the_way(self, queue: ScheduledQueue, message: Message, reason: str, error: Exception) -> None:
-        self.routing.arrive(message)
         if not isinstance(error, KumotwistError):
             log.failure("looking for the route of {queue} failed", queue=queue.name.text)
         text = f"failed to resolve queue {queue.name.text}: {error}"

@@ -67,8 +67,8 @@ class Spending:
                 there, overs_there = min(full, key=lambda one: self.budgets.rank(message, one[1]))
                 held = self.budgets.hold(message, overs_there)
                 self.routing.keep(message, traveller)
+                self.routing.go_back(message, there)
                 await self._hold(queue, message, reason, _name(there), held)
-            self.routing.arrive(message)
             return None
         return traveller
 

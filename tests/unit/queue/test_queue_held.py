@@ -213,7 +213,9 @@ def test_of_two_capped_routes_it_waits_in_the_line_that_moves(over):
     one.pass_time(1800)
     sent = [record.message.id for record in one.recorder.of("Delivery")]
     assert sent == [message.id for message in messages]
-    assert len(one.recorder.of("Delayed")) == 28, "each is told once"
+    delayed = one.recorder.of("Delayed")
+    assert len(delayed) == 28, "each is told once"
+    assert all(f"route bulk/{record.way.route}: budget" in record.response.content for record in delayed)
     one.stop()
 
 
