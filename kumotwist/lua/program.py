@@ -73,6 +73,12 @@ class Program:
 
     async def run_main(self, path: Path) -> None:
         """Read and run the policy file. Raises PolicyError with file and line."""
+        await self.run_file(path)
+        entry = self.bridge.engine.entry
+        self._entries = {name: entry(name, *kinds) for name, kinds in _KINDS.items() if name in self.sources}
+
+    async def run_file(self, path: Path) -> None:
+        """The same for a file of which no handler will be run. Raises PolicyError with file and line."""
         try:
             source = path.read_bytes()
         except OSError as error:
@@ -80,9 +86,7 @@ class Program:
         if source.startswith(b"#"):
             source = b"--" + source
         await self.bridge.main(source, str(path))
-        engine = self.bridge.engine
-        self.sources = engine.registered()
-        self._entries = {name: engine.entry(name, *kinds) for name, kinds in _KINDS.items() if name in self.sources}
+        self.sources = self.bridge.engine.registered()
 
     def handles(self, event: str) -> bool:
         """Whether a handler is registered."""

@@ -5,7 +5,7 @@ Built once per record; each sink then puts its own selection of `meta` and
 (kumo-log-types); fields at the end are left out when they are not known, and
 those from `channel` on are ours.
 
-Public: `JsonRecord`, `build`, `encode`, `to_object`. What can go wrong:
+Public: `JsonRecord`, `PARTS`, `build`, `encode`, `to_object`. What can go wrong:
 values that are not JSON after all (a policy's 70-bit integer, an unpaired
 surrogate); they are written as text rather than losing the record.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -109,6 +110,13 @@ class JsonRecord(msgspec.Struct):
     address: Json | UnsetType = UNSET
 
 
+#: The fields that are tables of known form.
+PARTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "response": _Response,
+    "peer_address": _Address,
+    "source_address": _Source,
+    "receipt": _Receipt,
+}
 _encoder: Final = msgspec.json.Encoder()
 
 

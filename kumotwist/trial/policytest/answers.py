@@ -112,9 +112,10 @@ class Answers:
         """Have `whom` answer so much later from now on."""
         self._delays[whom] = seconds
 
-    def has(self, names: Iterable[str]) -> bool:
-        """Whether something is said of one of `names`."""
-        return any(name in self._lists or name in self._down_until for name in names)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is said of anybody."""
+        return not (self._lists or self._down_until or self._delays)
 
     def is_down(self, names: Iterable[str], now: float) -> bool:
         """Whether one of `names` is."""

@@ -6,6 +6,7 @@ Public: `letter`, `client`, `caller`, `texts`. All raise ValueError.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from kumotwist.lua.binding import flag, integer, mapping, octets, text
@@ -28,7 +29,7 @@ def client(given: Mapping[str, object]) -> Client:
     """Who connects in `t:smtp`."""
     user, password = _auth(given)
     return Client(
-        peer=text(given.get("peer", "127.0.0.1"), "peer"),
+        peer=_peer(given),
         hello=text(given.get("helo", "client.test"), "helo"),
         user=user,
         password=password,
@@ -39,13 +40,11 @@ def client(given: Mapping[str, object]) -> Client:
 def caller(value: object) -> Caller:
     """Who calls in `t:http` and `t:send`: an address, or a table."""
     if value is None or isinstance(value, str):
-        return Caller() if value is None else Caller(value)
+        return Caller() if value is None else Caller(_peer({"peer": value}))
     given = mapping(value, "caller")
     only(given, _CALLER_KEYS, "a caller")
     user, password = _auth(given)
-    return Caller(
-        text(given.get("peer", "127.0.0.1"), "peer"), user, password, integer(given.get("listener", 1), "listener")
-    )
+    return Caller(_peer(given), user, password, integer(given.get("listener", 1), "listener"))
 
 
 def texts(value: object, what: str) -> list[str]:
@@ -63,6 +62,15 @@ def only(given: Mapping[str, object], known: Sequence[str], what: str) -> None:
         raise ValueError(f"{what} takes {', '.join(known)}, not {unknown[0]!r}")
 
 
+def _peer(given: Mapping[str, object]) -> str:
+    """The client's address."""
+    peer = text(given.get("peer", "127.0.0.1"), "peer")
+    try:
+        return str(ip_address(peer))
+    except ValueError:
+        raise ValueError(f"peer is an IP address such as '192.0.2.1', not {peer!r}") from None
+
+
 def _auth(given: Mapping[str, object]) -> tuple[str | None, str]:
     if "auth" not in given:
         return None, ""
@@ -74,6 +82,9 @@ def _auth(given: Mapping[str, object]) -> tuple[str | None, str]:
 def _data(given: Mapping[str, object], sender: str, recipients: Sequence[str]) -> bytes:
     """The text of a message: `data` as it is, or headers and body put together, line ends as mail has them."""
     if given.get("data") is not None:
+        beside = next((name for name in ("headers", "body") if given.get(name) is not None), None)
+        if beside is not None:
+            raise ValueError(f"data is a whole message: there can be no {beside} beside it")
         return _with_crlf(octets(given["data"], "data"))
     headers = {"From": sender, "To": ", ".join(recipients), "Subject": "test"}
     headers |= {name: text(value, name) for name, value in mapping(given.get("headers") or {}, "headers").items()}

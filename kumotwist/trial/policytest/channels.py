@@ -19,6 +19,7 @@ from attrs import define, evolve, field, frozen
 
 from kumotwist.config.queue import CustomLuaProtocol, Protocol
 from kumotwist.core.errors import ConnectFailed
+from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import Channel, OpenRequest, Session
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
@@ -98,8 +99,8 @@ class ScriptedChannel:
         ready_queue = f"{source}->{request.site}@{name}"
         names = (ready_queue, request.site, queue.text, queue.delivery_domain, source, name, self.protocol.channel)
         self.house.roster.meet(names)
-        if isinstance(self.protocol, CustomLuaProtocol) and not self.house.answers.has(names):
-            return WatchedSession(self, request, self.real.open(request))
+        if isinstance(self.protocol, CustomLuaProtocol) and self.house.answers.peek(names) is None:
+            return OwnCodeSession(self, request, names, real=self.real.open(request))
         return ScriptedSession(self, request, names)
 
     def peer(self, request: OpenRequest) -> Peer:
@@ -153,22 +154,17 @@ class ScriptedSession:
         return [await self._deliver(message) for message in batch]
 
     async def _deliver(self, message: Message) -> Sequence[Outcome]:
-        house, way = self.channel.house, self.channel.house.way_of(message)
-        ready_queue, *others = self.names
-        by_route = (f"{way.table}/{way.route}", way.route) if way is not None else ()
-        names = (ready_queue, *by_route, *others)
-        delay = house.answers.delay(names)
-        if delay > 0.0:
-            await sleep(house.clock, delay)
-        if self._is_unreachable(by_route):
-            self.is_connected = False
-            return (evolve(unreachable(), reason=None),) * len(message.recipients)
+        house, by_route = self.channel.house, self._routes(message)
+        names = self._all_names(by_route)
+        await self._be_slow(message)
+        if self._is_out(message):
+            return self._out(message)
         peer = self.channel.peer(self.request)
         all_alike: Outcome | None = None
         outcomes = []
         for recipient in message.recipients:
             own = (recipient.email,)
-            if house.answers.has(own):
+            if house.answers.peek(own) is not None:
                 outcome = await answered(house.answers.take(own), copied(message), peer, house.unscripted)
             else:
                 all_alike = all_alike or await answered(
@@ -179,6 +175,34 @@ class ScriptedSession:
         self.channel.note(self.request, message, outcomes)
         self.is_connected = all(one.scope is not Scope.SESSION for one in outcomes)
         return outcomes
+
+    def _routes(self, message: Message) -> Sequence[str]:
+        """What the route is called by which it goes; nothing without one."""
+        way = self.channel.house.way_of(message)
+        return (f"{way.table}/{way.route}", way.route) if way is not None else ()
+
+    def _all_names(self, by_route: Sequence[str]) -> Sequence[str]:
+        """All who may answer, the closest first."""
+        ready_queue, *others = self.names
+        return (ready_queue, *by_route, *others)
+
+    async def _be_slow(self, message: Message) -> None:
+        house, own = self.channel.house, [one.email for one in message.recipients]
+        delay = house.answers.delay((*own, *self._all_names(self._routes(message))))
+        if delay > 0.0:
+            await sleep(house.clock, delay)
+
+    def _is_out(self, message: Message) -> bool:
+        """Whether the route of the message, or one of its recipients, cannot be reached."""
+        answers, now = self.channel.house.answers, self.channel.house.clock.seconds()
+        return self._is_unreachable(self._routes(message)) or answers.is_down(
+            [one.email for one in message.recipients], now
+        )
+
+    def _out(self, message: Message) -> Sequence[Outcome]:
+        """Nothing was handed over, as without a connection."""
+        self.is_connected = False
+        return (evolve(unreachable(), reason=None),) * len(message.recipients)
 
     def _is_unreachable(self, names: Sequence[str]) -> bool:
         answers = self.channel.house.answers
@@ -201,48 +225,62 @@ class ScriptedSession:
         self.is_connected = False
 
 
-class WatchedSession:
-    """A real session whose attempts are noted."""
+@define(eq=False)
+class OwnCodeSession(ScriptedSession):
+    """The policy's own code for the messages of which the script says nothing; these attempts are noted as well.
 
-    def __init__(self, channel: ScriptedChannel, request: OpenRequest, real: Session) -> None:
-        self._channel = channel
-        self._request = request
-        self._real = real
+    Where the script says anything at all, the code is connected with the first message that is for it.
+    """
 
-    @property
-    def max_batch(self) -> int:
-        """The real one's."""
-        return self._real.max_batch
+    real: Session = field(kw_only=True)
 
-    @property
-    def min_batch(self) -> int:
-        """The real one's."""
-        return self._real.min_batch
-
-    @property
-    def batch_latency(self) -> float:
-        """The real one's."""
-        return self._real.batch_latency
-
-    @property
-    def is_connected(self) -> bool:
-        """The real one's."""
-        return self._real.is_connected
+    def __attrs_post_init__(self) -> None:
+        self.max_batch, self.min_batch = self.real.max_batch, self.real.min_batch
+        self.batch_latency = self.real.batch_latency
 
     async def connect(self) -> None:
-        """As the real one."""
-        await self._real.connect()
+        """As the real one, unless the script says otherwise."""
+        await ScriptedSession.connect(self)
+        if self.channel.house.answers.is_empty:
+            self.is_connected = False
+            await self.real.connect()
+            self.is_connected = True
 
     async def deliver(self, batch: Sequence[Message]) -> Sequence[Sequence[Outcome]]:
-        """As the real one, noted."""
-        outcomes = await self._real.deliver(batch)
-        for message, of_this in zip(batch, outcomes, strict=True):
-            self._channel.note(self._request, message, of_this)
-        return outcomes
+        """As the script says of some, and the real one does with the others."""
+        own = [message for message in batch if not self._is_scripted(message)]
+        found = {message.id: await self._deliver(message) for message in batch if self._is_scripted(message)}
+        is_connected = self.is_connected
+        for message in own:
+            await self._be_slow(message)
+        for message in [one for one in own if self._is_out(one)]:
+            found[message.id] = self._out(message)
+        own = [message for message in own if message.id not in found]
+        if own:
+            found.update(await self._by_code(own))
+            self.is_connected = is_connected and self.is_connected and self.real.is_connected
+        return [found[message.id] for message in batch]
+
+    def _is_scripted(self, message: Message) -> bool:
+        """Whether there are answers for its route or one of its recipients."""
+        own = [one.email for one in message.recipients]
+        return self.channel.house.answers.peek((*self._routes(message), *own)) is not None
+
+    async def _by_code(self, batch: Sequence[Message]) -> dict[SpoolId, Sequence[Outcome]]:
+        try:
+            if not self.real.is_connected:
+                await self.real.connect()
+        except ConnectFailed as error:
+            return {message.id: (error.outcome,) * len(message.recipients) for message in batch}
+        found = dict(zip([message.id for message in batch], await self.real.deliver(batch), strict=True))
+        for message in batch:
+            self.channel.note(self.request, message, found[message.id])
+        return found
 
     async def close(self) -> None:
         """As the real one."""
-        await self._real.close()
+        self.is_connected = False
+        await self.real.close()
 
 
 def copied(message: Message) -> Message:

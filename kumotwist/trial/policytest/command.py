@@ -7,7 +7,9 @@ report cannot be written.
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +24,9 @@ from kumotwist.trial.policytest.watcher import Watcher
 #: Real seconds that a case may take beyond its time, until it is not asked any more to end. Ours: a handler's budget
 #: of two seconds of CPU time, on a machine that is busy with thirty others.
 _GRACE: Final = 60.0
+#: Seconds that one case may be given. Ours: nobody means less or more.
+_MIN_TIMEOUT: Final = 0.001
+_MAX_TIMEOUT: Final = 86_400.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,18 +65,36 @@ def _parser() -> CommandLine:
     add("place", type=Path, metavar="DIR", help=f"where {' and '.join(PATTERNS)} are, or one file")
     add("-k", "--filter", default="", metavar="TEXT", help="only cases with this in their names")
     add("--coverage", action="store_true", help="tell of each file of the policy which lines did not run")
-    add("--min-coverage", type=float, default=0.0, metavar="PERCENT", help="exit status 1 when fewer lines ran")
+    add("--min-coverage", type=_percent, default=0.0, metavar="PERCENT", help="exit status 1 when fewer lines ran")
     add("--lcov", type=Path, metavar="FILE", help="write which lines ran as an LCOV tracefile")
     add("--junit", type=Path, metavar="FILE", help="write what became of each case as JUnit XML")
     add("--json", action="store_true", help="everything on standard output, for programs")
     add(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=PATIENCE,
         metavar="SECONDS",
         help="real time that one case may take (%(default)g)",
     )
     return parser
+
+
+def _percent(text: str) -> float:
+    return _between(text, 0.0, 100.0, "a number from 0 to 100")
+
+
+def _seconds(text: str) -> float:
+    return _between(text, _MIN_TIMEOUT, _MAX_TIMEOUT, "a number of seconds, from a thousandth to a day")
+
+
+def _between(text: str, least: float, most: float, what: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return found
 
 
 def _refused(why: str) -> int:

@@ -36,7 +36,7 @@ class Surroundings:
         env = mapping(given.get("env") or {}, "env")
         return cls(
             {**before.env, **{name: text(value, f"env.{name}") for name, value in env.items()}},
-            parse_rfc3339(text(given["now"], "now")) if "now" in given else before.start,
+            _moment(text(given["now"], "now")) if "now" in given else before.start,
             {**before._secrets, **mapping(given.get("secrets") or {}, "secrets")},
             {**before._web, **mapping(given.get("web") or {}, "web")},
             given.get("dns", before._dns),
@@ -50,6 +50,13 @@ class Surroundings:
             world.web.give(url, answers)
         if self._dns is not None:
             world.names.give(self._dns)
+
+
+def _moment(written: str) -> float:
+    try:
+        return parse_rfc3339(written)
+    except ValueError:
+        raise ValueError(f"now is a time like '2026-03-01T12:00:00Z', not {written!r}") from None
 
 
 @frozen

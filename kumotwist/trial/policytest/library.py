@@ -25,6 +25,7 @@ from kumotwist.trial.policytest.channels import Attempt
 from kumotwist.trial.policytest.expect import has_part, is_in, is_same, named, shown
 from kumotwist.trial.policytest.faults import Failed
 from kumotwist.trial.policytest.ledger import about, event_of
+from kumotwist.trial.policytest.recorded import check_fields, check_type
 from kumotwist.trial.policytest.web import shown as shown_request
 from kumotwist.trial.policytest.world import World
 
@@ -178,6 +179,9 @@ class TestWorld:
     def _records(self, kind: object, fields: object) -> list[JsonObject]:
         wanted = None if kind is None else text(kind, "type")
         part = {} if fields is None else mapping(fields, "fields")
+        if wanted is not None:
+            check_type(wanted)
+        check_fields(part)
         return [one for one in self.world.records if wanted in (None, one["type"]) and has_part(one, part)]
 
     def requests(self, whom: object = None) -> list[object]:
@@ -197,6 +201,9 @@ class TestWorld:
     def hops(self, whom: object) -> list[object]:
         """The routes that the attempts at a message went by, in order; `whom` is an attempt, a message, or an id."""
         asked = to_hex(whom.id) if isinstance(whom, Message) else whom.get("id") if isinstance(whom, dict) else whom
+        named_so = text(asked, "whom")
+        if all(one["id"] != named_so for one in self.world.records):
+            raise Failed(f"no message has the id {named_so!r}; whom is an attempt, a message, or its id")
         return [
             one["route"]
             for one in self.world.records

@@ -132,7 +132,14 @@ class _CaseRun:
             self._file.open("rb").close()
         except OSError as error:
             raise Failed(f"cannot read the test file: {error.strerror}") from None
-        await Program(settings).run_main(Path(self._shown))
+        program = Program(settings)
+        await program.run_file(Path(self._shown))
+        if program.sources:
+            event = next(iter(program.sources))
+            raise Failed(
+                f"{program.source_of(event)}: this is a policy, or a test file with a handler of its own: it registers "
+                f"'{event}'; a test file names its policy with kumo.test.policy 'policy.lua'"
+            )
         if self.library.policy is None:
             raise Failed("the file names no policy; kumo.test.policy 'policy.lua' does")
         if not self.library.cases:

@@ -18,6 +18,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.testing import StringTransport
 
 from kumotwist.intake.smtp.factory import SmtpFactory
+from kumotwist.intake.smtp.options import local_end
 from kumotwist.net.tls import ServerTls
 from kumotwist.trial.policytest.faults import Failed
 from kumotwist.trial.policytest.pretend import PATIENCE, PretendClock
@@ -161,10 +162,10 @@ class _Connection:
     """A connection in memory."""
 
     def __init__(self, factory: SmtpFactory, clock: PretendClock, peer: str) -> None:
-        kind = IPv6Address if ":" in peer else IPv4Address
-        here = "::1" if ":" in peer else "127.0.0.1"
+        here = local_end(factory.listener.options.config, peer)
+        kind, of_ours = (IPv6Address if ":" in one else IPv4Address for one in (peer, here[0]))
         self._clock = clock
-        ends = {"hostAddress": kind("TCP", here, 25), "peerAddress": kind("TCP", peer, 50_000)}
+        ends = {"hostAddress": of_ours("TCP", *here), "peerAddress": kind("TCP", peer, 50_000)}
         self._wire: Any = _Wire(**ends)  # type: ignore[no-untyped-call]  # Twisted's has no types
         self._session: Any = factory.buildProtocol(None)
         self._is_open = False

@@ -170,6 +170,14 @@ def test_whom_answers_may_be_for(result_of, whom):
             "banner",
         ),
         ({"a_test.lua": HEAD + "kumo.test.case('x', { envs = {} }, function() end)", "policy.lua": ""}, "not 'envs'"),
+        (
+            {"a_test.lua": HEAD + "kumo.test.case('x', { now = 'yesterday' }, function() end)", "policy.lua": ""},
+            "now is a time like '2026-03-01T12:00:00Z', not 'yesterday'",
+        ),
+        (
+            {"a_test.lua": "local kumo = require 'kumo' kumo.on('smtp_server_rcpt_to', function() end)"},
+            "it registers 'smtp_server_rcpt_to'; a test file names its policy with kumo.test.policy 'policy.lua'",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_fails(tmp_path, capsys, files, said):
@@ -180,6 +188,81 @@ def test_what_cannot_be_loaded_fails(tmp_path, capsys, files, said):
     out = capsys.readouterr().out
     assert said in out
     assert "Traceback" not in out
+
+
+def test_what_the_page_says_of_receipts_holds(tmp_path):
+    """Its pieces, each with mail to Ann before it, under the policy of the page."""
+    policy, _, *pieces = re.findall(r"```lua\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    pieces = [piece for piece in pieces if "t:receipt(" in piece]
+    assert len(pieces) == 2
+    (tmp_path / "policy.lua").write_text(policy)
+    cases = [f"kumo.test.case('{at}', function(t)\n{piece}\nend)\n" for at, piece in enumerate(pieces)]
+    mail = """local function mail(t)
+      return t:smtp { from = 'news@example.com', to = 'ann@example.org', headers = { ['X-Tenant'] = 'shop' } }
+    end\n"""
+    cases[0] = cases[0].replace("(t)\n", "(t) for _ = 1, 2 do mail(t) end\n")
+    (tmp_path / "a_test.lua").write_text(HEAD + mail + "".join(cases))
+    assert [(one.name, one.failure) for one in run([tmp_path / "a_test.lua"]).outcomes] == [("0", ""), ("1", "")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--timeout=nan", "--timeout=0", "--timeout=-1", "--timeout=x", "--min-coverage=101", "--min-coverage=nan"],
+)
+def test_a_number_that_cannot_be_meant_is_one_line(tmp_path, capsys, wrong):
+    """And exit status 2, before any test runs."""
+    (tmp_path / "policy.lua").write_text(POLICY)
+    (tmp_path / "a_test.lua").write_text(HEAD + f"kumo.test.case('good', function(t) {MAIL} end)\n")
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path), wrong])
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert f"{wrong.partition('=')[2]!r} is not a number " in said.err
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("t:equal(#t:records('Bonce'), 0)", "there are no 'Bonce' records; did you mean 'Bounce'?"),
+        ("t:records('Bounce', { recipent = 'x' })", "a record has no field 'recipent'; did you mean 'recipient'?"),
+        ("t:records(nil, { response = { cod = 1 } })", "the response of a record has no field 'cod'"),
+        ("t:records(nil, { fallback = { too = 'x' } })", "the fallback of a record has no field 'too'"),
+        (MAIL + "t:hops('zz')", "no message has the id 'zz'"),
+        ("t:smtp { to = 'x@y.org', peer = 'zz' }", "peer is an IP address such as '192.0.2.1', not 'zz'"),
+        ("t:http({}, 'zz')", "peer is an IP address such as '192.0.2.1', not 'zz'"),
+        ("t:smtp { to = 'x@y.org', data = 'x', body = 'y' }", "there can be no body beside it"),
+    ],
+)
+def test_a_misspelt_expectation_does_not_pass_for_ever(result_of, body, said):
+    """What can never be found or heeded is an error at its line, and no empty list."""
+    failed = failure_of(result_of(body))
+    assert said in failed.failure
+    assert failed.place.rpartition(":")[2].isdigit()
+
+
+def test_records_may_be_asked_for_by_all_that_they_have(result_of):
+    """Metadata by any name, and the fields of tables within a record."""
+    body = (
+        MAIL
+        + """t:record('Delivery', { meta = { received_from = '127.0.0.1:50000' }, response = { code = 250 } })
+    t:equal(#t:records('Fallback', { fallback = { to = 'x' } }), 0)
+    t:equal(#t:records('Receipt', { receipt = { class = 'block', facts = { any = 'x' } } }), 0)"""
+    )
+    assert [one.failure for one in result_of(body).outcomes] == [""]
+
+
+def test_a_message_comes_by_the_listener_that_is_named(result_of):
+    """A policy that tells submission from relay by received_via takes the branch that the listener means."""
+    policy = POLICY.replace(
+        "  kumo.start_esmtp_listener { listen = '127.0.0.1:2525' }\n",
+        "  kumo.start_esmtp_listener { listen = '127.0.0.1:2525' }\n"
+        "  kumo.start_esmtp_listener { listen = '0.0.0.0:2587', relay_hosts = { '0.0.0.0/0' } }\n",
+    )
+    body = """for listener, via in ipairs { '127.0.0.1:2525', '127.0.0.1:2587' } do
+      t:smtp { from = 'a@example.com', to = 'b@example.org', listener = listener }
+      t:equal(t:messages()[listener]:get_meta 'received_via', via)
+    end"""
+    assert [one.failure for one in result_of(body, policy=policy).outcomes] == [""]
 
 
 def test_exit_status_and_report_for_ci(tmp_path, capsys):

@@ -142,6 +142,60 @@ def test_one_recipient_of_many(failure_of):
     assert failure_of(body) == ""
 
 
+OWN_CODE = """
+local kumo = require 'kumo'
+kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:2525' } end)
+kumo.on('get_queue_config', function()
+  return kumo.make_queue_config { route_table = 't', retry_interval = '5 minutes' }
+end)
+kumo.on('get_route_table', function(name)
+  return kumo.make_route_table {
+    name = name,
+    on_failure = 'next_route',
+    routes = {
+      { name = 'hook', weight = 1, protocol = { custom_lua = { constructor = 'make' } } },
+      { name = 'relay', weight = 0, protocol = { smtp = { mx_list = { 'relay.example' } } } },
+    },
+  }
+end)
+kumo.on('make', function()
+  local client = kumo.http.build_client {}
+  return { send = function() return client:post('http://hook.example/'):send():text() end }
+end)
+"""
+ONE = "t:smtp { from = 'a@b.c', to = 'x@y.org' } "
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "t:answer('hook', { 250, 'scripted' }) %s t:equal(t:delivered()[1].text, 'scripted')",
+        "t:answer('t/hook', { 250, 'scripted' }) %s t:equal(t:delivered()[1].text, 'scripted')",
+        "t:answer('x@y.org', { 250, 'scripted' }) %s t:equal(t:delivered()[1].text, 'scripted')",
+        "t:down('hook', '10 minutes') %s t:equal(t:delivered()[1].route, 'relay')",
+        "t:down('x@y.org', '4 minutes') t:web('http://hook.example/', { body = 'real' }) %s t:equal(t:delivered(), {}) "
+        "t:advance '6 minutes' t:equal(t:delivered()[1].text, 'real')",
+        "t:slow('hook', '3 seconds') t:web('http://hook.example/', { body = 'real' }) %s t:equal(t:delivered(), {}) "
+        "t:advance '3 seconds' t:equal(t:delivered()[1].text, 'real')",
+        "t:slow('x@y.org', '3 seconds') t:web('http://hook.example/', { body = 'real' }) %s t:equal(t:delivered(), {}) "
+        "t:advance '3 seconds' t:equal(t:delivered()[1].text, 'real')",
+        "t:down('custom_lua', '2 minutes') t:web('http://hook.example/', { body = 'real' }) %s "
+        "t:equal(t:delivered()[1].route, 'relay') t:advance '20 minutes' %s t:equal(t:delivered()[2].text, 'real')",
+        "t:answer('relay', { 550, 'no' }) t:web('http://hook.example/', { body = 'real' }) %s "
+        "t:equal(t:delivered()[1].text, 'real')",
+    ],
+)
+def test_code_of_the_policy_is_spoken_for_by_route_and_recipient(tmp_path, body):
+    """A webhook in Lua is scripted, down or slow as any channel is; unless it is spoken for, the code really runs."""
+    (tmp_path / "policy.lua").write_text(OWN_CODE)
+    body = body.replace("%s", ONE)
+    (tmp_path / "a_test.lua").write_text(
+        f"local kumo = require 'kumo'\nkumo.test.policy 'policy.lua'\nkumo.test.case('it', function(t) {body} end)\n"
+    )
+    (one,) = run([tmp_path / "a_test.lua"]).outcomes
+    assert one.failure == ""
+
+
 def test_receipts_become_records_and_are_learned_from(failure_of):
     """What a provider reports is tied to the message, told to log hooks, and moves the share of its route."""
     body = """mail(t, 100)
