@@ -251,7 +251,7 @@ class Dispatcher:
             self._begin_rest(outcome)
         await self._hand.settle_alike(outcome, outcome.scope is Scope.SITE, reason)
         if outcome.scope is Scope.SOURCE:
-            await self._hand.leave(outcome, _rest_of(outcome))
+            await self._hand.leave(outcome)
         if outcome.scope in (Scope.SITE, Scope.SOURCE):
             return
         ready.failures += 1
@@ -291,12 +291,12 @@ class Dispatcher:
         if of_all is not None and of_all.scope is Scope.SITE:
             await self._hand.settle_alike(of_all, is_for_all=True)
         elif of_all is not None:
-            await self._hand.leave(of_all, _rest_of(of_all))
+            await self._hand.leave(of_all)
         return is_fit
 
     def _begin_rest(self, outcome: Outcome) -> None:
         """Nothing goes this way for a while; told before anything is settled, which then knows where not to go."""
-        rest, now = _rest_of(outcome), self._means.clock.seconds()
+        rest, now = outcome.retry_after or SOURCE_REST, self._means.clock.seconds()
         # Other sessions hear the same at the same time.
         is_known = outcome.is_told or self.ready.rest(now) is not None
         self.ready.begin_rest(rest, outcome.response.to_line(), now)
@@ -308,11 +308,6 @@ class Dispatcher:
                 rest=round(rest, 1),
                 said=outcome.response.to_line(),
             )
-
-
-def _rest_of(outcome: Outcome) -> float:
-    """Seconds."""
-    return outcome.retry_after or SOURCE_REST
 
 
 def _transient(text: str) -> Outcome:

@@ -120,7 +120,7 @@ def _shown(table: RouteTable, class_: str, position: int, now: float) -> RouteSh
         round(shown.samples, 1),
         breaker.value,
         trial_in,
-        rest=_rest(table.breaker(ALL, position), now),
+        account_rests=_rest(table.breaker(ALL, position), now),
         lately=_lately(table.tallies.lately(class_, position, now)),
     )
 

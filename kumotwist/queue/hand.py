@@ -120,13 +120,10 @@ class Hand:
         for message, queue in self._items:
             self._means.resting.note(queue, message)
 
-    async def leave(self, outcome: Outcome, rest: float) -> None:
-        """The source rests for so long: over another route if there is one, else held up, uncharged."""
-        means = self._means
+    async def leave(self, outcome: Outcome) -> None:
+        """The source rests: over another route if there is one, else held up, uncharged."""
         async for message, queue in self._emptied(True):
-            patience = means.resting.routing.patience(message, rest)
-            if not await means.settler.go_elsewhere(queue, message, outcome, was_tried=False):
-                await means.requeuer.postpone(queue, message, outcome.response, (why.SOURCE_RESTS,), patience)
+            await self._means.settler.rest(queue, message, outcome, was_tried=False)
 
     async def give_up(self, response: Response) -> None:
         """Hold up what is in hand because its session makes no progress."""

@@ -16,8 +16,9 @@ from attrs import define
 from kumotwist.config.queue import SmtpProtocol
 from kumotwist.core.message import Message
 from kumotwist.net.clock import Clock
+from kumotwist.queue.rest import Rest
 from kumotwist.queue.route import Route
-from kumotwist.queue.routing import Routing
+from kumotwist.queue.routing import Routing, Traveller
 from kumotwist.queue.scheduled import ScheduledQueue
 
 
@@ -42,8 +43,15 @@ class Resting:
         if route is None or rest is None:
             return 0.0
         if not rest.is_short and not _is_for_some(queue, route):
-            traveller.table.begin_rest(traveller.position, rest, now)
+            self._tell(traveller, rest, now)
         return rest.left(now)
+
+    def _tell(self, traveller: Traveller, rest: Rest, now: float) -> None:
+        """Tell the table as policy has it now, unless the route leads elsewhere by now: it may have another key."""
+        table = self.routing.tables.at_work(traveller.way.table) or traveller.table
+        position = table.config.position(traveller.way.route)
+        if position is not None and table.config.routes[position].leads_like(traveller.entry):
+            table.begin_rest(position, rest, now)
 
 
 def _is_for_some(queue: ScheduledQueue, route: Route) -> bool:

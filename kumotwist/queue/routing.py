@@ -62,6 +62,11 @@ class Traveller:
             self.table.give_back(self.way.name, self.position, self.since, again)
 
     @property
+    def has_choice(self) -> bool:
+        """Whether its table has another route."""
+        return len(self.table.config.routes) > 1
+
+    @property
     def entry(self) -> RouteEntry:
         """The present route."""
         return self.table.config.routes[self.position]
@@ -198,7 +203,7 @@ class Routing:
         On a table another route may be well before; it is looked at as often as after a rest of the usual length.
         """
         traveller = self.traveller(message)
-        if traveller is None or len(traveller.table.config.routes) == 1 or pin_of(message) is not None:
+        if traveller is None or not traveller.has_choice or pin_of(message) is not None:
             return rest
         return min(rest, SOURCE_REST, traveller.table.soonest(self.clock.seconds()))
 

@@ -102,6 +102,23 @@ class Settler:
         await self.go_on(queue, message, traveller)
         return True
 
+    async def rest(
+        self,
+        queue: ScheduledQueue,
+        message: Message,
+        outcome: Outcome,
+        reasons: tuple[str, ...] = (why.SOURCE_RESTS,),
+        was_tried: bool = True,
+    ) -> None:
+        """The source has to rest: on over another route, or later, uncharged, and with the turn that it had."""
+        traveller = self.routing.traveller(message)
+        patience = self.routing.patience(message, outcome.retry_after or SOURCE_REST)
+        if await self.go_elsewhere(queue, message, outcome, was_tried):
+            return
+        if traveller is not None and traveller.has_choice:
+            self.routing.keep(message, traveller)
+        await self.requeuer.postpone(queue, message, outcome.response, reasons, patience)
+
     def _leg(self, ready: ReadyQueue, queue: ScheduledQueue, message: Message) -> Leg:
         traveller = self.routing.traveller(message)
         if traveller is None:
@@ -140,12 +157,9 @@ class Settler:
         self, queue: ScheduledQueue, message: Message, outcome: Outcome, reasons: tuple[str, ...], at_least: float
     ) -> None:
         """By another route, or later: charged an attempt, unless the source had to rest: not the message's fault."""
-        patience = self.routing.patience(message, outcome.retry_after or SOURCE_REST)
-        if await self.go_elsewhere(queue, message, outcome):
-            return
         if outcome.scope is Scope.SOURCE:
-            await self.requeuer.postpone(queue, message, outcome.response, (*reasons, why.SOURCE_RESTS), patience)
-        else:
+            await self.rest(queue, message, outcome, (*reasons, why.SOURCE_RESTS))
+        elif not await self.go_elsewhere(queue, message, outcome):
             await self.requeuer.retry(queue, message, outcome.response, reasons, at_least)
 
     async def _save_recipients(self, message: Message) -> None:

@@ -37,7 +37,7 @@ class RouteShown(msgspec.Struct):
 
     `resting` is its share by weight, `share` the one it has now; `health` is the part of its last messages that
     went well, told from `samples` of them. An `open` breaker lets the next trial through in `trial_in` seconds.
-    `rest` says until when it is open since the account rests, and what was said.
+    `account_rests` says until when it is open for a rest, and what was said.
     `owed` is how many messages it is behind its share, in the class and in the table: the most owed is next.
     `holds` says which of its `budgets` the message would find used up.
     """
@@ -55,7 +55,7 @@ class RouteShown(msgspec.Struct):
     budgets: list[str] = []
     holds: list[str] = []
     lately: LatelyShown | None = None
-    rest: str = ""
+    account_rests: str = ""
 
 
 class SourceShown(msgspec.Struct):

@@ -140,7 +140,7 @@ def _breaker(route: RouteShown) -> str:
     if route.breaker == "trial":
         return "; its breaker is open, a trial message is on its way"
     soon = f"the next trial is in {route.trial_in:.0f} s" if route.trial_in else "a trial message is due"
-    return f"; its breaker is open, {soon}{f': {route.rest}' if route.rest else ''}"
+    return f"; its breaker is open, {soon}{f': {route.account_rests}' if route.account_rests else ''}"
 
 
 def _lately(lately: LatelyShown | None) -> Iterator[str]:

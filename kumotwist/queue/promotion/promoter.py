@@ -116,8 +116,8 @@ class Promoter:
             rest = self.resting.note(queue, message) if refusal.rest is not None else 0.0
             following = self.routing.after_refusal(message, traveller, rest)
             if following is None:
-                if traveller is not None and traveller.entry.budgets and refusal.is_any_full:
-                    self.routing.keep(message, traveller)  # what it has taken of budgets is for this route
+                if traveller is not None and _keeps(refusal, traveller):
+                    self.routing.keep(message, traveller)
                 await self._put_back(queue, route, message, reason, refusal)
                 return
             traveller = following
@@ -171,3 +171,10 @@ class Promoter:
         told = internal(451, f"4.4.4 {queue.name.text} error while inserting into ready queue: {text}")
         reasons = (reason, why.LOGGED_TRANSIENT_FAILURE, why.FAILED_TO_INSERT)
         await self.requeuer.retry(queue, message, told, reasons)
+
+
+def _keeps(refusal: Refusal, traveller: Traveller) -> bool:
+    """Whether the turn that the message had is still to be taken: what it took of budgets is for this route."""
+    if refusal.is_any_full:
+        return bool(traveller.entry.budgets)
+    return refusal.rest is not None and traveller.has_choice

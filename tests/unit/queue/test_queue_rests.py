@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from kumotwist.config.egress import UNSPECIFIED, PathConfig, PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig, SmtpProtocol
-from kumotwist.config.routes import BudgetConfig, FallbackStage, RouteEntry, RouteTableConfig
+from kumotwist.config.routes import BudgetConfig, FallbackStage, LearnConfig, RouteEntry, RouteTableConfig
 from kumotwist.core.errors import ConnectFailed
 from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.response import Response
@@ -145,9 +145,26 @@ def test_a_short_rest_moves_no_share(seconds):
     assert send(one, 10) == {"b": 3}
     say(one, "a", DELIVERED)
     one.pass_time(seconds + 2)
-    assert len(one.recorder.of("Delivery")) == 10
+    assert Counter(record.way.route for record in one.recorder.of("Delivery")) == {"a": 7, "b": 3}
     assert not one.recorder.of("RouteChange")
     assert {record.attempts for record in one.recorder.of("Delivery")} == {0}
+    one.stop()
+
+
+@pytest.mark.parametrize("count", [1, 10, 40])
+def test_what_waits_for_a_short_rest_keeps_its_turn(count):
+    """However often a provider asks for a slower pace, its share of the messages is its own in the end."""
+    one = house(table(learn=LearnConfig(enabled=False)), path=PathConfig(connection_limit=Limit(1)))
+    answers = [slow_down(2.0), *[DELIVERED] * 9] * 5
+    say(one, "a", lambda batch: answers.pop(0) if answers else DELIVERED)
+    for _ in range(200 // count):
+        for _ in range(count):
+            one.insert()
+        one.pass_time(count * 0.1)
+    one.pass_time(20)
+    carried = Counter(record.way.route for record in one.recorder.of("Delivery"))
+    assert carried["a"] == pytest.approx(140, abs=2)
+    assert sum(carried.values()) == 200 // count * count
     one.stop()
 
 
@@ -411,6 +428,25 @@ def test_a_new_key_is_tried_at_once():
     one.stop()
 
 
+def test_what_the_old_key_meets_says_nothing_about_the_new_one():
+    """A message that was on the wire when the policy was mended comes back with the old key's answer."""
+    one = house(path=PathConfig(connection_limit=Limit(1)))
+    answer = Deferred()
+    say(one, "a", answer)
+    one.insert()
+    before = one.policy.tables["bulk"]
+    mended = evolve(before.routes[0], protocol=CustomLuaProtocol(constructor="mended"))
+    one.by_name["mended"] = one.channels[mended.protocol] = FakeChannel()
+    one.policy.tables["bulk"] = evolve(before, routes=(mended, before.routes[1]))
+    one.policy.epoch += 1
+    one.pass_time(3)
+    answer.callback(NO_CREDIT)
+    one.turn()
+    assert changes(one) == []
+    assert send(one, 20)["a"] >= 12
+    one.stop()
+
+
 def test_a_reload_that_changes_something_else_does_not_end_a_rest():
     """A weight that is edited says nothing about the account."""
     one = house()
@@ -463,9 +499,9 @@ def test_an_explanation_tells_of_the_rest():
     way = explained()
     (route,) = [each for each in way.routes if each.name == "a"]
     assert (route.breaker, route.trial_in, route.share) == ("open", 240.0, 0.0)
-    assert route.rest.startswith("the account rests until 20")
-    assert route.rest.endswith(": 421 401 Unauthorized: no credit")
-    assert not way.routes[1].rest
+    assert route.account_rests.startswith("the account rests until 20")
+    assert route.account_rests.endswith(": 421 401 Unauthorized: no credit")
+    assert not way.routes[1].account_rests
     one.stop()
 
 
