@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
+from kumotwist.core.course import Course
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.interfaces import ReceiptWatch
 from kumotwist.core.message import Message
@@ -52,7 +53,7 @@ class UnderWay:
             course = message.course
             if course is None or self.routing.traveller(message) is None:
                 del self._messages[spool_id]
-            elif course.deadline is not None and course.deadline <= now:
+            elif _is_over(course, now):
                 late.add(spool_id)
         if late:
             self._withdraw(late)
@@ -72,5 +73,19 @@ class UnderWay:
         """Take messages out of their ready queues, to be taken up."""
         if wanted:
             for message, queue in self.take_ready(lambda item: item[0].id in wanted):
-                message.due = self.clock.seconds()
-                self.park(queue, message)
+                self._turn_back(queue, message)
+
+    def turns_back(self, queue: ScheduledQueue, message: Message) -> bool:
+        """Whether the deadline came while its way was looked for: it is then taken up again."""
+        is_late = message.course is not None and _is_over(message.course, self.clock.seconds())
+        if is_late:
+            self._turn_back(queue, message)
+        return is_late
+
+    def _turn_back(self, queue: ScheduledQueue, message: Message) -> None:
+        message.due = self.clock.seconds()
+        self.park(queue, message)
+
+
+def _is_over(course: Course, now: float) -> bool:
+    return course.deadline is not None and course.deadline <= now

@@ -107,6 +107,8 @@ class Promoter:
                     return
             self.spending.let_go(message)
             route = await self._route_of(queue, message, traveller)
+            if self.outset.under_way.turns_back(queue, message):
+                return
             if route.channel.delivers_at_once:
                 await self.direct.deliver(queue, route, message)
                 return

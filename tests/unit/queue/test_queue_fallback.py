@@ -19,9 +19,12 @@ from twisted.internet.defer import Deferred
 
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
 from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
+from kumotwist.core.errors import SpoolCorrupt
 from kumotwist.core.receipt import ReceiptState
 from kumotwist.core.schedule import Schedule, format_rfc3339
 from kumotwist.core.units import Throttle
+from kumotwist.queue.ready import Bodies
+from kumotwist.spool.memory import MemoryStore
 
 MAIL, SMS = CustomLuaProtocol(constructor="mail"), CustomLuaProtocol(constructor="sms")
 STAGE = FallbackStage(route_table="sms", wait=300.0)
@@ -345,6 +348,53 @@ def test_of_a_batch_in_hand_only_what_is_due_is_withdrawn():
     one.pass_time(5)
     found = [(record.message.id, record.way.table) for record in one.recorder.of("Delivery")]
     assert found == [(first.id, "sms"), (second.id, "mail")]
+    one.stop()
+
+
+def test_a_message_whose_mail_host_is_still_looked_up_goes_by_text():
+    """DNS answers after the deadline: no mail goes out any more, and the text does at once."""
+    one = house()
+    one.channels[MAIL].site_gate = gate = Deferred()
+    one.insert()
+    one.pass_time(305)
+    assert ways(one) == []
+    gate.callback(None)
+    one.pass_time(1)
+    assert ways(one) == ["sms"]
+    assert moves(one) == [("sms", "not_handed_over")]
+    assert len(one.store) == 0
+    one.stop()
+
+
+def test_a_message_whose_body_is_still_read_is_withdrawn():
+    """A slow disk holds up no text; what the read comes to is of no interest any more, and ends no message twice."""
+
+    class SlowStore(MemoryStore):
+        gate = None
+
+        async def load_body(self, message):
+            if self.gate is not None:
+                await self.gate
+            await super().load_body(message)
+
+    store = SlowStore()
+    store.gate = gate = Deferred()
+    policy = FakePolicy(QueueConfig(route_table="mail"))
+    policy.tables = {"mail": table("mail", MAIL, STAGE), "sms": table("sms", SMS)}
+    one = House(policy=policy, store=store, bodies=Bodies(0))
+    one.channels = {MAIL: FakeChannel(), SMS: FakeChannel()}
+    one.manager.start()
+    one.insert()
+    one.pass_time(299)
+    assert one.recorder.records == []
+    store.gate = None
+    one.pass_time(5)
+    assert ways(one) == ["sms"]
+    gate.errback(SpoolCorrupt("not what was written"))
+    one.pass_time(5)
+    assert ways(one) == ["sms"]
+    assert one.recorder.of("Bounce") == []
+    assert one.channels[MAIL].batches == []
     one.stop()
 
 
