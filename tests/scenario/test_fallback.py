@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import smtplib
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -168,13 +169,15 @@ class Shop:
 
 
 @contextmanager
-def shop(tmp_path: Path, world: World, key: SendgridKey, workers: int, wait: int = WAIT) -> Iterator[Shop]:
+def shop(
+    tmp_path: Path, world: World, key: SendgridKey, workers: int, wait: int = WAIT, policy: str = POLICY
+) -> Iterator[Shop]:
     env = {"MAIL_HAS": f"{wait} seconds"} | {
         "PROVIDERS": world.url,
         "SENDGRID_KEY": key.public,
         "LOGS": str(tmp_path / "log"),
     }
-    with Daemon(tmp_path, POLICY, workers=workers, env=env) as daemon:
+    with Daemon(tmp_path, policy, workers=workers, env=env) as daemon:
         yield Shop(daemon, key)
 
 
@@ -227,6 +230,40 @@ def test_a_late_success_cancels_the_text(tmp_path: Path, world: World) -> None:
         status = one.ask("GET", f"/api/admin/message/v1?id={cancelled['id']}")
         assert json.loads(status[1])["state"] == "finished"
     assert world.texts == []
+
+
+@contextmanager
+def host_that_does_not_answer() -> Iterator[str]:
+    """A port of this machine whose backlog is full: who connects waits for nothing."""
+    with ExitStack() as stack:
+        host = stack.enter_context(socket.socket())
+        host.bind(("127.0.0.1", 0))
+        host.listen(0)
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(host.getsockname())
+        yield f"127.0.0.1:{host.getsockname()[1]}"
+
+
+def test_a_mail_host_that_does_not_answer_delays_no_text(tmp_path: Path, world: World) -> None:
+    """Mail is still connecting at its deadline, and for a minute yet: the text goes out all the same."""
+    with host_that_does_not_answer() as host:
+        policy = POLICY.replace(
+            "local protocol = { sendgrid = { api_key = key, base_url = url } }",
+            f"local protocol = {{ smtp = {{ mx_list = {{ '{host}' }} }} }}",
+        )
+        policy += (
+            "kumo.on('get_egress_path_config', function() return kumo.make_egress_path { prohibited_hosts = {} } end)"
+        )
+        with shop(tmp_path, world, SendgridKey(), 0, policy=policy) as one:
+            started = time.monotonic()
+            one.send("waiting")
+            eventually(lambda: world.texts, "the text")
+            assert WAIT <= time.monotonic() - started < 30, "a connection has sixty seconds"
+            eventually(lambda: delivered(one) == {("waiting", "twilio"): 1}, "its record")
+            assert one.fallbacks() == {"waiting": [("text", "not_handed_over")]}
+            assert not one.daemon.records("TransientFailure")
 
 
 def test_a_power_cut_while_messages_wait(tmp_path: Path, world: World) -> None:
