@@ -25,7 +25,7 @@ from kumotwist.core.errors import KumotwistError, Rejection, ResolveError
 from kumotwist.core.message import Message, ReadOnlyMessage
 from kumotwist.core.stats import Sample
 from kumotwist.net.clock import Clock
-from kumotwist.queue.routes.classes import MAX_NAME, class_of, domain_of
+from kumotwist.queue.routes.classes import MAX_NAME, class_of, domain_of, stands_in_header
 from kumotwist.queue.routes.mailboxes import provider_of_host
 
 log: Final = Logger()
@@ -70,7 +70,9 @@ class Classes:
     _told: dict[str, float] = field(factory=dict, init=False)
 
     def known(self, config: RouteTableConfig, message: Message) -> str | None:
-        """The class, if nobody has to be asked; None otherwise."""
+        """The class, if nobody has to be asked, and the message read for it; None otherwise."""
+        if stands_in_header(config, message):
+            return None
         name = class_of(config, message)
         return self._remembered(domain_of(message)) if name is None and isinstance(config.class_, str) else name
 
@@ -83,7 +85,7 @@ class Classes:
 
     async def ask(self, config: RouteTableConfig, message: Message) -> Classed:
         """The class, for those who only look."""
-        name = self.known(config, message)
+        name = class_of(config, message) if stands_in_header(config, message) else self.known(config, message)
         if name is not None:
             return Classed(name)
         if isinstance(config.class_, ClassFunction):

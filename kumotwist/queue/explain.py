@@ -16,7 +16,7 @@ import attrs
 from twisted.internet.defer import CancelledError
 
 from kumotwist.config.egress import UNSPECIFIED, SourceConfig
-from kumotwist.config.queue import Protocol, QueueConfig
+from kumotwist.config.queue import Protocol, QueueConfig, SmtpProtocol
 from kumotwist.config.routes import FallbackStage, RouteTableConfig
 from kumotwist.core import queuename
 from kumotwist.core.course import Course
@@ -187,16 +187,22 @@ class _Way:
             return
         for entry in pool.entries:
             source = await self.policy.egress_source(entry.name)
-            leg.sources.append(await self._source(channel, protocol, site, source, entry.weight))
+            leg.sources.append(await self._source(leg, channel, protocol, site, source, entry.weight))
 
     async def _source(
-        self, channel: Channel, protocol: Protocol, site: str, source: SourceConfig, weight: int
+        self, leg: Leg, channel: Channel, protocol: Protocol, site: str, source: SourceConfig, weight: int
     ) -> SourceShown:
         ready = f"{source.name}->{site}@{channel.protocol_name}"
         try:
             path = await self.policy.egress_path(self.name.delivery_domain, source.name, site)
         except KumotwistError as error:
             return SourceShown(source.name, weight, ready, problem=str(error))
+        for name, where in (*secrets_of(source), *secrets_of(path)):
+            is_of_mail = name.startswith("smtp_")
+            if is_of_mail and not isinstance(protocol, SmtpProtocol):
+                continue
+            if leg.secrets.setdefault(name, where) != where:
+                leg.secrets[f"{name} from {source.name}"] = where
         holds = await holds_of_ready(self.present.ready(ready, protocol), self.present.limits, self.now)
         return SourceShown(source.name, weight, ready, dict(limits_of(path)), holds)
 

@@ -5,10 +5,11 @@ Public: `changed`, `secrets_of`, `limits_of`. Nothing can go wrong.
 
 from __future__ import annotations
 
+import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -16,6 +17,13 @@ from kumotwist.config.egress import PathConfig
 from kumotwist.config.keysource import EnvironmentKey, EventKey, FileKey, LiteralKey, VaultKey
 from kumotwist.config.option import Duration, option_name
 from kumotwist.core.units import format_duration
+
+#: What stands in the place of what is not shown.
+_HIDDEN: Final = "(hidden)"
+#: The option whose values are those of headers of a request, an Authorization among them.
+_HEADERS: Final = "headers"
+_USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+_QUERY_VALUE: Final = re.compile(r"=[^&#\s]+")
 
 
 def changed(options: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -28,7 +36,10 @@ def changed(options: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
         default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
         if field.name not in skip and value != default:
             is_span = isinstance(value, float) and Duration in (hints[field.name], *typing.get_args(hints[field.name]))
-            found[option_name(field)] = format_duration(value) if is_span else _plain(value)
+            name = option_name(field)
+            hides = name == _HEADERS and isinstance(value, Mapping)
+            shown = dict.fromkeys(value, _HIDDEN) if hides else _plain(value)
+            found[name] = format_duration(value) if is_span else shown
     return found
 
 
@@ -41,7 +52,9 @@ def _hints(kind: type) -> dict[str, Any]:
 def _plain(value: object) -> Any:
     if isinstance(value, (FileKey, LiteralKey, EnvironmentKey, EventKey, VaultKey)):
         return f"({_named(value)})"
-    if isinstance(value, (str, int, float, bool)) or value is None:
+    if isinstance(value, str):
+        return _without_secrets(value)
+    if isinstance(value, (int, float, bool)) or value is None:
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
@@ -53,11 +66,24 @@ def _plain(value: object) -> Any:
 
 
 def secrets_of(options: Any) -> Iterator[tuple[str, str]]:
-    """The key sources among them, and where each secret comes from."""
+    """The secrets among them and where each comes from: key sources, and what URLs and headers of requests may hide."""
     for field in attrs.fields(type(options)):
-        value = getattr(options, field.name)
+        value, name = getattr(options, field.name), option_name(field)
         if isinstance(value, (FileKey, LiteralKey, EnvironmentKey, EventKey, VaultKey)):
-            yield option_name(field), _named(value)
+            yield name, _named(value)
+        elif isinstance(value, str) and _without_secrets(value) != value:
+            yield name, "partly given in the policy"
+        elif name == _HEADERS and isinstance(value, Mapping):
+            yield from ((f"{name} {header}", "given in the policy") for header in value)
+
+
+def _without_secrets(text: str) -> str:
+    """A URL without what may give access in it: user and password, and the values of its query."""
+    if "://" not in text:
+        return text
+    text = _USERINFO.sub(f"{_HIDDEN}@", text, count=1)
+    address, mark, query = text.partition("?")
+    return f"{address}{mark}{_QUERY_VALUE.sub(f'={_HIDDEN}', query)}"
 
 
 def _named(source: object) -> str:

@@ -213,7 +213,7 @@ class Parts:
         return Promoter(
             ready_queues=self.ready_queues,
             routing=self.routing,
-            outset=Outset(self.tables, self.classes, self.routing, self.steps, self.under_way),
+            outset=Outset(self.tables, self.classes, self.routing, self.steps, self.under_way, self._around.store),
             spending=self._make_spending(),
             offering=Offering(self.ready_queues, self._around.limits, self._around.clock),
             direct=self.direct,

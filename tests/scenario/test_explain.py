@@ -286,6 +286,49 @@ def test_what_queue_null_throws_away_has_no_way(tmp_path: Path) -> None:
     assert told["refused"] == ["queue null: it is taken in, recorded as received, and thrown away; nothing is sent"]
 
 
+SECRETIVE = """
+local kumo = require 'kumo'
+local TABLES = {
+  hook = { webhook = {
+    url = 'https://user:SEKRET1@hook.example/in?token=SEKRET2&x=y', headers = { ['X-Api-Key'] = 'SEKRET3' },
+  } },
+  api = { sendgrid = { api_key = { key_data = 'SEKRET4' }, base_url = 'https://u:SEKRET5@127.0.0.1:1' } },
+  relay = { smtp = { mx_list = { '127.0.0.1' } } },
+}
+kumo.on('get_queue_config', function(domain)
+  return kumo.make_queue_config { protocol = TABLES[domain:match '^%a+'] }
+end)
+kumo.on('get_egress_path_config', function()
+  return kumo.make_egress_path {
+    smtp_auth_plain_username = 'me', smtp_auth_plain_password = { key_data = 'SEKRET6' },
+  }
+end)
+"""
+
+
+@pytest.mark.parametrize(
+    ("domain", "secrets"),
+    [
+        ("hook.test", {"url": "partly given in the policy", "headers X-Api-Key": "given in the policy"}),
+        ("api.test", {"api_key": "given in the policy", "base_url": "partly given in the policy"}),
+        ("relay.test", {"smtp_auth_plain_password": "given in the policy"}),
+    ],
+)
+@pytest.mark.parametrize("form", ["--json", None])
+def test_secrets_are_told_by_name_only(tmp_path: Path, domain: str, secrets: dict[str, str], form: str | None) -> None:
+    """Those in URLs and headers of requests as well as those of key sources, and the password that a relay asks for."""
+    (tmp_path / "policy.lua").write_text(SECRETIVE)
+    (tmp_path / "message.eml").write_bytes(MESSAGE.encode())
+    command = [sys.executable, "-m", "kumotwist.service.main", "explain", "--policy=policy.lua", "message.eml"]
+    asked = [*command, f"--to=a@{domain}", *([form] if form is not None else [])]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "SEKRET" not in done.stdout + done.stderr
+    if form is not None:
+        assert json.loads(done.stdout)["way"]["secrets"] == secrets
+    else:
+        assert all(f"secret       {name}: {where}" in done.stdout for name, where in secrets.items())
+
+
 def test_a_client_that_has_logged_in(tmp_path: Path) -> None:
     """No password is asked for, and policy sees who it is."""
     told = with_handlers(tmp_path, "", "--to=u@dest.test", "--user=ann", "--helo=laptop")

@@ -13,10 +13,12 @@ from __future__ import annotations
 from attrs import define
 
 from kumotwist.core.errors import PolicyError
+from kumotwist.core.interfaces import MessageStore
 from kumotwist.core.message import Message
 from kumotwist.queue.classes import Classes
 from kumotwist.queue.fallback.steps import Steps
 from kumotwist.queue.fallback.underway import UnderWay
+from kumotwist.queue.routes.classes import stands_in_header
 from kumotwist.queue.routetables import RouteTables
 from kumotwist.queue.routing import Routing, Traveller, table_name_of
 from kumotwist.queue.scheduled import ScheduledQueue
@@ -31,6 +33,7 @@ class Outset:
     routing: Routing
     steps: Steps
     under_way: UnderWay
+    store: MessageStore
 
     def at_hand(self, message: Message, name: str) -> Traveller | None:
         """The way that the table `name` chooses; None when that takes a wait, or an error is to be told."""
@@ -58,6 +61,8 @@ class Outset:
             await self.steps.begin(queue, message, table.config)
         traveller = self.routing.traveller(message)
         if traveller is None:
+            if stands_in_header(table.config, message):
+                await self.store.load_body(message)
             traveller = self.routing.set_out(message, table, await self.classes.find(table.config, message))
         if message.course is not None:
             self.under_way.add(message)

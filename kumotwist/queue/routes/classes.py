@@ -1,17 +1,18 @@
 """What messages are told apart by: the class they are learned in, and the key that keeps them on a route.
 
-Public: `class_of`, `domain_of`, `sticky_key`, `shown_name`, `MAX_NAME`. What is missing is the class of all.
-What has to be looked up or asked of policy is found by `queue.classes`.
+Public: `class_of`, `stands_in_header`, `domain_of`, `sticky_key`, `shown_name`, `MAX_NAME`. What is missing is the
+class of all. What has to be looked up or asked of policy is found by `queue.classes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core.message import Message
 from kumotwist.proto.phone import carrier, number_of, region
+from kumotwist.proto.translate.whom import needs_body, whom_of
 from kumotwist.queue.routes.mailboxes import provider_of_domain
 
 #: Characters of a class or key that count; both may come from clients. Ours: a domain has 255 (RFC 1035 s2.3.4).
@@ -36,9 +37,28 @@ def class_of(config: RouteTableConfig, message: Message) -> str | None:
         domain = domain_of(message)
         return provider_of_domain(domain) if domain else ""
     if by in _BY_NUMBER:
-        number = number_of(message.recipients[0].email) if message.recipients else ""
+        number = _number(config, message)
         return _BY_NUMBER[by](number) if number else ""
     return _meta(message, by.removeprefix("meta:")) if isinstance(by, str) else None
+
+
+def stands_in_header(config: RouteTableConfig, message: Message) -> bool:
+    """Whether the class may stand in a header of the message, which is only in the spool."""
+    return message.body is None and config.class_ in _BY_NUMBER and any(map(needs_body, _dialling(config)))
+
+
+def _number(config: RouteTableConfig, message: Message) -> str:
+    """That of the first recipient, as the first route that dials it finds it; else one in the envelope."""
+    if not message.recipients:
+        return ""
+    recipient = message.recipients[0]
+    found = (whom_of(message, recipient, options).number for options in _dialling(config))
+    return next(filter(None, found), "") or number_of(recipient.email)
+
+
+def _dialling(config: RouteTableConfig) -> Iterator[object]:
+    """The options of its routes to phones."""
+    return (route.protocol for route in config.routes if getattr(route.protocol, "addressed_by", "") == "phone")
 
 
 def domain_of(message: Message) -> str:

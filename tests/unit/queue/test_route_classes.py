@@ -12,6 +12,7 @@ from kumotwist.config.routes import ClassFunction, RouteEntry, RouteTableConfig
 from kumotwist.core.address import parse_address
 from kumotwist.core.errors import PolicyError, Rejection, ResolveError
 from kumotwist.core.message import Message
+from kumotwist.egress.protocols import protocol
 from kumotwist.net.dns import StaticResolver
 from kumotwist.net.mx import mail_hosts
 from kumotwist.queue.classes import FAILURE_TTL, MAX_DOMAINS, PROVIDER_TTL, Classed, Classes, classed_alone
@@ -174,6 +175,40 @@ def test_numbers_have_a_country_and_a_carrier(recipient, country, carrier):
     classes = Classes(started_clock())
     assert classes.known(table("country"), message(recipient)) == country
     assert classes.known(table("carrier"), message(recipient)) == carrier
+
+
+def texting(by, **place):
+    """A table whose second route sends texts to the number that stands there."""
+    way = protocol({"telnyx": {"api_key": {"key_data": "x"}, "sender": "+15550001111", **place}}, "test")
+    return RouteTableConfig(
+        name="bulk", routes=(ROUTES[0], RouteEntry(name="sms", weight=1.0, protocol=way)), class_=by, sticky_by="sender"
+    )
+
+
+@pytest.mark.parametrize("place", [{"to_meta": "phone"}, {"to_header": "X-Phone"}])
+def test_a_text_is_of_the_country_that_it_goes_to(place):
+    """Whatever mailbox it is addressed to, as budgets by country have it: first mail, then a text to the customer."""
+    classes, mail = Classes(started_clock()), message("ann@example.org", phone="+4917012345678")
+    mail.body = b"X-Phone: +4917012345678\r\nSubject: x\r\n\r\nhi\r\n"
+    assert classes.known(texting("country", **place), mail) == "DE"
+    assert classes.known(texting("carrier", **place), mail) == "DE T-Mobile"
+    assert classes.known(texting("country"), message("ann@example.org", to={"phone": "+4917012345678"})) == "DE"
+    assert classes.known(texting("country"), message("ann@example.org")) == ""
+
+
+def test_a_number_in_a_header_is_read_from_the_spool():
+    """A message that has waited there is of the same class as before."""
+    one = House(policy=FakePolicy(QueueConfig(route_table="bulk")))
+    config = texting("country", to_header="X-Phone")
+    one.policy.tables["bulk"] = config
+    one.manager.start()
+    mail = one.message("ann@example.org", body=b"X-Phone: +4917012345678\r\nSubject: x\r\n\r\nhi\r\n")
+    now(one.store.save((mail,)))
+    mail.body = None
+    assert Classes(one.clock).known(config, mail) is None
+    one.insert(mail)
+    one.pass_time(2)
+    assert {record.way.name for record in one.recorder.of("Delivery")} == {"DE"}
 
 
 # -- functions ----------------------------------------------------------------------------------------
