@@ -25,7 +25,7 @@ from kumotwist.core.interfaces import MessageStore, QueuePolicy
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.records import RecordType
-from kumotwist.core.response import INTERNAL_PREFIX, Response, internal
+from kumotwist.core.response import INTERNAL_PREFIX, internal
 from kumotwist.queue import reasons as why
 from kumotwist.queue.fallback.stages import Stages
 from kumotwist.queue.learning import Learning
@@ -130,18 +130,27 @@ class Settler:
         self, ready: ReadyQueue, queue: ScheduledQueue, message: Message, outcomes: Sequence[Outcome]
     ) -> None:
         leg = self._leg(ready, queue, message)
-        groups: dict[tuple[Verdict, Response, str | None, bool], tuple[Outcome, list[EnvelopeAddress]]] = {}
+        groups: dict[tuple[object, ...], tuple[Outcome, list[EnvelopeAddress]]] = {}
         left: list[EnvelopeAddress] = []
         for position, recipient in enumerate(message.recipients):
             outcome = outcomes[position] if position < len(outcomes) else _NO_OUTCOME
             outcome = await self._judged(queue, outcome)
             self.learning.learn(message, outcome)
-            group = (outcome.verdict, outcome.response, outcome.remote_id, outcome.is_address_dead)
+            group = (
+                outcome.verdict,
+                outcome.response,
+                outcome.remote_id,
+                outcome.is_address_dead,
+                outcome.scope,
+                outcome.is_ambiguous,
+            )
             groups.setdefault(group, (outcome, []))[1].append(recipient)
             if outcome.verdict is Verdict.TRANSIENT:
                 left.append(recipient)
-        for (verdict, response, *_), (outcome, recipients) in groups.items():
-            await self.ledger.note(_RECORD_OF[verdict], queue, message, response, leg, outcome, recipients)
+        for outcome, recipients in groups.values():
+            await self.ledger.note(
+                _RECORD_OF[outcome.verdict], queue, message, outcome.response, leg, outcome, recipients
+            )
         if not left:
             self.ledger.forget(message)
             return
@@ -150,7 +159,8 @@ class Settler:
             await self._save_recipients(message)
         again = [outcome for outcome, _ in groups.values() if outcome.verdict is Verdict.TRANSIENT]
         at_least = max(outcome.retry_after or 0.0 for outcome in again)
-        worst = next((outcome for outcome in again if outcome.scope is not Scope.SOURCE), again[0])
+        # Who may have the message already must not get it by another route for the sake of others.
+        worst = max(again, key=lambda outcome: (outcome.is_ambiguous, outcome.scope is not Scope.SOURCE))
         await self._on(queue, message, worst, (why.LOGGED_TRANSIENT_FAILURE,), at_least)
 
     async def _on(

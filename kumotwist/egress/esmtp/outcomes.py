@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Literal
 
 from kumotwist.core.outcome import Outcome, Peer, Scope, Verdict
-from kumotwist.core.response import Response
+from kumotwist.core.response import INTERNAL_PREFIX, Response
 
 
 def verdict_of(code: int) -> Verdict:
@@ -29,8 +29,14 @@ def make_outcome(response: Response, peer: Peer | None, is_connected: bool, is_a
     `is_ambiguous`: the whole message had left us when it did.
     """
     verdict = verdict_of(response.code)
-    is_end = not is_connected and verdict is not Verdict.DELIVERED
+    is_end = not is_connected and verdict is not Verdict.DELIVERED and not _is_the_recipients(response)
     return Outcome(verdict, response, Scope.SESSION if is_end else Scope.RECIPIENT, peer, is_ambiguous=is_ambiguous)
+
+
+def _is_the_recipients(response: Response) -> bool:
+    """Whether it is the peer's answer to a RCPT, whatever became of the connection afterwards."""
+    is_answer = (response.command or "").startswith("RCPT ") and not response.content.startswith(INTERNAL_PREFIX)
+    return is_answer and response.code not in (421, 503)
 
 
 def is_too_many(response: Response) -> Literal["yes", "perhaps", "no"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError
 
 from kumotwist.config.egress import EnableTls
@@ -104,10 +105,10 @@ class EsmtpSession:
         results = await delivery.send(message)
         link = delivery.link
         is_up = link.wire.is_usable
-        unknown = delivery.unknown
+        unknown = set(delivery.unknown)
         outcomes = [make_outcome(one, link.peer, is_up, position in unknown) for position, one in enumerate(results)]
         if not is_up and delivery.undecided and self._request.path.try_next_host_on_transport_error:
-            await self._try_next_hosts(message, outcomes, delivery.undecided)
+            await self._try_next_hosts(message, outcomes, delivery.undecided, unknown)
         return outcomes
 
     def _gone(self, message: Message) -> Sequence[Outcome]:
@@ -117,8 +118,13 @@ class EsmtpSession:
         response = trouble.response(self._request.site, link.addr if link is not None else "")
         return [make_outcome(response, link.peer if link else None, False)] * len(message.recipients)
 
-    async def _try_next_hosts(self, message: Message, outcomes: list[Outcome], undecided: Sequence[int]) -> None:
-        """Offer the message to the rest of the plan, for those whose fate the broken connection left open."""
+    async def _try_next_hosts(
+        self, message: Message, outcomes: list[Outcome], undecided: Sequence[int], unknown: set[int]
+    ) -> None:
+        """Offer the message to the rest of the plan, for those whose fate the broken connection left open.
+
+        Those `unknown` may have it, until a host has said that it is theirs or never will be.
+        """
         while undecided and self._plan:
             try:
                 await self.connect()
@@ -129,8 +135,10 @@ class EsmtpSession:
             results = await delivery.send(message, undecided)
             link = delivery.link
             for position in undecided:
-                is_unknown = position in delivery.unknown
-                outcomes[position] = make_outcome(results[position], link.peer, link.wire.is_usable, is_unknown)
+                made = make_outcome(results[position], link.peer, link.wire.is_usable)
+                is_unknown = made.verdict is Verdict.TRANSIENT and position in unknown | delivery.unknown
+                outcomes[position] = evolve(made, is_ambiguous=is_unknown)
+            unknown |= delivery.unknown
             undecided = delivery.undecided
 
     # -- the plan --------------------------------------------------------------------------------

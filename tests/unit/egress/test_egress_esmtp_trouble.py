@@ -241,3 +241,34 @@ async def test_a_body_that_did_not_leave_as_a_whole_was_not_taken():
         ((outcome,),) = await delivery
         assert (outcome.verdict, outcome.scope, outcome.is_ambiguous) == (Verdict.TRANSIENT, Scope.SESSION, False)
         await session.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_recipient_that_was_refused_is_not_in_doubt_with_the_others():
+    """The connection breaks after the body: only whoever was in the transaction may have it."""
+    async with ScriptedSmtp({"rcpt": ["450 4.2.0 greylisted\r\n", "250 ok\r\n"], "dot": CLOSE}).start(
+        reactor
+    ) as server:
+        session = open_session(server)
+        await session.connect()
+        ((one, two),) = await session.deliver([make_message("a@d.test", "b@d.test")])
+        assert (one.scope, one.is_ambiguous) == (Scope.RECIPIENT, False)
+        assert (two.scope, two.is_ambiguous) == (Scope.SESSION, True)
+        await session.close()
+
+
+@pytest.mark.parametrize("second", [BYE, "450 4.2.0 later\r\n", "550 5.1.1 unknown\r\n"])
+@pytest_twisted.ensureDeferred
+async def test_what_one_host_may_have_is_in_doubt_until_another_one_decides(second):
+    """`try_next_host_on_transport_error`: the next host's "later" does not tell that the first has not got it."""
+    async with (
+        ScriptedSmtp({"dot": CLOSE}).start(reactor) as first,
+        ScriptedSmtp({"rcpt": second}).start(reactor) as other,
+    ):
+        hosts = tuple(f"[127.0.0.1:{one.port}]" for one in (first, other))
+        channel = make_channels(reactor).channel_for(SmtpProtocol(mx_list=hosts))
+        session = channel.open(make_request(site="the-site", try_next_host_on_transport_error=True))
+        await session.connect()
+        ((outcome,),) = await session.deliver([make_message()])
+        assert outcome.is_ambiguous is (outcome.verdict is Verdict.TRANSIENT)
+        await session.close()

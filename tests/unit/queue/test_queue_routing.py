@@ -142,6 +142,16 @@ def test_what_may_have_been_taken_moves_on_only_if_policy_says_so(allowed, deliv
     one.stop()
 
 
+@pytest.mark.parametrize("order", [(DEAD, UNKNOWN), (UNKNOWN, DEAD)])
+def test_one_recipient_in_doubt_keeps_the_whole_message_on_its_way(order):
+    """Nobody gets it twice for the sake of those who surely have not got it."""
+    one = house((0, 0, 100), (DELIVERED, DELIVERED, [order]), on_failure="next_route")
+    one.insert(one.message("u@dest.example", "v@dest.example"))
+    assert not one.recorder.of("Delivery")
+    assert len(one.store) == 1
+    one.stop()
+
+
 def test_a_refusal_of_the_recipient_is_final_on_every_way():
     """An unknown user is unknown everywhere: bounced, and no route is blamed for it."""
     one = house(answers=(REFUSED,) * 3, on_failure="next_route")
