@@ -21,7 +21,8 @@ class ReceiptsConfig:
 
     keep: Duration = option("Forget hand-overs and receipts after so long.", default=Duration(14 * 86400.0))
     keep_rows: int = option(
-        "Forget the oldest above so many, of hand-overs and of receipts; a million take up to 0.7 GB.",
+        "Forget the oldest above so many, of hand-overs, of mail that route tables sent by SMTP, and of receipts; a "
+        "million of each of the first and the last take up to 0.7 GB.",
         default=1_000_000,
         unit="rows",
     )

@@ -21,11 +21,13 @@ from kumotwist.core.connection import AuthInfo, ConnectionMeta, Identity
 from kumotwist.core.ids import SpoolId
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
+from kumotwist.core.origin import Origin
 from kumotwist.core.outcome import Outcome
 from kumotwist.core.queuename import QueueName
 from kumotwist.core.receipt import Heard, ReceiptEvent
 from kumotwist.core.records import Record
 from kumotwist.core.sms import IncomingSms
+from kumotwist.core.way import Way
 
 if TYPE_CHECKING:
     from kumotwist.config.acl import AccessControlList, AccessDecision
@@ -269,6 +271,17 @@ class ReceiptWatch(Protocol):
         """Everything that receipts have said of a message, whichever worker took them.
 
         Of the parts of an SMS only what it says of the whole. Raises StateUnavailable, Overload.
+        """
+        ...
+
+
+class ReportDesk(Protocol):
+    """Takes bounces and complaints that come by mail. Implemented by `records.receipts`."""
+
+    async def hear(self, origin: Origin, event: ReceiptEvent) -> Way | None:
+        """The way by which the message had gone that a report returns; None when no route table sent it that we know.
+
+        What the report says is learned, once. Never raises.
         """
         ...
 

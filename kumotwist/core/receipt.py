@@ -7,7 +7,7 @@ belongs to and writes a Receipt record.
 Every text in an event is cut to a bound and freed of control characters here,
 whoever made it: nothing a provider sends can break a log line.
 
-Public: `ReceiptState`, `ReceiptClass`, `ReceiptEvent`, `Heard`, `printable`, `METADATA_ID`.
+Public: `ReceiptState`, `ReceiptClass`, `ReceiptEvent`, `Heard`, `printable`, `METADATA_ID`, `MAIL`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from kumotwist.core.json import Json, JsonObject
 #: Our spool id, in hexadecimal, goes by this name in the metadata that a provider keeps for us and
 #: gives back with its events. A letter first and no dash: every provider takes that.
 METADATA_ID: Final = "kumo_id"
+#: The channel of what is reported by mail about mail: bounces and complaints.
+MAIL: Final = "mail"
 #: Characters of the provider's text, as of the responses of channels.
 MAX_TEXT: Final = 1_000
 #: Characters of an id. Ours: SES's longest has 60, a Message-ID may have 998 (RFC 5322 s2.1.1).

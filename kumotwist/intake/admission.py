@@ -22,14 +22,19 @@ from twisted.logger import Logger
 
 from kumotwist.core.errors import Overload, PolicyError, SpoolFull, SpoolUnhealthy
 from kumotwist.core.ids import SpoolId
-from kumotwist.core.interfaces import MessageStore, QueueManager, Recorder, Room
+from kumotwist.core.interfaces import MessageStore, QueueManager, Recorder, ReportDesk, Room
 from kumotwist.core.json import JsonObject
 from kumotwist.core.message import Message
+from kumotwist.core.origin import Origin
 from kumotwist.core.outcome import Peer
+from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record, RecordType
 from kumotwist.core.response import Response, internal
+from kumotwist.core.way import Way
+from kumotwist.intake.returned import event_of_bounce, event_of_complaint, origin_of_complaint
 from kumotwist.net.clock import Clock
 from kumotwist.proto.dsn import DeliveryReport
+from kumotwist.proto.origin import origin_of
 
 log: Final = Logger()
 
@@ -62,6 +67,8 @@ class Admission:
     queue: QueueManager
     clock: Clock
     room: Room
+    #: Knows which mail of ours a report is about; None: nobody does.
+    reports: ReportDesk | None = None
     max_unsaved: int = MAX_UNSAVED
     _unsaved: int = field(default=0, init=False)
 
@@ -159,11 +166,13 @@ class Admission:
         """The Reception record, or Feedback in its place, and an OOB record for each recipient that failed."""
         if report.feedback is not None:
             received.type, received.feedback_report = RecordType.FEEDBACK, report.feedback
+            received.way = await self._way(origin_of_complaint(report.feedback), event_of_complaint(report.feedback))
         await self.recorder.record(received)
         bounce = report.bounce
         if bounce is None:
             return
         addr = received.peer.addr if received.peer is not None else "0.0.0.0"  # as KumoMTA says it
+        origin = origin_of(bounce.original)
         for failed in bounce.failed:
             await self.recorder.record(
                 Record(
@@ -178,8 +187,12 @@ class Admission:
                     peer=Peer(bounce.reporting_mta, addr, ""),
                     reception_protocol=received.reception_protocol,
                     session_id=received.session_id,
+                    way=await self._way(origin, event_of_bounce(failed)),
                 )
             )
+
+    async def _way(self, origin: Origin, event: ReceiptEvent) -> Way | None:
+        return await self.reports.hear(origin, event) if self.reports is not None else None
 
     async def inject(self, message: Message) -> None:
         """Store and queue a message of the house's own, without a Reception record.

@@ -6,17 +6,12 @@ goes wrong: what is no such report is None.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from typing import Final
 
-import msgspec
-
 from kumotwist.core.json import Json, JsonObject
-from kumotwist.proto.mime.headers import block_end, fields
 from kumotwist.proto.mime.tree import TooComplex
 from kumotwist.proto.mime.tree import parse as parse_tree
+from kumotwist.proto.origin import trace_of
 from kumotwist.proto.reportfields import REPORT, Block, blocks, original_text, returned
 
 _PART: Final = "message/feedback-report"
@@ -29,10 +24,6 @@ _KNOWN: Final = frozenset(
         *("source-ip", "authentication-results", "original-rcpt-to", "reported-domain", "reported-uri"),
     )
 )
-_SPACE: Final = re.compile(rb"\s+")
-#: What begins our own trace header (`proto.mime.trace`): `{"_@_":"\\_/"`.
-_MARK: Final = "_@_"
-_MARK_VALUE: Final = "\\_/"
 
 
 def parse(message: bytes) -> JsonObject | None:
@@ -80,21 +71,7 @@ def _facts(block: Block) -> JsonObject:
 
 def _original(original: bytes | None) -> JsonObject:
     text = original_text(original)
-    return {"original_message": text, "supplemental_trace": _trace(original) if original is not None else None}
-
-
-def _trace(original: bytes) -> Json:
-    """What our own trace header says, whatever its name: that of our message, if it is ours."""
-    for name, value in fields(original[: block_end(original)]):
-        if name[:2].lower() != b"x-":
-            continue
-        try:
-            found = msgspec.json.decode(base64.b64decode(_SPACE.sub(b"", value), validate=True))
-        except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
-            continue
-        if isinstance(found, dict) and found.get(_MARK) == _MARK_VALUE:
-            return {key: inner for key, inner in found.items() if key != _MARK}
-    return None
+    return {"original_message": text, "supplemental_trace": trace_of(original) if original is not None else None}
 
 
 def _all(block: Block, name: str) -> list[Json]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kumotwist.core.json import JsonObject
 from kumotwist.core.receipt import MAX_TEXT, printable
@@ -46,10 +46,11 @@ class RecipientReport:
 
 @frozen
 class DeliveryReport:
-    """One notification."""
+    """One notification; `original` is the message that it returns, or its headers."""
 
     reporting_mta: str
     recipients: tuple[RecipientReport, ...]
+    original: bytes | None = field(default=None, repr=False)
 
     @property
     def failed(self) -> tuple[RecipientReport, ...]:
@@ -62,10 +63,10 @@ def parse(message: bytes) -> DeliveryReport | None:
     found = _read(message)
     if found is None:
         return None
-    about_message, about_recipients, _ = found
+    about_message, about_recipients, report = found
     recipients = [_recipient(block) for block in about_recipients]
     reporting_mta = about_message.typed("reporting-mta")[1]
-    return DeliveryReport(reporting_mta, tuple([one for one in recipients if one.recipient]))
+    return DeliveryReport(reporting_mta, tuple([one for one in recipients if one.recipient]), returned(report))
 
 
 def to_object(message: bytes) -> JsonObject | None:

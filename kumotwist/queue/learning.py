@@ -20,7 +20,7 @@ from kumotwist.config.routes import RouteEntry
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.message import Message
 from kumotwist.core.outcome import Outcome, Scope, Verdict
-from kumotwist.core.receipt import ReceiptEvent, ReceiptState
+from kumotwist.core.receipt import MAIL, ReceiptEvent, ReceiptState
 from kumotwist.core.stats import Sample
 from kumotwist.core.way import Way
 from kumotwist.net.clock import Clock
@@ -108,7 +108,7 @@ class Learning:
         if is_late and self.overdue is not None and event.state is ReceiptState.DELIVERED:
             return  # it has counted as lost when it was due
         if signal is not None:
-            table.report(way.name, position, signal, now)
+            table.report(way.name, position, signal, now, site=_site_of_return(event))
 
     def _lose(self, way: Way) -> None:
         """Nothing was heard of a message in time; that tells something on routes that report what has arrived."""
@@ -151,6 +151,13 @@ def _site_of(message: Message, entry: RouteEntry, outcome: Outcome) -> str | Non
     if outcome.verdict is Verdict.TRANSIENT and outcome.scope not in (Scope.SESSION, Scope.SITE):
         return None
     return str(message.meta.get("routing_domain") or message.recipients[0].domain)
+
+
+def _site_of_return(event: ReceiptEvent) -> str | None:
+    """Whose system has returned the message, as far as a bounce by mail tells."""
+    if event.channel != MAIL or event.state is not ReceiptState.FAILED:
+        return None
+    return event.recipient.rpartition("@")[2].lower() or None
 
 
 def _samples(

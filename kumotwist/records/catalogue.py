@@ -50,6 +50,8 @@ _COUNTERS: Final = {
     "total_connections_denied": "total number of connections refused due to load shedding or concurrency limits",
     "total_handovers": "how many messages were handed over with an id that receipts can refer to",
     "total_handovers_lost": "how many of them could not be noted in the ledger",
+    "total_mail_handovers_lost": "how many hand-overs by SMTP routes could not be noted for reports by mail",
+    "total_mail_reports": "how many bounces and complaints have come by mail, by kind and whether the message is known",
     "total_route_outcomes": "how many attempts a route has had, by outcome",
     "total_route_receipts": "how many receipts have come in for a route's messages, by state",
     "total_route_receipts_not_awaited": "how many hand-overs cannot count as lost, since too many are waited for",

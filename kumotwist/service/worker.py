@@ -23,7 +23,9 @@ from twisted.logger import Logger
 from kumotwist.config.queue import GeneratorProtocol, Protocol
 from kumotwist.core.errors import SpoolUnhealthy
 from kumotwist.core.interfaces import Channel
+from kumotwist.core.receipt import ReceiptEvent
 from kumotwist.core.records import Record
+from kumotwist.core.way import Way
 from kumotwist.intake.inject.route import inject_route
 from kumotwist.intake.receipts import ReceiptIntake
 from kumotwist.intake.send import idempotency
@@ -165,7 +167,7 @@ class Worker:
 
     async def _open_books(self, means: PolicyMeans, storage: Storage, state: SqliteFile) -> None:
         ground, policy, closing = self._ground, self._thought.policy, self._closing
-        receipts = make_receipts(ground, policy, state, self._record_receipt)
+        receipts = make_receipts(ground, policy, state, self._record_receipt, self._note_return)
         volumes = make_volumes(ground, policy)
         records = open_records(ground, policy, storage.store, receipts, volumes, lambda: self._ways_in.admission)
         if volumes is not None:
@@ -174,6 +176,7 @@ class Worker:
         closing.enter("the logs", records.close)
         closing.enter("the receipts", receipts.desk.close)
         closing.enter("the messages that wait for receipts", receipts.awaited.close)
+        closing.enter("the reports by mail", receipts.returns.close)
         auditor = open_acct_log(means.acct_logs, ground.reactor)
         closing.enter("the accounting log", auditor.close)
         closing.enter("the policy's own logs", policy.shutdown_logging)
@@ -219,6 +222,7 @@ class Worker:
                 books.records,
                 books.auditor,
                 books.receipts.desk,
+                books.receipts.returns,
                 receipts,
                 out.queue,
                 out.channels,
@@ -265,6 +269,9 @@ class Worker:
         if record.way is not None and record.receipt is not None:
             self._ways_out.queue.note_receipt(record.way, record.receipt, record.handed_over)
         await self._books.records.record(record)
+
+    def _note_return(self, way: Way, event: ReceiptEvent, handed_over: float) -> None:
+        self._ways_out.queue.note_receipt(way, event, handed_over)
 
     def _channel_for(self, protocol: Protocol) -> Channel:
         if isinstance(protocol, GeneratorProtocol):

@@ -88,3 +88,28 @@ Subject: Earn money\r
 Spam Spam Spam\r
 --part1--\r
 """
+
+
+def bounce_of(original: str, recipient: str, status: str = "5.7.1", reply: str = "550 5.7.1 blocked") -> str:
+    """A report that `original`, with CRLF, came back for one recipient."""
+    return (
+        "From: MAILER-DAEMON@far.test\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
+        "--b\r\nContent-Type: text/plain\r\n\r\nno\r\n"
+        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; far.test\r\n\r\n"
+        f"Final-Recipient: rfc822; {recipient}\r\nAction: failed\r\nStatus: {status}\r\n"
+        f"Diagnostic-Code: smtp; {reply}\r\n\r\n"
+        f"--b\r\nContent-Type: message/rfc822\r\n\r\n{original}\r\n--b--\r\n"
+    )
+
+
+def complaint_about(original: str, kind: str = "abuse") -> str:
+    """A report that somebody called `original` spam, which does not say who."""
+    return (
+        "From: fbl@far.test\r\nSubject: complaint\r\nMIME-Version: 1.0\r\n"
+        'Content-Type: multipart/report; report-type=feedback-report; boundary="b"\r\n\r\n'
+        "--b\r\nContent-Type: text/plain\r\n\r\nspam\r\n"
+        "--b\r\nContent-Type: message/feedback-report\r\n\r\n"
+        f"Feedback-Type: {kind}\r\nUser-Agent: Far/1\r\nVersion: 1\r\n\r\n"
+        f"--b\r\nContent-Type: message/rfc822\r\n\r\n{original}\r\n--b--\r\n"
+    )

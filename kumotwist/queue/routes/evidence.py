@@ -5,12 +5,14 @@ scales, slow and fast. As long as both tell the same story the slow one is
 believed, since it rests on more. When they differ by more than chance allows,
 something has changed.
 
-Public: `Counts`, `Evidence`, `arrivals`, `MIN_FAST`. Times are Unix seconds; a clock that jumps back leaves counts
-as they are, and they fade on from there.
+Public: `Counts`, `Evidence`, `Heard`, `heard_of`, `arrivals`, `MIN_FAST`. Times are Unix seconds; a clock that jumps
+back leaves
+counts as they are, and they fade on from there.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Sequence
 from math import exp, log, sqrt
 from typing import Final
@@ -131,20 +133,35 @@ class Evidence:
         return found
 
 
-def arrivals(
-    handed: Sequence[Evidence], arrived: Sequence[Evidence], of_all: Sequence[Evidence], now: float
-) -> list[Evidence]:
-    """Arrivals by route, from what is reported of them; `of_all` is what is reported of all classes.
+class Heard(enum.Enum):
+    """What is reported of a route's messages after they were handed over."""
 
-    Many a route reports only what has failed: a provider by its settings, and
-    mail by mail always. What it has handed over and not reported has arrived.
-    """
+    ARRIVALS = "arrivals"
+    #: Only what has failed: so do many providers, by their settings, and mail by mail always.
+    FAILURES = "failures"
+    NOTHING = "nothing"
+
+
+def heard_of(arrived: Sequence[Evidence], now: float) -> list[Heard]:
+    """For each route what is reported; `arrived` is that, of all classes together."""
     found = []
-    for out, reported, everybody in zip(handed, arrived, of_all, strict=True):
-        everybody.fade(now)
-        if everybody.slow.good <= _NOTHING < everybody.slow.bad:
+    for one in arrived:
+        one.fade(now)
+        is_bad = one.slow.bad > _NOTHING
+        found.append(Heard.ARRIVALS if one.slow.good > _NOTHING else Heard.FAILURES if is_bad else Heard.NOTHING)
+    return found
+
+
+def arrivals(
+    handed: Sequence[Evidence], arrived: Sequence[Evidence], heard: Sequence[Heard], now: float
+) -> list[Evidence]:
+    """Arrivals by route, from what is reported: where that is failures alone, what has not failed has arrived."""
+    found = []
+    for out, reported, kind in zip(handed, arrived, heard, strict=True):
+        if kind is Heard.FAILURES:
             out.fade(now)
             reported.fade(now)
-            reported = out.less(reported)
-        found.append(reported)
+            found.append(out.less(reported))
+        else:
+            found.append(reported)
     return found

@@ -10,7 +10,9 @@ remains, or nobody would see it recover. When the last minutes tell another
 story than the last half-hour they are compared, if they rest on enough; if they
 do not, they may only give a share back.
 
-Only comparisons count. When all routes are equally bad nobody is worse than
+Only comparisons count. A route of which nothing is reported after the hand-over is
+not judged by that; it is held against one of which failures alone are reported,
+since storms of bounces would else move nothing. When all routes are equally bad nobody is worse than
 another, and the weights rest where the operator put them.
 
 Public: `judge`, `comparable`, `Judged`, `Sample`. Pure; see decision 0160 for the methods that were compared.
@@ -18,8 +20,9 @@ Public: `judge`, `comparable`, `Judged`, `Sample`. Pure; see decision 0160 for t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import erf, sqrt
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from attrs import frozen
@@ -28,6 +31,9 @@ from kumotwist.queue.routes.evidence import MIN_FAST
 
 #: Weight of the common rate in each route's own, in samples. Ours: it matters only while there are few.
 _PRIOR: Final = 2.0
+#: The part that is taken to arrive by a route of which nothing is reported, when one that reports its failures is held
+#: against it. Ours: less than any healthy route's, so that nobody is worse for reporting a few.
+_ASSUMED: Final = 0.9
 _SQRT2: Final = sqrt(2.0)
 #: A chance of being worse up to which nothing is given up. Ours: below it, shares of routes that
 #: are alike move by chance all the time, at 0.5 some three hundred times an hour; see decision 0160.
@@ -65,17 +71,25 @@ class Stream:
     """One kind of evidence, by route: of the last half-hour or so, and of the last minutes.
 
     `has_changed`: the last minutes tell another story of some route. `worse` are
-    the routes that were found to be worse before.
+    the routes that were found to be worse before. `inferred` are those of which
+    only failures are reported, and `silent` has what was handed over, in all and
+    lately, by those of which nothing is.
     """
 
     whole: tuple[Sample, ...]
     lately: tuple[Sample, ...]
     has_changed: bool = False
     worse: Collection[int] = ()
+    inferred: Collection[int] = ()
+    silent: Mapping[int, tuple[Sample, Sample]] = MappingProxyType({})
 
     def comparable(self, weights: Sequence[float]) -> list[int]:
         """The routes, by position, of which enough is known to judge them, and others by them."""
         return [at for at, one in enumerate(self.whole) if weights[at] > 0 and one.is_enough and one.total > 0]
+
+    def assumed(self, weights: Sequence[float]) -> list[int]:
+        """The routes of which nothing is reported that have handed over enough."""
+        return [at for at, (whole, _) in self.silent.items() if weights[at] > 0 and whole.is_enough and whole.total > 0]
 
     def believed(self, position: int) -> Sample:
         """What a route is told to be like: the last minutes, if things have changed and they rest on anything."""
@@ -116,7 +130,9 @@ def judge(weights: Sequence[float], streams: tuple[Stream, Stream], *, margin: f
     a route, or its weight where that is less.
     """
     doubts, rivals = [0.0] * len(weights), [-1] * len(weights)
-    handed, arrived = (_Comparison(stream, stream.comparable(weights), margin).doubts() for stream in streams)
+    handed, arrived = (
+        _Comparison(stream, stream.comparable(weights), stream.assumed(weights), margin).doubts() for stream in streams
+    )
     for position, (doubt, rival) in (*handed.items(), *arrived.items()):
         if doubt > 0.0:
             doubts[position] = 1.0 - (1.0 - doubts[position]) * (1.0 - doubt)
@@ -141,17 +157,26 @@ def _recovered(stream: Stream, doubts: _Doubts) -> frozenset[int]:
 class _Comparison:
     """Those routes of a stream that can be judged, each with each other."""
 
-    def __init__(self, stream: Stream, judged: Sequence[int], margin: float) -> None:
-        self._stream, self._judged, self._margin = stream, judged, margin
+    def __init__(self, stream: Stream, judged: Sequence[int], assumed: Sequence[int], margin: float) -> None:
+        self._stream, self._judged, self._assumed, self._margin = stream, judged, assumed, margin
         self._whole = _posteriors(stream.whole, judged)
         self._lately = _posteriors(stream.lately, [at for at in judged if stream.lately[at].total >= MIN_FAST])
+        for at in assumed:
+            whole, lately = stream.silent[at]
+            self._whole[at] = _posterior(_assumed(whole), _ASSUMED)
+            if lately.total >= MIN_FAST:
+                self._lately[at] = _posterior(_assumed(lately), _ASSUMED)
 
     def doubts(self) -> _Doubts:
         """For each route how sure it is that it is worse than some other, and which."""
         found: _Doubts = {}
-        for one in self._judged if len(self._judged) > 1 else ():
-            surest, rival = max((self._chance(one, other), other) for other in self._judged if other != one)
-            found[one] = (max(0.0, surest - _NO_CHANCE) / (1.0 - _NO_CHANCE), rival)
+        for one in self._judged:
+            rivals = [other for other in self._judged if other != one]
+            if one in self._stream.inferred:
+                rivals += self._assumed
+            if rivals:
+                surest, rival = max((self._chance(one, other), other) for other in rivals)
+                found[one] = (max(0.0, surest - _NO_CHANCE) / (1.0 - _NO_CHANCE), rival)
         return found
 
     def _chance(self, one: int, other: int) -> float:
@@ -164,6 +189,10 @@ class _Comparison:
             return recently
         # A few messages of the last minutes give a share back, and take none away.
         return recently if recently < 0.5 else in_all
+
+
+def _assumed(sample: Sample) -> Sample:
+    return Sample(sample.total * _ASSUMED, sample.total)
 
 
 def _posteriors(samples: Sequence[Sample], judged: Sequence[int]) -> dict[int, tuple[float, float]]:

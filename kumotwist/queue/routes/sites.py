@@ -4,7 +4,9 @@ A route that goes to the recipients' own mail exchangers fails where one of
 these is dead, or refuses our mail. That is no fault of the route, and must not
 move the messages of all others. Nor can it be told at once from the route being
 at fault: so the first failure of a destination counts among all messages, and
-further ones do not until it has been well. A network that is down fails for one
+further ones do not until it has been well. What comes back after it was handed over
+was well received, so of what a destination returns one counts in each half-life.
+A network that is down fails for one
 destination after the other. In the class of a message further ones do count
 unless others of that class are well: it may be a class of one destination.
 
@@ -54,6 +56,8 @@ class FailingSites:
 
     _failing: OrderedDict[tuple[str, int, str], None] = field(factory=OrderedDict, init=False)
     _well: OrderedDict[tuple[str, int], _Well] = field(factory=OrderedDict, init=False)
+    #: When what they returned counted last.
+    _returned: OrderedDict[tuple[str, int, str], float] = field(factory=OrderedDict, init=False)
 
     def note_well(self, name: str, position: int, site: str, now: float) -> None:
         """A message of class `name` was well received by `site`."""
@@ -72,14 +76,30 @@ class FailingSites:
         """
         key = (name, position, site)
         if key in self._failing:
-            if is_among_all:
-                return True
-            well = self._well.get((name, position))
-            return well is not None and well.is_elsewhere(site, now)
+            return is_among_all or self._are_others_well(name, position, site, now)
         self._failing[key] = None
         if len(self._failing) > _MAX_KNOWN:
             self._failing.popitem(last=False)
         return False
+
+    def is_its_own_return(
+        self, name: str, position: int, site: str, now: float, is_among_all: bool, pause: float
+    ) -> bool:
+        """The same of a message that came back; after `pause` seconds the next one counts again."""
+        key = (name, position, site)
+        counted = self._returned.get(key)
+        is_again = counted is not None and abs(now - counted) < pause
+        if is_again and (is_among_all or self._are_others_well(name, position, site, now)):
+            return True
+        self._returned[key] = now
+        self._returned.move_to_end(key)
+        if len(self._returned) > _MAX_KNOWN:
+            self._returned.popitem(last=False)
+        return False
+
+    def _are_others_well(self, name: str, position: int, site: str, now: float) -> bool:
+        well = self._well.get((name, position))
+        return well is not None and well.is_elsewhere(site, now)
 
     def remember(self, former: FailingSites, positions: Mapping[int, int]) -> None:
         """Take over what a former table knew; `positions` has its position of a route by the present one."""
@@ -90,3 +110,6 @@ class FailingSites:
         for (name, before), well in former._well.items():
             if before in present:
                 self._well[name, present[before]] = well
+        for (name, before, site), counted in former._returned.items():
+            if before in present:
+                self._returned[name, present[before], site] = counted

@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 
 from kumotwist.queue.rest import Rest
 from kumotwist.queue.routes.breaker import Breaker, State
-from kumotwist.queue.routes.evidence import Evidence, arrivals
+from kumotwist.queue.routes.evidence import Evidence, Heard, arrivals, heard_of
 from kumotwist.queue.routes.judgement import NOWHERE, Judged, Positions, Sample, Stream
 from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
 from kumotwist.queue.routes.tally import Tally
@@ -134,11 +134,16 @@ class Standing:
         """
         reported = self.seen(now)
         reported_of_all = everybody.seen(now) if self is not everybody else reported
-        own = (reported[0], arrivals(*reported, reported_of_all[1], now))
-        of_all = (reported_of_all[0], arrivals(*reported_of_all, reported_of_all[1], now))
+        heard = heard_of(reported_of_all[1], now)
+        own = (reported[0], arrivals(*reported, heard, now))
+        of_all = (reported_of_all[0], arrivals(*reported_of_all, heard, now))
         handed, arrived = (
             _stream(*both, least, now) for both in zip(own, of_all, self.worse, everybody.worse, strict=True)
         )
+        if Heard.FAILURES in heard:
+            silent = {at: (handed.whole[at], handed.lately[at]) for at, one in enumerate(heard) if one is Heard.NOTHING}
+            inferred = frozenset(at for at, one in enumerate(heard) if one is Heard.FAILURES)
+            arrived = evolve(arrived, silent=silent, inferred=inferred)
         return handed, arrived
 
     def known(self, tallies: Mapping[int, Tally]) -> Known:

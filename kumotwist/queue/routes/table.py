@@ -241,6 +241,9 @@ class RouteTable:
             self._refusing.note_well(one, position, site, now)
         if is_alive is False:
             return self._dead.is_its_own(one, position, site, now, one != name)
+        if signal is Signal.LOST:
+            pause = self.config.learn.half_life
+            return self._refusing.is_its_own_return(one, position, site, now, one != name, pause)
         return signal is Signal.REFUSED and self._refusing.is_its_own(one, position, site, now, one != name)
 
     def _note_breaker(self, known: Standing, name: str, position: int, is_good: bool, now: float, sent: float) -> None:

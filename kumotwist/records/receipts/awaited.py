@@ -24,12 +24,12 @@ from twisted.logger import Logger
 
 from kumotwist.core.errors import KumotwistError
 from kumotwist.core.ids import SpoolId
-from kumotwist.core.receipt import Heard, ReceiptEvent
+from kumotwist.core.receipt import MAIL, Heard, ReceiptEvent
 from kumotwist.net.clock import Clock, DelayedCall
 from kumotwist.net.sqlite import SqliteFile
 from kumotwist.net.tasks import Tasks
 from kumotwist.records.receipts.matching import Match, find
-from kumotwist.records.receipts.tables import decode_event
+from kumotwist.records.receipts.tables import TABLE, decode_event
 
 log: Final = Logger()
 
@@ -146,9 +146,17 @@ def heard_of(connection: sqlite3.Connection, spool_id: SpoolId, now: float) -> l
         if match is not None and match.spool_id != spool_id:
             match = None
         if not _is_of_a_part(event, match) or _is_told_by(connection, match, number):
-            way = match.facts.way if match is not None else None
-            heard.append(Heard(way[0] if way is not None else None, event.state, noted))
+            heard.append(Heard(_table_of(event, match), event.state, noted))
     return heard
+
+
+def _table_of(event: ReceiptEvent, match: Match | None) -> str | None:
+    """The route table that had handed the message over."""
+    if event.channel == MAIL:
+        table = event.facts.get(TABLE)
+        return table if isinstance(table, str) else None
+    way = match.facts.way if match is not None else None
+    return way[0] if way is not None else None
 
 
 def _is_of_a_part(event: ReceiptEvent, match: Match | None) -> bool:

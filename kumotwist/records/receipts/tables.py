@@ -8,11 +8,12 @@ have shown that may be shown but once.
 
 `awaited`: messages that wait for a receipt, each with the number of the worker
 that has it; `has_news` when there is one. It only says where to look: what
-receipts have said is in `receipt`.
+receipts have said is in `receipt`. `mailed`: mail that route tables have sent by
+SMTP, see `mailed`.
 
 Everything here runs on the thread of the state file, inside a transaction.
 
-Public: `SCHEMA`, `Facts`, `Handover`, `add_handovers`, `add_events`,
+Public: `SCHEMA`, `TABLE`, `Facts`, `Handover`, `add_handovers`, `add_events`, `add_done`,
 `decode_event`, `is_first`, `finish`, `prune`, `waiting`, `note_news`.
 """
 
@@ -71,6 +72,15 @@ SCHEMA: Final = (
         has_news INTEGER NOT NULL
     )""",
     "CREATE INDEX IF NOT EXISTS awaited_news ON awaited (worker) WHERE has_news",
+    """CREATE TABLE IF NOT EXISTS mailed (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        spool_id BLOB NOT NULL,
+        name BLOB,
+        handed REAL NOT NULL,
+        facts BLOB NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS mailed_message ON mailed (spool_id)",
+    "CREATE INDEX IF NOT EXISTS mailed_name ON mailed (name) WHERE name IS NOT NULL",
 )
 _PRUNE: Final = (
     """DELETE FROM handover WHERE number IN (SELECT number FROM handover ORDER BY number LIMIT :at_once)
@@ -82,7 +92,11 @@ _PRUNE: Final = (
     AND (until < :now OR number <= (SELECT max(number) FROM receipt_token) - :max_rows)""",
     """DELETE FROM awaited WHERE number IN (SELECT number FROM awaited ORDER BY number LIMIT :at_once)
     AND noted < :older_than""",
+    """DELETE FROM mailed WHERE number IN (SELECT number FROM mailed ORDER BY number LIMIT :at_once)
+    AND (handed < :older_than OR number <= (SELECT max(number) FROM mailed) - :max_rows)""",
 )
+#: What the facts of a report by mail call the route table that had sent the message.
+TABLE: Final = "route_table"
 #: Rows that one call of `prune` takes from a table: some 20 ms.
 _PRUNED_AT_ONCE: Final = 2_000
 
@@ -205,6 +219,15 @@ def add_events(connection: sqlite3.Connection, events: Iterable[ReceiptEvent], n
     return connection.executemany(
         "INSERT OR IGNORE INTO receipt (event_key, key, spool_id, noted, due, event) VALUES (?, ?, ?, ?, ?, ?)", rows
     ).rowcount
+
+
+def add_done(connection: sqlite3.Connection, event: ReceiptEvent, now: float) -> bool:
+    """Note an event of which there is nothing more to tell; whether it was not there before."""
+    statement = (
+        "INSERT OR IGNORE INTO receipt (event_key, key, spool_id, noted, due, event) VALUES (?, '', ?, ?, NULL, ?)"
+    )
+    row = (_event_key(event), event.spool_id, now, _encode_event(event))
+    return connection.execute(statement, row).rowcount == 1
 
 
 def is_first(connection: sqlite3.Connection, token: str, until: float) -> bool:

@@ -19,6 +19,7 @@ from kumotwist.records.acct import AcctLog, NoAcctLog
 from kumotwist.records.nodeid import node_id
 from kumotwist.records.receipts.awaited import Awaited
 from kumotwist.records.receipts.desk import ReceiptDesk
+from kumotwist.records.receipts.returns import Learn, Returns
 from kumotwist.records.recorder import RecordLog
 from kumotwist.records.volume import VolumeBook
 from kumotwist.service.assembly.ground import Ground
@@ -27,10 +28,16 @@ from kumotwist.spool.rocks import RocksStore
 
 @frozen(eq=False)
 class Receipts:
-    """Where receipts come in, and what waits for them."""
+    """Where receipts come in, those by mail as well, and what waits for them."""
 
     desk: ReceiptDesk
     awaited: Awaited
+    returns: Returns
+
+    def note_handover(self, record: Record) -> None:
+        """A message was handed over: what may be reported of it later is to find it."""
+        self.desk.handovers.note(record)
+        self.returns.note(record)
 
 
 @frozen(eq=False)
@@ -43,11 +50,12 @@ class Books:
 
 
 def make_receipts(
-    ground: Ground, policy: Policy, state: SqliteFile, record: Callable[[Record], Awaitable[None]]
+    ground: Ground, policy: Policy, state: SqliteFile, record: Callable[[Record], Awaitable[None]], learn: Learn
 ) -> Receipts:
-    """Both, on the state file; `record` takes the records of receipts."""
+    """All of them, on the state file; `record` takes the records of receipts, `learn` hears of reports by mail."""
     desk = ReceiptDesk(state, policy.declarations.receipts, ground.reactor, record)
-    return Receipts(desk, Awaited(state, ground.house.index, ground.reactor))
+    returns = Returns(state, ground.reactor, lambda: policy.handles("get_listener_domain"), learn)
+    return Receipts(desk, Awaited(state, ground.house.index, ground.reactor), returns)
 
 
 def make_volumes(ground: Ground, policy: Policy) -> VolumeBook | None:
@@ -75,7 +83,7 @@ def open_records(
         new_id=ground.ids,
         nodeid=node_id(ground.state_dir, os.environ),
         reactor=ground.reactor,
-        note_handover=receipts.desk.handovers.note,
+        note_handover=receipts.note_handover,
         account=volumes.count if volumes is not None else lambda _: None,
         classify=declared.classify,
     )

@@ -42,7 +42,7 @@ def make_ways_in(
     """All of them."""
     reactor, store, index, count = ground.reactor, storage.store, ground.house.index, ground.house.count
     gate = Gate(memory_limit() // count, storage.space, lambda: store.is_healthy)
-    admission = Admission(store, books.records, queue, reactor, storage.space)
+    admission = Admission(store, books.records, queue, reactor, storage.space, books.receipts.returns)
     injection = Injection(policy, admission, gate, ground.ids, reactor, ground.hostname, can_defer=True)
     return WaysIn(
         gate=gate,

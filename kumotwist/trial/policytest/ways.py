@@ -9,7 +9,7 @@ from typing import Final
 
 from kumotwist.config.listener import HttpListenerConfig
 from kumotwist.core.ids import IdGenerator
-from kumotwist.core.interfaces import KeyLoader, Limits, MessageStore, Recorder
+from kumotwist.core.interfaces import KeyLoader, Limits, MessageStore, Recorder, ReportDesk
 from kumotwist.intake.admission import Admission
 from kumotwist.intake.http.origin import Origin
 from kumotwist.intake.inject import request as inject_request
@@ -43,9 +43,10 @@ class WaysIn:
         keys: KeyLoader,
         ids: IdGenerator,
         clock: PretendClock,
+        reports: ReportDesk,
     ) -> None:
         gate = OpenGate()
-        self.admission = Admission(store, recorder, queue, clock, gate)
+        self.admission = Admission(store, recorder, queue, clock, gate, reports)
         self._injection = Injection(policy, self.admission, gate, ids, clock, HOSTNAME, can_defer=True)
         self.generator = GeneratorChannel(self._injection)
         self._sending = Sending(policy, self.admission, gate, ids, clock, HOSTNAME)

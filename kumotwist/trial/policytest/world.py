@@ -44,6 +44,7 @@ from kumotwist.records import dispositions
 from kumotwist.records.receipts import tables as receipt_tables
 from kumotwist.records.receipts.awaited import Awaited
 from kumotwist.records.receipts.desk import ReceiptDesk
+from kumotwist.records.receipts.returns import Returns
 from kumotwist.records.recorder import RecordLog
 from kumotwist.spool.memory import MemoryStore
 from kumotwist.trial.policytest.answers import Answers
@@ -115,6 +116,7 @@ class World:
             self.clock.result(self._log.close(), "the end of the logs")
             self.clock.result(self._awaited.close(), "the end of the messages that wait for receipts")
             self.clock.result(self._desk.close(), "the end of the receipts")
+            self.clock.result(self._returns.close(), "the end of the reports by mail")
             self.clock.result(self._state.close(), "the end of the state file")
         self.clock.result(self._tasks.close(), "the end of background work")
 
@@ -161,6 +163,7 @@ class World:
         keys: KeyLoader = self.keys
         self._state = clock.result(MemoryState.made(clock, receipt_tables.SCHEMA), "the state file")
         self._desk = ReceiptDesk(self._state, declared.receipts, clock, self._record_receipt)
+        self._returns = Returns(self._state, clock, lambda: policy.handles("get_listener_domain"), self._note_return)
         self._awaited = Awaited(self._state, 0, clock)
         self._log = RecordLog.open(
             logs=(),
@@ -171,7 +174,7 @@ class World:
             new_id=self._ids,
             nodeid="test",
             reactor=clock,
-            note_handover=self._desk.handovers.note,
+            note_handover=self._note_handover,
             classify=declared.classify,
         )
         self._classify = declared.classify
@@ -191,10 +194,17 @@ class World:
             Knowledge(mail_hosts=partial(mail_hosts, self._dns), heard_of=self._desk.heard_of, watch=self._awaited),
             chance=chance.random,
         )
-        self.ways = WaysIn(policy, self.store, self, self._queue, self._limits, keys, self._ids, clock)
+        self.ways = WaysIn(policy, self.store, self, self._queue, self._limits, keys, self._ids, clock, self._returns)
 
     def _way_of(self, message: Message) -> Way | None:
         return self._queue.way_of(message)
+
+    def _note_handover(self, record: Record) -> None:
+        self._desk.handovers.note(record)
+        self._returns.note(record)
+
+    def _note_return(self, way: Way, event: ReceiptEvent, handed_over: float) -> None:
+        self._queue.note_receipt(way, event, handed_over)
 
     async def _record_receipt(self, record: Record) -> None:
         if record.way is not None and record.receipt is not None:

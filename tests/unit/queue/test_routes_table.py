@@ -727,3 +727,74 @@ def test_a_route_returns_although_a_worker_that_is_no_more_has_seen_it_bad():
         one.report("x", at, Signal.HANDED_OVER, now)
     assert tuple(one.shares("x", now)) == (0.7, 0.3)
     assert len(told_shares(told, "r1")) <= 4
+
+
+def returned(one, position, now, site, name="x", count=1):
+    """Messages of a class were handed over by a route, and came back from `site`."""
+    for _ in range(count):
+        one.report(name, position, Signal.HANDED_OVER, now, site=site)
+        one.report(name, position, Signal.LOST, now, site=site)
+
+
+def test_a_storm_of_bounces_moves_the_share_away_from_a_route_beside_one_of_which_nothing_is_heard():
+    """A provider without receipts is taken to lose one in ten: a storm is worse than that, a healthy route is not."""
+    one = table(50, 50)
+    for at in range(200):
+        now = NOW + at / 10.0
+        one.report("x", 0, Signal.HANDED_OVER, now)
+        one.report("x", 1, Signal.HANDED_OVER, now)
+        if at % 25 == 0:
+            one.report("x", 1, Signal.LOST, now)
+    assert tuple(one.shares("x", now)) == pytest.approx((0.5, 0.5)), "one in 25 is no storm"
+    for _ in range(60):
+        now += 0.1
+        one.report("x", 1, Signal.LOST, now)
+    now += 3.0
+    assert one.shares("x", now)[1] == pytest.approx(0.01)
+    assert one.shown("x", 0, now).health == 1.0, "nobody says that it loses any"
+    for minute in range(90):
+        for at in range(60):
+            position = int(at % 20 == 0)
+            one.report("x", position, Signal.HANDED_OVER, now + 60.0 * minute + at)
+    now += 90 * 60.0
+    assert one.shares("x", now)[1] == pytest.approx(0.5), "and it is back when they have ended"
+
+
+def test_a_route_that_reports_its_bounces_is_no_worse_than_one_that_reports_each_delivery():
+    """Both lose four of a hundred, of which one hears what arrives and the other only what does not."""
+    one = table(50, 50)
+    for at in range(500):
+        now = NOW + at / 10.0
+        is_lost = at % 25 == 0
+        for position in (0, 1):
+            one.report("x", position, Signal.HANDED_OVER, now)
+        one.report("x", 0, Signal.LOST if is_lost else Signal.ARRIVED, now)
+        if is_lost:
+            one.report("x", 1, Signal.LOST, now)
+    assert tuple(one.shares("x", now)) == pytest.approx((0.5, 0.5))
+    assert [one.shown("x", at, now).health for at in (0, 1)] == pytest.approx([0.96, 0.96], abs=0.01)
+
+
+def test_a_domain_that_returns_our_mail_takes_the_route_from_no_other():
+    """One message in ten comes back from there: their class leaves the route, all others keep it."""
+    one = table(30, 70)
+    for at in range(1_500):
+        now, strict = NOW + at / 10.0, at % 10 == 0
+        site = "strict.test" if strict else f"d{at % 7}.test"
+        position = 0 if at % 10 < 3 else 1
+        one.report(site, position, Signal.HANDED_OVER, now, site=site if position else None)
+        if strict:
+            returned(one, 1, now, site, site)
+    assert one.shares("fresh.test", now)[1] == pytest.approx(0.7, abs=0.01)
+    assert one.shares("strict.test", now)[1] < 0.1
+
+
+def test_bounces_from_everywhere_do_count_among_all():
+    """A block list that hundreds of domains ask is the route's affair."""
+    one = table(50, 50)
+    for at in range(300):
+        now = NOW + at / 10.0
+        site = f"d{at}.test"
+        one.report(site, 0, Signal.HANDED_OVER, now)
+        returned(one, 1, now, site, site)
+    assert one.shares("fresh.test", now + 3.0)[1] == pytest.approx(0.01)

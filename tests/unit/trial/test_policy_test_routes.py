@@ -1,6 +1,7 @@
 """Routes, receipts and clients in a test of a policy: what a user scripts happens, and what came of it can be asked."""
 
 import pytest
+from support.reports import bounce_of, complaint_about
 
 from kumotwist.trial.policytest.running import run
 
@@ -357,3 +358,61 @@ def test_stages_that_no_message_came_to_are_known(tmp_path):
     assert right.failure == ""
     assert "t:answer is for 'sms_tow'" in mistaken.failure
     assert "did you mean 'sms_one'?" in mistaken.failure
+
+
+MAILED = """
+local kumo = require 'kumo'
+kumo.on('init', function() kumo.start_esmtp_listener { listen = '127.0.0.1:2525' } end)
+kumo.on('get_listener_domain', function(domain)
+  if domain == 'src.test' then return kumo.make_listener_domain { log_oob = 'LogThenDrop', log_arf = 'LogThenDrop' } end
+  return kumo.make_listener_domain { relay_to = true }
+end)
+kumo.on('get_queue_config', function() return kumo.make_queue_config { route_table = 'bulk' } end)
+kumo.on('get_route_table', function(name)
+  local sg = { sendgrid = { api_key = { key_data = 'k' } } }
+  local routes = { { name = 'sg', weight = 50, protocol = sg }, { name = 'mx', weight = 50 } }
+  return kumo.make_route_table { name = name, routes = routes }
+end)
+"""
+
+
+@pytest.mark.parametrize(
+    ("report", "record", "share"),
+    [
+        ("bounce_of('5.7.1', '550 5.7.1 blocked')", "OOB", "share < 0.05"),
+        ("bounce_of('5.1.1', '550 5.1.1 unknown user')", "OOB", "share == 0.5"),
+        ("complaint", "Feedback", "share < 0.05"),
+    ],
+)
+def test_bounces_and_complaints_by_mail_count_for_the_route(tmp_path, report, record, share):
+    """It is tied to the way by which the mail went: blocks and complaints move the share, unknown users do not."""
+    (tmp_path / "policy.lua").write_text(MAILED)
+    bounce = bounce_of("ORIGINAL", "TO", "STATUS", "REPLY")
+    templates = f"local bounce = [==[{bounce}]==]\nlocal complaint = [==[{complaint_about('ORIGINAL')}]==]\n"
+    body = (
+        """local function put(text, name, value) return (text:gsub(name, function() return value end)) end
+    local function bounce_of(status, reply) return put(put(bounce, 'STATUS', status), 'REPLY', reply) end
+    kumo.test.case('it', function(t)
+      local function mail(from, to)
+        for n = from, to do t:smtp { from = 'n@src.test', to = 'u' .. n .. '@x.test' } end
+      end
+      mail(1, 200)
+      for _, one in ipairs(t:delivered()) do
+        if one.route == 'mx' then
+          local text = put(put(REPORT, 'TO', one.to[1]), 'ORIGINAL', one.message:get_data())
+          t:smtp { from = '', to = 'n@src.test', data = (text:gsub('\\r?\\n', '\\r\\n')) }
+        end
+      end
+      t:record('RECORD', { route_table = 'bulk', route = 'mx', route_class = 'x.test' })
+      t:advance '5 seconds' mail(201, 210)
+      local share = t:table('bulk', 'x.test').mx.share
+      t:is_true(SHARE, 'a share of ' .. share)
+    end)
+    """.replace("REPORT", report)
+        .replace("RECORD", record)
+        .replace("SHARE", share)
+    )
+    head = "local kumo = require 'kumo'\nkumo.test.policy 'policy.lua'\n"
+    (tmp_path / "a_test.lua").write_text(f"{head}{templates}{body}")
+    (one,) = run([tmp_path / "a_test.lua"]).outcomes
+    assert one.failure == ""
