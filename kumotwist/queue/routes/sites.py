@@ -5,7 +5,8 @@ these is dead, or refuses our mail. That is no fault of the route, and must not
 move the messages of all others. Nor can it be told at once from the route being
 at fault: so the first failure of a destination counts among all messages, and
 further ones do not until it has been well. What comes back after it was handed over
-was well received, so of what a destination returns one counts in each half-life.
+was well received, so of what a destination returns one counts in each half-life,
+unless others return theirs, too.
 A network that is down fails for one
 destination after the other. In the class of a message further ones do count
 unless others of that class are well: it may be a class of one destination.
@@ -85,17 +86,30 @@ class FailingSites:
     def is_its_own_return(
         self, name: str, position: int, site: str, now: float, is_among_all: bool, pause: float
     ) -> bool:
-        """The same of a message that came back; after `pause` seconds the next one counts again."""
-        key = (name, position, site)
-        counted = self._returned.get(key)
-        is_again = counted is not None and abs(now - counted) < pause
-        if is_again and (is_among_all or self._are_others_well(name, position, site, now)):
+        """The same of a message that came back; after `pause` seconds the next one counts again.
+
+        When others return what they took, too, it is no destination's own.
+        """
+        is_again = self._has_returned(name, position, site, now, pause)
+        others = self._others_that_return(name, position, site, now, pause)
+        if is_again and (is_among_all if others is None else not others):
             return True
+        key = (name, position, site)
         self._returned[key] = now
         self._returned.move_to_end(key)
         if len(self._returned) > _MAX_KNOWN:
             self._returned.popitem(last=False)
         return False
+
+    def _has_returned(self, name: str, position: int, site: str, now: float, pause: float) -> bool:
+        counted = self._returned.get((name, position, site))
+        return counted is not None and abs(now - counted) < pause
+
+    def _others_that_return(self, name: str, position: int, site: str, now: float, pause: float) -> bool | None:
+        """Whether the last others that took a message have returned one, all of them; None when none is known."""
+        well = self._well.get((name, position))
+        others = [one for one in (well.site, well.other) if one not in ("", site)] if well is not None else []
+        return all(self._has_returned(name, position, one, now, pause) for one in others) if others else None
 
     def _are_others_well(self, name: str, position: int, site: str, now: float) -> bool:
         well = self._well.get((name, position))

@@ -798,3 +798,29 @@ def test_bounces_from_everywhere_do_count_among_all():
         one.report(site, 0, Signal.HANDED_OVER, now)
         returned(one, 1, now, site, site)
     assert one.shares("fresh.test", now + 3.0)[1] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", ["", "x"])
+@pytest.mark.parametrize("sites", [2, 10])
+def test_a_storm_of_bounces_from_a_few_domains_is_no_domains_own(name, sites):
+    """All that a hundred messages to ten domains get is a bounce: so the route is at fault, in any class."""
+    one = table(50, 50)
+    for at in range(100):
+        one.report(name, 0, Signal.HANDED_OVER, NOW)
+        one.report(name, 1, Signal.HANDED_OVER, NOW, site=f"d{at % sites}.test")
+    for at in range(100):
+        one.report(name, 1, Signal.LOST, NOW + 1.0, site=f"d{at % sites}.test")
+    assert one.shares("fresh.test", NOW + 5.0)[1] == pytest.approx(0.01)
+
+
+def test_a_domain_that_returns_mail_while_nothing_is_sent_takes_the_route_from_no_other():
+    """Its bounces come at night, hours after the last mail to anybody."""
+    one = table(50, 50)
+    for at in range(200):
+        site = "strict.test" if at % 2 else f"d{at % 7}.test"
+        one.report(site, 0, Signal.HANDED_OVER, NOW)
+        one.report(site, 1, Signal.HANDED_OVER, NOW, site=site)
+    for at in range(100):
+        one.report("strict.test", 1, Signal.LOST, NOW + 300.0 + at / 10.0, site="strict.test")
+    assert one.shares("fresh.test", NOW + 320.0)[1] == pytest.approx(0.5, abs=0.02)
+    assert one.shares("strict.test", NOW + 320.0)[1] == pytest.approx(0.01)
