@@ -171,6 +171,7 @@ class Manager:
         self._next_tick = self._clock.callLater(_TICK, self._tick)
         parts.waiting.tick(now)
         parts.budgets.tick()
+        parts.sleepers.tick(now)
         parts.dispatchers.tick(now)
         parts.ready_queues.tick(now)
         parts.learning.tick()

@@ -44,6 +44,7 @@ from kumotwist.queue.routetables import RouteTables, nothing
 from kumotwist.queue.routing import Routing
 from kumotwist.queue.scheduled import ScheduledQueue, ScheduledQueues
 from kumotwist.queue.settle import Settler
+from kumotwist.queue.sleepers import Sleepers
 from kumotwist.queue.sources import Pools
 from kumotwist.queue.surroundings import Knowledge, Surroundings
 from kumotwist.queue.throttle import LocalLimits
@@ -88,8 +89,9 @@ class Parts:
         self.steps = Steps(around.store, self.ledger, clock, self.park)
         self.stages = self._make_stages(known)
         self.requeuer = self._make_requeuer(chance)
+        self.sleepers = Sleepers(self.tables, self.waiting.wake)
+        self._resting = Resting(self.routing, lambda *way: self.ready_queues.routes.find(*way), clock, self.sleepers)
         self._settler = self._make_settler()
-        self._resting = Resting(self.routing, lambda *way: self.ready_queues.routes.find(*way), clock)
         self.dispatchers = self._make_dispatchers()
         self.ready_queues = self._make_ready_queues()
         self._withdrawal = Withdrawal(self.ready_queues, self.routing, self.requeuer, tasks)
@@ -102,7 +104,7 @@ class Parts:
     def park(self, queue: ScheduledQueue, message: Message) -> None:
         """Let the message wait on the wheel; the next attempt chooses its way, unless it has one to keep."""
         self.routing.arrive(message)
-        self.waiting.park(queue, message, is_held=message.id in self.budgets.lines)
+        self.waiting.park(queue, message, is_held=message.id in self.budgets.lines or message.id in self.sleepers)
 
     # -- making them ------------------------------------------------------------------------------
 
@@ -169,6 +171,7 @@ class Parts:
             policy=self._around.policy,
             requeuer=self.requeuer,
             routing=self.routing,
+            resting=self._resting,
             learning=self.learning,
             go_on=lambda queue, message, traveller: self.promoter.go_on(queue, message, traveller),
             stages=self.stages,

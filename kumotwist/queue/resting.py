@@ -18,17 +18,22 @@ from kumotwist.core.message import Message
 from kumotwist.net.clock import Clock
 from kumotwist.queue.rest import Rest
 from kumotwist.queue.route import Route
-from kumotwist.queue.routing import Routing, Traveller
+from kumotwist.queue.routing import Routing, Traveller, pin_of
 from kumotwist.queue.scheduled import ScheduledQueue
+from kumotwist.queue.sleepers import Sleepers
 
 
 @define(eq=False)
 class Resting:
-    """Tells the tables of `routing`; `find` gives the route of a queue by table and name, if it is known."""
+    """Tells the tables of `routing`, and `sleepers` of what waits.
+
+    `find` gives the route of a queue by table and name, if it is known.
+    """
 
     routing: Routing
     find: Callable[[ScheduledQueue, tuple[str, str]], Route | None]
     clock: Clock
+    sleepers: Sleepers
 
     def note(self, queue: ScheduledQueue, message: Message) -> float:
         """Tell the message's table if its route rests, and more than shortly; the seconds that are left of that.
@@ -45,6 +50,14 @@ class Resting:
         if not rest.is_short and not _is_for_some(queue, route):
             self._tell(traveller, rest, now)
         return rest.left(now)
+
+    def wait(self, message: Message, traveller: Traveller, is_again: bool = False) -> None:
+        """The message waits for the rest of its route, and keeps its turn there; `is_again` when it did so before."""
+        if not traveller.has_choice:
+            return
+        self.routing.keep(message, traveller)
+        if pin_of(message) is None:
+            self.sleepers.add(message.id, traveller.way, self.clock.seconds(), is_again)
 
     def _tell(self, traveller: Traveller, rest: Rest, now: float) -> None:
         """Tell the table as policy has it now, unless the route leads elsewhere by now: it may have another key."""

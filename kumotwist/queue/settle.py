@@ -32,6 +32,7 @@ from kumotwist.queue.learning import Learning
 from kumotwist.queue.ledger import Ledger, Leg
 from kumotwist.queue.ready import Item, ReadyQueue
 from kumotwist.queue.requeue import Requeuer
+from kumotwist.queue.resting import Resting
 from kumotwist.queue.routing import Routing, Traveller
 from kumotwist.queue.scheduled import ScheduledQueue
 
@@ -56,6 +57,7 @@ class Settler:
     policy: QueuePolicy
     requeuer: Requeuer
     routing: Routing
+    resting: Resting
     learning: Learning
     #: Puts a message that has been set out over another route into its ready queue, or back to wait; see `Promoter`.
     go_on: Callable[[ScheduledQueue, Message, Traveller], Awaitable[None]]
@@ -115,8 +117,8 @@ class Settler:
         patience = self.routing.patience(message, outcome.retry_after or SOURCE_REST)
         if await self.go_elsewhere(queue, message, outcome, was_tried):
             return
-        if traveller is not None and traveller.has_choice:
-            self.routing.keep(message, traveller)
+        if traveller is not None:
+            self.resting.wait(message, traveller)
         await self.requeuer.postpone(queue, message, outcome.response, reasons, patience)
 
     def _leg(self, ready: ReadyQueue, queue: ScheduledQueue, message: Message) -> Leg:

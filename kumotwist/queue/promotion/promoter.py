@@ -100,6 +100,8 @@ class Promoter:
 
     async def _go(self, queue: ScheduledQueue, message: Message, reason: str, traveller: Traveller | None) -> None:
         """Place the message, over the next route of its table as long as the one at hand has no room."""
+        has_waited = message.id in self.resting.sleepers
+        self.resting.sleepers.remove(message.id)
         while True:
             if traveller is not None and traveller.entry.budgets:
                 traveller = await self.spending.spend(queue, message, reason, traveller)
@@ -118,9 +120,11 @@ class Promoter:
             rest = self.resting.note(queue, message) if refusal.rest is not None else 0.0
             following = self.routing.after_refusal(message, traveller, rest)
             if following is None:
-                if traveller is not None and _keeps(refusal, traveller):
-                    self.routing.keep(message, traveller)
-                await self._put_back(queue, route, message, reason, refusal)
+                if traveller is not None and refusal.is_any_full and traveller.entry.budgets:
+                    self.routing.keep(message, traveller)  # what it has taken of budgets is for this route
+                elif traveller is not None and refusal.rest is not None and not refusal.is_any_full:
+                    self.resting.wait(message, traveller, has_waited)
+                await self._put_back(queue, route, message, reason, refusal, has_waited)
                 return
             traveller = following
 
@@ -135,16 +139,23 @@ class Promoter:
             self.bodies.let_go(message)
 
     async def _put_back(
-        self, queue: ScheduledQueue, route: Route, message: Message, reason: str, refusal: Refusal
+        self,
+        queue: ScheduledQueue,
+        route: Route,
+        message: Message,
+        reason: str,
+        refusal: Refusal,
+        has_waited: bool,
     ) -> None:
-        """No source takes the message now."""
+        """No source takes the message now; that it has waited for a rest is no news."""
         if refusal.is_any_full:
             self.counters.ready_full[queue.name.text] += 1
             await self.requeuer.hold(queue, message, (reason, why.READY_QUEUE_WAS_FULL))
             return
         if refusal.rest is not None:
             patience = self.routing.patience(message, refusal.rest.left(self.requeuer.clock.seconds()))
-            await self.requeuer.hold(queue, message, (reason, why.SOURCE_RESTS), patience)
+            reasons = (reason, why.SOURCE_RESTS)
+            await self.requeuer.hold(queue, message, reasons, patience, is_news=not has_waited)
             return
         name, pool = queue.name.text, route.pool.name
         if refusal.is_any_held_up:
@@ -173,10 +184,3 @@ class Promoter:
         told = internal(451, f"4.4.4 {queue.name.text} error while inserting into ready queue: {text}")
         reasons = (reason, why.LOGGED_TRANSIENT_FAILURE, why.FAILED_TO_INSERT)
         await self.requeuer.retry(queue, message, told, reasons)
-
-
-def _keeps(refusal: Refusal, traveller: Traveller) -> bool:
-    """Whether the turn that the message had is still to be taken: what it took of budgets is for this route."""
-    if refusal.is_any_full:
-        return bool(traveller.entry.budgets)
-    return refusal.rest is not None and traveller.has_choice

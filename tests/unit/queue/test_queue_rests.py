@@ -207,21 +207,58 @@ def test_without_another_way_that_is_well_mail_waits_for_the_rest(weights):
     one.stop()
 
 
-def test_mail_that_waits_leaves_when_another_way_is_well_again():
-    """A provider that wants an hour holds mail for five minutes at most once another one is back."""
-    one = house()
+@pytest.mark.parametrize("rest", [NO_CREDIT, slow_down(3600.0)])
+@ON_FAILURE
+def test_mail_that_waits_leaves_when_another_way_is_well_again(on_failure, rest):
+    """Within seconds, not when the account may be asked again; each is told of once, and none is charged."""
+    one = house(table(on_failure=on_failure))
     one.by_name["b"].on_connect = lambda: UNREACHABLE
     send(one, 60)
-    say(one, "a", slow_down(3600.0))
-    send(one, 10)
-    assert len(one.store) > 0
-    one.by_name["b"].on_connect = None
-    for _ in range(60):
-        one.pass_time(30)
+    say(one, "a", rest)
+    for _ in range(100):
         one.insert()
-    assert len(one.store) == 0
-    assert len(one.by_name["a"].batches) <= 60
-    assert breaker(one)[0] == 1.0
+    one.pass_time(20)
+    waiting = {record.message.id for record in one.recorder.of("Delayed") if "SourceRests" in record.response.content}
+    assert len(waiting) > 60
+    one.by_name["b"].on_connect = None
+    while breaker(one, "b")[0]:
+        one.pass_time(1)
+        one.insert()
+    assert breaker(one, "a")[0] == 0.0
+    asked = len(one.by_name["a"].batches)
+    one.pass_time(4)
+    assert breaker(one, "a")[0] == 1.0
+    delivered = {record.message.id: record for record in one.recorder.of("Delivery")}
+    assert waiting <= set(delivered)
+    assert {delivered[one_].way.route for one_ in waiting} == {"b"}
+    assert len(one.by_name["a"].batches) == asked
+    told = Counter(record.message.id for record in one.recorder.of("Delayed") if record.message.id in waiting)
+    assert set(told.values()) == {1}
+    one.stop()
+
+
+def test_what_is_woken_in_vain_sleeps_longer():
+    """Where only other classes have another way, mail waits and is told of once, and does not go round and round."""
+    one = house(table(class_="domain"))
+    say(one, "b", lambda batch: BUSY if batch[0].recipients[0].domain == "to.example" else DELIVERED)
+    for number in range(300):
+        one.insert(one.message(f"u@d{number % 3}.example"))
+        if number % 5 == 0:
+            one.insert()
+    assert breaker(one, "b", class_="to.example")[0] == 1.0
+    assert breaker(one, "b")[0] == 0.0
+    say(one, "a", NO_CREDIT)
+    for _ in range(20):
+        one.insert()
+    one.pass_time(5)
+    waiting = {record.message.id for record in one.recorder.of("Delayed") if "SourceRests" in record.response.content}
+    assert len(waiting) > 5
+    looks = Counter()
+    one.policy.on_throttle = lambda message: looks.update([message.id])
+    one.pass_time(240)
+    assert max(looks[one_] for one_ in waiting) <= 9
+    told = Counter(record.message.id for record in one.recorder.of("Delayed") if record.message.id in waiting)
+    assert max(told.values()) <= 2
     one.stop()
 
 
