@@ -16,6 +16,10 @@ from kumotwist.core.outcome import SOURCE_REST, Outcome, Scope, Verdict
 from kumotwist.core.response import Response
 from kumotwist.core.units import Limit, Throttle
 from kumotwist.queue.explain import explain_way
+from kumotwist.queue.rest import Rest
+from kumotwist.queue.routes.breaker import State
+from kumotwist.queue.routes.signals import Signal
+from kumotwist.queue.routes.table import RouteTable
 
 NO_CREDIT = Outcome(Verdict.TRANSIENT, Response(421, "401 Unauthorized: no credit"), Scope.SOURCE, PEER)
 BUSY = Outcome(Verdict.TRANSIENT, Response(451, "503 Service Unavailable"), Scope.MESSAGE, PEER)
@@ -554,3 +558,20 @@ def test_what_a_message_met_before_its_route_rested_is_no_evidence_of_its_end():
     assert send(one, 20) == {"b": 20}
     assert breaker(one) == (1.0, 0.0)
     one.stop()
+
+
+def test_an_outage_that_ends_does_not_cut_a_rest_short():
+    """That another provider is back says nothing about an account that was told to wait; nor do trials come sooner."""
+    one = RouteTable(table())
+    start = 1_800_000_000.0
+    one.begin_rest(0, Rest(start, start + 600.0, "429"), start)
+    for _ in range(60):
+        one.report("x", 1, Signal.FAILED, start + 1)
+    assert one.is_outage("")
+    for _ in range(3):
+        one.report("x", 1, Signal.HANDED_OVER, start + 5)
+    assert not one.is_outage("")
+    assert one.breaker("", 1).state is State.CLOSED
+    for seconds in (6, 60, 599):
+        assert one.choose("x", start + seconds).route == "b"
+    assert one.choose("x", start + 601, tried=["b"]).is_trial
