@@ -43,13 +43,16 @@ Reader = Callable[[object], object]
 _KINDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a string", bytes: "a binary string"}
 
 
+_OPENING: Final = "option"
+
+
 class _Mistake(ValueError):
     """What is wrong, and where below the value at hand.
 
     `text` follows the path as it stands, its first blank or colon included; `opening` goes before the path.
     """
 
-    def __init__(self, text: str, path: tuple[str, ...] = (), opening: str = "option") -> None:
+    def __init__(self, text: str, path: tuple[str, ...] = (), opening: str = _OPENING) -> None:
         super().__init__(text)
         self.text = text
         self.path = path
@@ -190,6 +193,9 @@ def _mx_host(value: object) -> str | MxHost:
     raise _expected("a host like 'mx.example:25' or { name = 'mx.example', addr = '10.0.0.1:25' }", value)
 
 
+_KEY_FORMS: Final = "a path, { key_data = }, { env = }, { event_name = } or { vault_mount =, vault_path = }"
+
+
 def _key_source(value: object) -> KeySource:
     if isinstance(value, str):
         return FileKey(value)
@@ -205,10 +211,16 @@ def _key_source(value: object) -> KeySource:
         return EnvironmentKey(_str(table["env"]))
     if any(name.startswith("vault_") for name in table):
         return _vault_key(table)
-    raise _Mistake(
-        " must say where the key comes from: a path, { key_data = }, { env = }, { event_name = } "
-        "or { vault_mount =, vault_path = }"
-    )
+    raise _Mistake(f" must say where the key comes from: {_KEY_FORMS}")
+
+
+def _unusable(value: object) -> str:
+    """What is wrong with a key source, without any value that stands in it."""
+    words = [str(name) for name in value] if isinstance(value, Mapping) else []
+    known = ("key_data", "env", "event_name", "event_args", *(field.name for field in attrs.fields(VaultKey)))
+    wrong = next((name for name in words if name not in known), None)
+    why = f": it has no '{wrong}'{hint(wrong, known).rstrip('?')}" if wrong is not None else ""
+    return f" is not a usable key source{why}; write {_KEY_FORMS}"
 
 
 def _vault_key(table: Mapping[str, object]) -> VaultKey:
@@ -364,8 +376,9 @@ def _attrs_reader(cls: type) -> Reader:
             try:
                 given[attributes[name]] = fields[name](item)
             except _Mistake as mistake:
-                hidden = name in secrets and not mistake.path
-                raise (_Mistake(" is not a usable key source") if hidden else mistake).below(name) from None
+                is_word_wrong = mistake.opening != _OPENING and isinstance(item, Mapping)
+                hides = name in secrets and (not mistake.path or is_word_wrong)
+                raise (_Mistake(_unusable(item)) if hides else mistake).below(name) from None
         missing = [name for name in required if attributes[name] not in given]
         if missing:
             raise _Mistake(" is required", (missing[0],))

@@ -61,7 +61,12 @@ def script(arguments: Sequence[str]) -> int:
 
 
 def with_policy(policy: str, work: Callable[[Offline], Awaitable[int]]) -> int:
-    """Do `work` with a policy that is loaded as it needs it."""
+    """Do `work` with a policy that is loaded as it needs it; the exit status, 2 for a file that cannot be read."""
+    try:
+        Path(policy).open("rb").close()
+    except (OSError, ValueError) as error:
+        _say(f"cannot read the policy {policy}: {error.strerror if isinstance(error, OSError) else error}")
+        return 2
     observer: Any = diagnostics.observer(None, _QUIET_FILTER)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
     settings = Settings(policy=os.path.abspath(policy), state_dir=DEFAULT_STATE_DIR, workers=0)

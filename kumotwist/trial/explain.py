@@ -69,7 +69,8 @@ def _way(way: Explanation, message: MessageShown) -> Iterator[str]:
     yield f"queue        {way.queue}"
     yield from (f"               {name} = {_value(value)}" for name, value in way.queue_config.items())
     yield from (f"               held up now: {hold}" for hold in way.holds)
-    if way.route_table and "route_table" in message.meta:
+    own = message.meta.get("route_table")
+    if way.route_table and way.route_table == own != way.queue_config.get("route_table"):
         yield f"               goes by table {way.route_table} all the same, since meta.route_table says so"
     yield from _leg(way)
     for number, stage in enumerate(way.fallback, 1):

@@ -13,11 +13,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from kumotwist.admin.reception import see_again
 from kumotwist.config.egress import UNSPECIFIED
 from kumotwist.config.queue import Protocol
+from kumotwist.config.routes import RouteTableConfig
 from kumotwist.core import queuename
 from kumotwist.core.address import parse_address
 from kumotwist.core.ids import SpoolId, from_hex
@@ -26,6 +27,8 @@ from kumotwist.core.message import Message
 from kumotwist.lua.policy import Policy
 from kumotwist.queue.explain import explain_way
 from kumotwist.queue.present import NOTHING
+from kumotwist.queue.routes.balance import by_key
+from kumotwist.queue.routes.classes import sticky_key
 from kumotwist.queue.scheduled import NULL_QUEUE
 from kumotwist.queue.shown import Explanation
 from kumotwist.trial.pastlog import Ending, Place
@@ -38,12 +41,16 @@ _INTAKES: Final[Mapping[str | None, str]] = {"ESMTP": "smtp", "HTTP": "http"}
 
 @frozen
 class Verdict:
-    """The queue, and each place with its share; without places, why there are none."""
+    """The queue, and each place with its share; without places, why there are none.
+
+    With `sticky` a table keeps what has the same key on one route: its places are those of that route.
+    """
 
     queue: str
     ways: tuple[tuple[Place, float], ...] = ()
     rejected: str = ""
     problem: str = ""
+    sticky: RouteTableConfig | None = None
 
 
 @define(eq=False)
@@ -54,6 +61,8 @@ class Judge:
     channel_for: Callable[[Protocol], Channel]
     now: Callable[[], float]
     handlers: Policy | None = None
+    #: Whether a table's budget may send a message by another route.
+    has_passing_budgets: bool = field(default=False, init=False)
     _known: OrderedDict[tuple[str, str, str, str], Verdict] = field(factory=OrderedDict, init=False)
 
     async def ask(self, ending: Ending) -> Verdict:
@@ -71,11 +80,13 @@ class Judge:
         if queue == NULL_QUEUE:
             return Verdict(queue, rejected="queue null throws it away")
         key = (queue, _text(message, "route_table"), _text(message, "route"), ending.route_table)
-        verdict = self._known.pop(key, None) or await self._follow(message, queue, ending.route_table)
+        verdict = self._known.pop(key, None)
+        if verdict is None:
+            verdict = await self._follow(evolve(message, meta=dict(message.meta)), queue, ending.route_table)
         self._known[key] = verdict
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        return verdict
+        return _kept_by_key(verdict, message)
 
     async def _follow(self, message: Message, queue: str, went_by: str) -> Verdict:
         way = await self._explain(message)
@@ -98,10 +109,24 @@ class Judge:
                 if pinned.problem:
                     return Verdict(queue, problem=pinned.problem)
                 ways += _places(pinned, route.name, route.resting)
-        return Verdict(queue, tuple(ways))
+        table = await self.policy.route_table(way.route_table)
+        budgets = [budget for route in table.routes for budget in route.budgets]
+        self.has_passing_budgets = self.has_passing_budgets or any(one.over == "next_route" for one in budgets)
+        return Verdict(queue, tuple(ways), sticky=table if table.sticky_by is not None else None)
 
     async def _explain(self, message: Message) -> Explanation:
         return await explain_way(message, self.policy, self.channel_for, NOTHING, self.now(), to_the_site=False)
+
+
+def _kept_by_key(verdict: Verdict, message: Message) -> Verdict:
+    """The places of the route on which the message's key stays, where the table has sticky keys."""
+    key = sticky_key(verdict.sticky, message) if verdict.sticky is not None else None
+    if verdict.sticky is None or key is None:
+        return verdict
+    names, shares = [route.name for route in verdict.sticky.routes], verdict.sticky.resting_shares
+    at = by_key(key, names, shares)
+    ways = [(place, share / shares[at]) for place, share in verdict.ways if place.route == names[at]]
+    return evolve(verdict, ways=tuple(ways))
 
 
 def _places(way: Explanation, route: str, share: float) -> list[tuple[Place, float]]:

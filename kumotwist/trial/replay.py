@@ -34,6 +34,8 @@ _PROGRESS: Final = 5.0
 _NAMED: Final = 3
 #: Lines of each list that people read.
 _SHOWN: Final = 20
+#: Parts of messages that people are told as one: shares are of crowds.
+_WHOLE: Final = 0.5
 
 
 def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespace:
@@ -131,6 +133,11 @@ def _notes(past: PastLog, judge: Judge, *, is_cut: bool) -> Iterator[str]:
         if not past.has_headers:
             yield "the log has no headers; configure_local_logs { headers = { '*' } } keeps them"
     yield "tables are compared by the shares at which their routes rest, not by what was learned"
+    if judge.has_passing_budgets:
+        yield (
+            "budgets are not replayed: what one sent to another route (next_route) is compared as if it had had room, "
+            "and counts as elsewhere"
+        )
     waiting = past.records["Reception"] - sum(past.records[kind] for kind in ENDS)
     if waiting > 0 and not is_cut:
         yield f"at least {waiting:,} messages that came in have no end in this log"
@@ -163,6 +170,7 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _moves(moves: Sequence[Move]) -> Iterator[str]:
+    moves = [move for move in moves if move.messages >= _WHOLE]
     for move in moves[:_SHOWN]:
         yield f"{'':12} {move.messages:>9,.0f}  {move.from_} -> {move.to}; such as {', '.join(move.examples)}"
     yield from _more(moves)

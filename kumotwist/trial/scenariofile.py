@@ -80,5 +80,7 @@ def _load(name: str) -> Mapping[str, Any]:
         raise ConfigError(f"{name}: {error.strerror}") from None
     except RecursionError:
         raise ConfigError(f"{name}: is nested too deeply") from None
-    except ValueError as error:  # text that is no UTF-8, TOML that is none, a name that no file can have
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: is no text in UTF-8: octet {error.start + 1:,} begins no character") from None
+    except ValueError as error:  # TOML that is none, a name that no file can have
         raise ConfigError(f"{name!a}: {error}" if "\0" in name else f"{name}: {error}") from None

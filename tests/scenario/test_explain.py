@@ -126,6 +126,12 @@ def test_metadata_that_names_a_table_is_pointed_out(tmp_path: Path) -> None:
     assert "goes by table other all the same, since meta.route_table says so\nroute table  other" in done.stdout
 
 
+def test_metadata_that_names_the_tables_own_is_no_news(tmp_path: Path) -> None:
+    """And nothing is said of it where the message goes by another table, such as a stage of a fallback."""
+    done = explain(tmp_path, "--to=u@dest.test", "--meta=route_table=bulk")
+    assert "all the same" not in done.stdout
+
+
 def with_handlers(tmp_path: Path, handlers: str, *arguments: str) -> dict[str, Any]:
     """What programs are told of a message under a policy with more handlers."""
     policy, file = tmp_path / "policy.lua", tmp_path / "message.eml"
@@ -353,6 +359,17 @@ def test_mistakes_are_told(tmp_path: Path, arguments: list[str], words: str) -> 
     assert done.returncode in (1, 2)
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["explain message.eml --to=a@b.test", "simulate --scenario=outage.toml"])
+def test_a_policy_that_cannot_be_read_is_a_wrong_command_line(tmp_path: Path, command: str) -> None:
+    """As an unreadable message is: one line, and exit status 2."""
+    (tmp_path / "message.eml").write_text(MESSAGE)
+    (tmp_path / "outage.toml").write_text(OUTAGE)
+    asked = [sys.executable, "-m", "kumotwist.service.main", *command.split(), "--policy=absent.lua"]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "cannot read the policy absent.lua: No such file or directory\n"
 
 
 def test_a_handler_that_fails_is_told_once(tmp_path: Path) -> None:

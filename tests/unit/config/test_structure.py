@@ -49,6 +49,25 @@ def test_reads_every_key_source(source: object, read: object) -> None:
     assert structure(PathConfig, {"smtp_auth_plain_password": source}).smtp_auth_plain_password == read
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            {"vault_mount": "m", "vault_path": "p", "key": "k"},
+            r"it has no 'key'; write a path, { key_data = }",
+        ),
+        ({"enf": "s3cret"}, r"it has no 'enf'; did you mean 'env'; write"),
+        (5, "is not a usable key source; write a path, "),
+        ({"key_data": 5}, "'smtp_auth_plain_password.key_data' must be a string"),
+    ],
+)
+def test_what_is_wrong_with_a_key_source_is_said(source: object, said: str) -> None:
+    """Which word, and what may stand there; never a value."""
+    with pytest.raises(ConfigError, match=said) as caught:
+        structure(PathConfig, {"smtp_auth_plain_password": source})
+    assert "s3cret" not in str(caught.value)
+
+
 def test_reads_nested_tables() -> None:
     """Lists of tables, tables of tables."""
     assert structure(PoolConfig, {"name": "p", "entries": [{"name": "s", "weight": 2}]}).entries == (

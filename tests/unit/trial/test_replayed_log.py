@@ -11,10 +11,13 @@ from support.fakes_queue import FakeChannel, FakePolicy
 
 from kumotwist.config.egress import PoolConfig, PoolEntry
 from kumotwist.config.queue import CustomLuaProtocol, QueueConfig
-from kumotwist.config.routes import FallbackStage, RouteEntry, RouteTableConfig
+from kumotwist.config.routes import BudgetConfig, FallbackStage, RouteEntry, RouteTableConfig
 from kumotwist.core.errors import PolicyError
 from kumotwist.core.ids import IdGenerator
+from kumotwist.core.units import Throttle
+from kumotwist.queue.routes.balance import by_key
 from kumotwist.records.segments import SegmentOptions, SegmentWriter
+from kumotwist.trial.comparison import Move, Report
 from kumotwist.trial.judge import Judge
 from kumotwist.trial.pastlog import PastLog
 from kumotwist.trial.replay import as_text, compare, question
@@ -53,14 +56,19 @@ class World:
         """All queues leave by this channel."""
         self.policy.config = QueueConfig(protocol=CustomLuaProtocol(constructor=channel), egress_pool=pool)
 
-    def by_table(self, **weights):
-        """All queues leave by a table whose routes are called after their channels."""
+    def by_table(self, options=None, budgets=(), **weights):
+        """All queues leave by a table whose routes are called after their channels; the first has the budgets."""
         self.policy.config = QueueConfig(route_table="bulk")
         routes = tuple(
-            RouteEntry(name=name, weight=weight, protocol=CustomLuaProtocol(constructor=name))
+            RouteEntry(
+                name=name,
+                weight=weight,
+                protocol=CustomLuaProtocol(constructor=name),
+                budgets=budgets if name == next(iter(weights)) else (),
+            )
             for name, weight in weights.items()
         )
-        self.policy.tables["bulk"] = RouteTableConfig(name="bulk", routes=routes)
+        self.policy.tables["bulk"] = RouteTableConfig(name="bulk", routes=routes, **(options or {}))
 
     async def report(self, **options):
         return await compare(PastLog.of(self.directory), Judge(self.policy, channel, lambda: NOW), Inline(), **options)
@@ -129,6 +137,46 @@ async def test_tables_are_compared_by_share(world):
     world.write(*[by_route(name) for name, count in (("a", 200), ("b", 100), ("c", 700)) for _ in range(count)])
     report = await world.report()
     assert moved(report) == {("b by bulk/b from unspecified", "a by bulk/a from unspecified"): 100.0}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_key_keeps_on_a_route_stays_there(world):
+    """A busy thread of a table with sticky keys is no crowd: its own policy moves none of it, another key moves all."""
+    world.by_table({"sticky_by": "meta:thread"}, a=50, b=50)
+    names, busy = ["a", "b"], 40
+    went = [(f"t{number}", names[by_key(f"t{number}", names, (0.5, 0.5))]) for number in (1, 2, 3, 4, 5)]
+    lines = [
+        delivery(route, route_table="bulk", route=route, meta={"thread": thread})
+        for thread, route in went
+        for _ in range(busy if thread == "t1" else 3)
+    ]
+    world.write(*lines)
+    report = await world.report()
+    assert (report.judged, report.elsewhere, report.moves) == (len(lines), 0.0, [])
+    world.by_table({"sticky_by": "meta:thread"}, b=50, c=50)
+    moved = await world.report()
+    keeps = {thread: ["b", "c"][by_key(thread, ["b", "c"], (0.5, 0.5))] for thread, _ in went}
+    assert moved.elsewhere == sum((busy if one == "t1" else 3) for one, route in went if keeps[one] != route)
+
+
+@pytest_twisted.ensureDeferred
+async def test_budgets_are_not_replayed_and_that_is_said(world):
+    """What a used-up budget sent by another route looks like a move, so a note says that it may be none."""
+    budget = BudgetConfig(rate=Throttle.parse("1/h"), over="next_route")
+    world.by_table(budgets=(budget,), a=1, b=0)
+    world.write(*[delivery("b", route_table="bulk", route="b") for _ in range(3)])
+    report = await world.report()
+    assert any("budgets are not replayed" in note for note in report.notes)
+    world.by_table(a=1, b=0)
+    assert not any("budgets" in note for note in (await world.report()).notes)
+
+
+def test_a_part_of_a_message_is_no_line():
+    """Shares of a crowd may come to less than a message, which nobody has sent."""
+    moves = [Move("a", "b", 3.0, ["x"]), Move("a", "c", 0.3, ["y"])]
+    text = as_text(Report(5, 5, 3.3, moves, [], [], [], [], [], {}, []))
+    assert " 3  a -> b" in text
+    assert "a -> c" not in text
 
 
 @pytest_twisted.ensureDeferred

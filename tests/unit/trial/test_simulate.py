@@ -147,6 +147,14 @@ def test_a_file_that_is_no_text(tmp_path):
             read(name)
 
 
+def test_a_scenario_that_is_no_text_is_named(tmp_path):
+    """In our words, with the place."""
+    file = tmp_path / "bad.toml"
+    file.write_bytes(b"rate = 1\n\xff")
+    with pytest.raises(ConfigError, match=r"bad\.toml: is no text in UTF-8: octet 10 begins no character"):
+        read(str(file))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
