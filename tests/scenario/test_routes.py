@@ -132,7 +132,7 @@ def test_a_provider_whose_account_is_empty_holds_no_mail(tmp_path: Path) -> None
             began = time.monotonic()
             assert feed.send(100)["THIRD"] == 0
             assert time.monotonic() - began < 14, "nothing has waited for the rest"
-            opened = changes(daemon, "breaker")[0]
+            (opened, *_) = eventually(lambda: changes(daemon, "breaker"), "a record of the breaker")
             assert (opened["route"], opened["route_change"]["after"]) == ("THIRD", "open")
             assert opened["route_change"]["evidence"].startswith("the account rests until 20")
             assert "401" in opened["route_change"]["evidence"]
