@@ -102,7 +102,8 @@ async def explain(
     if not got.is_taken_in:
         return told
     if _is_thrown_away(message):
-        told.refused.append("queue null: it is taken in, recorded as received, and thrown away; nothing is sent")
+        noted = "recorded as received, " if session is not None else ""
+        told.refused.append(f"queue null: it is taken in, {noted}and thrown away; nothing is sent")
         return told
     copy, throttle = await run_throttle(message, (policy, policy), now)
     told.way = await explain_way(copy, policy, channel_for, present, now)

@@ -286,10 +286,11 @@ def test_relaying_is_refused_as_the_listener_would(tmp_path: Path, handlers: str
 
 
 def test_what_queue_null_throws_away_has_no_way(tmp_path: Path) -> None:
-    """A handler that sets the queue so discards the message, and that is what is said."""
-    told = with_handlers(tmp_path, ENVELOPE, "--to=u@dest.test", "--meta=queue=null")
-    assert told["way"] is None
-    assert told["refused"] == ["queue null: it is taken in, recorded as received, and thrown away; nothing is sent"]
+    """A handler that sets the queue so discards the message, and that is what is said; HTTP leaves no record of it."""
+    for noted, arguments in (("recorded as received, ", []), ("", ["--http"])):
+        told = with_handlers(tmp_path, ENVELOPE, "--to=u@dest.test", "--meta=queue=null", *arguments)
+        assert told["way"] is None
+        assert told["refused"] == [f"queue null: it is taken in, {noted}and thrown away; nothing is sent"]
 
 
 SECRETIVE = """
