@@ -12,7 +12,7 @@ until then each worker learns by itself.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -82,8 +82,8 @@ class _State(msgspec.Struct, array_like=True):
     #: Of the tally: the time, and its slots that are not empty.
     counted_at: float = 0.0
     counted: dict[int, float] = {}
-    #: Whether it was found to be worse by hand-overs, and by arrivals.
-    worse: tuple[bool, bool] = (False, False)
+    #: Whether it was found to be worse than another.
+    worse: bool = False
     #: For which it is out: when that began and is over, and what was said.
     rest: tuple[float, float, str] | None = None
 
@@ -191,7 +191,7 @@ def _states(table: RouteTable, known: Known) -> dict[str, _State]:
             known.open_until[at],
             known.moved[at],
             *(known.tallies[at].as_numbers() if at in known.tallies else (0.0, {})),
-            (at in known.worse[0], at in known.worse[1]),
+            at in known.worse,
             astuple(known.rests[at]) if at in known.rests else None,
         )
         for at, route in enumerate(table.config.routes)
@@ -216,11 +216,7 @@ def _known(table: RouteTable, state: bytes) -> Known | None:
         tuple(evidence(one.arrived) for one in found),
         tuple(one.open_until for one in found),
         tuple(one.moved for one in found),
-        (_those(one.worse[0] for one in found), _those(one.worse[1] for one in found)),
+        frozenset(at for at, one in enumerate(found) if one.worse),
         {at: Tally.of_numbers(half_life, one.counted_at, one.counted) for at, one in enumerate(found) if one.counted},
         {at: Rest(*one.rest) for at, one in enumerate(found) if one.rest is not None},
     )
-
-
-def _those(flags: Iterable[bool]) -> frozenset[int]:
-    return frozenset(at for at, is_so in enumerate(flags) if is_so)

@@ -8,19 +8,20 @@ their difference. A route gives up its resting weight as that chance goes from
 0.95 to certainty: nothing before, all of it then. A floor of trial traffic
 remains, or nobody would see it recover. When the last minutes tell another
 story than the last half-hour they are compared, if they rest on enough; if they
-do not, they may only give a share back.
+do not, they may only give a share back. What is handed over and what arrives of
+that is judged together: a route may be worse at one, its rival at the other.
 
 Only comparisons count. A route of which nothing is reported after the hand-over is
 not judged by that; it is held against one of which failures alone are reported,
 since storms of bounces would else move nothing. When all routes are equally bad nobody is worse than
 another, and the weights rest where the operator put them.
 
-Public: `judge`, `comparable`, `Judged`, `Sample`. Pure; see decision 0160 for the methods that were compared.
+Public: `judge`, `Judged`, `Stream`, `Sample`. Pure; see decision 0160 for the methods that were compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import erf, sqrt
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -40,11 +41,10 @@ _SQRT2: Final = sqrt(2.0)
 _NO_CHANCE: Final = 0.95
 
 
-#: By stream (hand-overs, arrivals), positions of routes.
-Positions: TypeAlias = tuple[frozenset[int], frozenset[int]]
-NOWHERE: Final[Positions] = (frozenset(), frozenset())
 #: By position, how sure it is that a route is worse than another, and which one that is.
 _Doubts: TypeAlias = dict[int, tuple[float, int]]
+#: Mean and variance of a rate.
+_Rate: TypeAlias = tuple[float, float]
 
 
 @frozen
@@ -70,16 +70,17 @@ class Sample:
 class Stream:
     """One kind of evidence, by route: of the last half-hour or so, and of the last minutes.
 
-    `has_changed`: the last minutes tell another story of some route. `worse` are
-    the routes that were found to be worse before. `inferred` are those of which
-    only failures are reported, and `silent` has what was handed over, in all and
-    lately, by those of which nothing is.
+    `own` is what this class has shown itself where it is judged by all messages,
+    and the same as `whole` elsewhere. `has_changed`: the last minutes tell
+    another story of some route. `inferred` are those of which only failures are
+    reported, and `silent` has what was handed over, in all and lately, by those
+    of which nothing is.
     """
 
     whole: tuple[Sample, ...]
     lately: tuple[Sample, ...]
+    own: tuple[Sample, ...]
     has_changed: bool = False
-    worse: Collection[int] = ()
     inferred: Collection[int] = ()
     silent: Mapping[int, tuple[Sample, Sample]] = MappingProxyType({})
 
@@ -87,9 +88,14 @@ class Stream:
         """The routes, by position, of which enough is known to judge them, and others by them."""
         return [at for at, one in enumerate(self.whole) if weights[at] > 0 and one.is_enough and one.total > 0]
 
-    def assumed(self, weights: Sequence[float]) -> list[int]:
-        """The routes of which nothing is reported that have handed over enough."""
-        return [at for at, (whole, _) in self.silent.items() if weights[at] > 0 and whole.is_enough and whole.total > 0]
+    def supposed(self, weights: Sequence[float], is_lately: bool) -> dict[int, _Rate]:
+        """What is taken to arrive by routes of which nothing is reported, and which have handed over enough."""
+        found = {}
+        for at, (whole, lately) in self.silent.items():
+            sample = lately if is_lately else whole
+            if weights[at] > 0 and whole.is_enough and sample.total >= MIN_FAST:
+                found[at] = _posterior(Sample(sample.total * _ASSUMED, sample.total), _ASSUMED)
+        return found
 
     def believed(self, position: int) -> Sample:
         """What a route is told to be like: the last minutes, if things have changed and they rest on anything."""
@@ -101,16 +107,15 @@ class Stream:
 class Judged:
     """The shares, and for each route how sure we are that it is worse (0 to 1) and than which one (-1: none).
 
-    `worse` has by stream the routes that are worse by evidence of their own
-    class: these remain judged when their samples fade. `recovered` has those
-    that were, and are not any more.
+    `worse` has those that are, by evidence of their own class: they remain
+    judged when their samples fade. `recovered` has those that were.
     """
 
     shares: tuple[float, ...]
     doubts: tuple[float, ...]
     rivals: tuple[int, ...]
-    worse: Positions = NOWHERE
-    recovered: Positions = NOWHERE
+    worse: frozenset[int] = frozenset()
+    recovered: frozenset[int] = frozenset()
 
     @property
     def is_at_rest(self) -> bool:
@@ -122,96 +127,144 @@ class Judged:
         return _NO_CHANCE + self.doubts[position] * (1.0 - _NO_CHANCE)
 
 
-def judge(weights: Sequence[float], streams: tuple[Stream, Stream], *, margin: float, floor: float) -> Judged:
+def judge(
+    weights: Sequence[float], streams: Sequence[Stream], *, margin: float, floor: float, worse: Collection[int] = ()
+) -> Judged:
     """Shares of the routes from their resting weights and evidence.
 
-    `streams` are independent kinds of evidence (hand-overs, arrivals); a route
-    is as doubtful as its streams together make it. `floor` is the least share of
-    a route, or its weight where that is less.
+    `streams` are independent kinds of evidence (hand-overs, arrivals); two
+    routes are compared by those of which enough is known of both. `floor` is the
+    least share of a route, or its weight where that is less; `worse` are those
+    that were found to be worse before.
     """
-    doubts, rivals = [0.0] * len(weights), [-1] * len(weights)
-    handed, arrived = (
-        _Comparison(stream, stream.comparable(weights), stream.assumed(weights), margin).doubts() for stream in streams
-    )
-    for position, (doubt, rival) in (*handed.items(), *arrived.items()):
-        if doubt > 0.0:
-            doubts[position] = 1.0 - (1.0 - doubts[position]) * (1.0 - doubt)
-            rivals[position] = rival
+    found = _Comparison(weights, streams, margin, worse).doubts()
+    doubts = tuple([found[at][0] if at in found else 0.0 for at in range(len(weights))])
+    rivals = tuple([found[at][1] if doubts[at] > 0.0 else -1 for at in range(len(weights))])
     return Judged(
         _shares(weights, doubts, floor),
-        tuple(doubts),
-        tuple(rivals),
-        (_worse(streams[0], handed), _worse(streams[1], arrived)),
-        (_recovered(streams[0], handed), _recovered(streams[1], arrived)),
+        doubts,
+        rivals,
+        frozenset(
+            at for at, doubt in enumerate(doubts) if doubt > 0.0 and any(one.whole[at].is_own for one in streams)
+        ),
+        frozenset(at for at in worse if at in found and doubts[at] <= 0.0),
     )
-
-
-def _worse(stream: Stream, doubts: _Doubts) -> frozenset[int]:
-    return frozenset(at for at, (doubt, _) in doubts.items() if doubt > 0.0 and stream.whole[at].is_own)
-
-
-def _recovered(stream: Stream, doubts: _Doubts) -> frozenset[int]:
-    return frozenset(at for at in stream.worse if at in doubts and doubts[at][0] <= 0.0)
 
 
 class _Comparison:
-    """Those routes of a stream that can be judged, each with each other."""
+    """Those routes that can be judged, each with each other."""
 
-    def __init__(self, stream: Stream, judged: Sequence[int], assumed: Sequence[int], margin: float) -> None:
-        self._stream, self._judged, self._assumed, self._margin = stream, judged, assumed, margin
-        self._whole = _posteriors(stream.whole, judged)
-        self._lately = _posteriors(stream.lately, [at for at in judged if stream.lately[at].total >= MIN_FAST])
-        for at in assumed:
-            whole, lately = stream.silent[at]
-            self._whole[at] = _posterior(_assumed(whole), _ASSUMED)
-            if lately.total >= MIN_FAST:
-                self._lately[at] = _posterior(_assumed(lately), _ASSUMED)
+    def __init__(
+        self, weights: Sequence[float], streams: Sequence[Stream], margin: float, worse: Collection[int]
+    ) -> None:
+        self._streams, self._margin, self._worse = streams, margin, worse
+        self._judged = [stream.comparable(weights) for stream in streams]
+        some = sorted({at for judged in self._judged for at in judged})
+        self._some = some
+        # What is not enough to judge by still belongs to the whole of what a route does.
+        self._whole = [_posteriors(stream.whole, some, MIN_FAST) for stream in streams]
+        self._lately = [_posteriors(stream.lately, some, MIN_FAST) for stream in streams]
+        self._own = [_posteriors(stream.own, some, MIN_FAST) for stream in streams]
+        self._supposed = [stream.supposed(weights, False) for stream in streams]
+        self._supposed_lately = [stream.supposed(weights, True) for stream in streams]
 
     def doubts(self) -> _Doubts:
-        """For each route how sure it is that it is worse than some other, and which."""
+        """For each route that can be compared how sure it is that it is worse than some other, and which."""
         found: _Doubts = {}
-        for one in self._judged:
-            rivals = [other for other in self._judged if other != one]
-            if one in self._stream.inferred:
-                rivals += self._assumed
-            if rivals:
-                surest, rival = max((self._chance(one, other), other) for other in rivals)
+        for one in self._some:
+            chances = [(chance, other) for other, chance in self._chances(one)]
+            if chances:
+                surest, rival = max(chances)
                 found[one] = (max(0.0, surest - _NO_CHANCE) / (1.0 - _NO_CHANCE), rival)
         return found
 
-    def _chance(self, one: int, other: int) -> float:
-        """That a route is worse than another: of both the same minutes are compared."""
-        stream, in_all = self._stream, _below(self._whole[one], self._whole[other], self._margin)
-        if one not in self._lately or other not in self._lately or not (stream.has_changed or one in stream.worse):
-            return in_all
-        recently = _below(self._lately[one], self._lately[other], self._margin)
-        if stream.has_changed and stream.lately[one].is_enough and stream.lately[other].is_enough:
-            return recently
-        # A few messages of the last minutes give a share back, and take none away.
-        return recently if recently < 0.5 else in_all
+    def _chances(self, one: int) -> Iterator[tuple[int, float]]:
+        """By rival, the chance that the route is worse."""
+        for other in self._some:
+            kinds = [kind for kind in range(len(self._streams)) if self._half_hour(kind, one, other) is not None]
+            if other != one and any(self._is_enough(kind, one, other) for kind in kinds):
+                yield other, self._chance(one, other, kinds)
+
+    def _is_enough(self, kind: int, one: int, other: int) -> bool:
+        judged = self._judged[kind]
+        return one in judged and (other in judged or other in self._supposed[kind])
+
+    def _chance(self, one: int, other: int, kinds: Sequence[int]) -> float:
+        """That a route is worse than another: of both the same minutes are compared.
+
+        A few messages, of the last minutes or of a class that is judged by all,
+        give a share back, and take none away.
+        """
+        chance = self._below([self._same_minutes(kind, one, other, is_strict=True) for kind in kinds])
+        if chance > _NO_CHANCE:
+            milder = [[self._same_minutes(kind, one, other, is_strict=False) for kind in kinds]]
+            if not any(self._streams[kind].whole[one].is_own for kind in kinds):
+                milder.append([self._by_class(kind, one, other) for kind in kinds])
+            mild = min(map(self._below, milder))
+            if mild < 0.5:
+                return mild
+        return chance
+
+    def _half_hour(self, kind: int, one: int, other: int) -> tuple[_Rate, _Rate] | None:
+        return self._pair(kind, self._whole[kind], self._supposed[kind], one, other)
+
+    def _same_minutes(self, kind: int, one: int, other: int, is_strict: bool) -> tuple[_Rate, _Rate]:
+        """The rates of both, of the last minutes where things have changed, and else of the half-hour."""
+        stream = self._streams[kind]
+        lately = self._pair(kind, self._lately[kind], self._supposed_lately[kind], one, other)
+        if is_strict:
+            is_lately = stream.has_changed and stream.lately[one].is_enough and self._is_enough_lately(kind, other)
+        else:
+            is_lately = stream.has_changed or one in self._worse
+        whole = self._half_hour(kind, one, other)
+        assert whole is not None
+        return lately if is_lately and lately is not None else whole
+
+    def _is_enough_lately(self, kind: int, other: int) -> bool:
+        stream = self._streams[kind]
+        return (stream.silent[other][1] if other in stream.silent else stream.lately[other]).is_enough
+
+    def _by_class(self, kind: int, one: int, other: int) -> tuple[_Rate, _Rate]:
+        """The rates of both, of the one by what its class has shown itself, if only some."""
+        whole = self._half_hour(kind, one, other)
+        assert whole is not None
+        return self._own[kind].get(one, whole[0]), whole[1]
+
+    def _pair(
+        self, kind: int, known: Mapping[int, _Rate], supposed: Mapping[int, _Rate], one: int, other: int
+    ) -> tuple[_Rate, _Rate] | None:
+        mine, others = known.get(one), known.get(other)
+        if others is None and one in self._streams[kind].inferred:
+            others = supposed.get(other)
+        return (mine, others) if mine is not None and others is not None else None
+
+    def _below(self, rates: Sequence[tuple[_Rate, _Rate]]) -> float:
+        """The chance that one route's rates together are below another's by more than the margin."""
+        mine, others = _together([rate for rate, _ in rates]), _together([rate for _, rate in rates])
+        return 0.5 * (1.0 + erf((others[0] - mine[0] - self._margin) / sqrt(mine[1] + others[1]) / _SQRT2))
 
 
-def _assumed(sample: Sample) -> Sample:
-    return Sample(sample.total * _ASSUMED, sample.total)
+def _together(rates: Sequence[_Rate]) -> _Rate:
+    """The product of independent rates."""
+    mean, variance = rates[0]
+    for one, spread in rates[1:]:
+        mean, variance = mean * one, mean * mean * spread + one * one * variance + variance * spread
+    return mean, variance
 
 
-def _posteriors(samples: Sequence[Sample], judged: Sequence[int]) -> dict[int, tuple[float, float]]:
-    total = sum(samples[at].total for at in judged)
-    together = sum(samples[at].good for at in judged) / total if total > 0.0 else 1.0
-    return {at: _posterior(samples[at], together) for at in judged}
+def _posteriors(samples: Sequence[Sample], judged: Sequence[int], least: float = 0.0) -> dict[int, _Rate]:
+    some = [at for at in judged if samples[at].total >= least]
+    total = sum(samples[at].total for at in some)
+    together = sum(samples[at].good for at in some) / total if total > 0.0 else 1.0
+    return {at: _posterior(samples[at], together) for at in some}
 
 
-def _posterior(sample: Sample, together: float) -> tuple[float, float]:
+def _posterior(sample: Sample, together: float) -> _Rate:
     """Mean and variance of the beta distribution about a rate."""
     good = sample.good + _PRIOR * together
     total = sample.total + _PRIOR
     mean = good / total
     return mean, max(mean * (1.0 - mean), 1e-6) / (total + 1.0)
-
-
-def _below(one: tuple[float, float], other: tuple[float, float], margin: float) -> float:
-    """The chance that the rate `one` is below `other` by more than `margin`."""
-    return 0.5 * (1.0 + erf((other[0] - one[0] - margin) / sqrt(one[1] + other[1]) / _SQRT2))
 
 
 def _shares(weights: Sequence[float], doubts: Sequence[float], floor: float) -> tuple[float, ...]:

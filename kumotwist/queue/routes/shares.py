@@ -124,7 +124,8 @@ class Shares:
         learn = self.learn
         if not learn.enabled:
             return Judged(self.rest, (0.0,) * len(self.rest), (-1,) * len(self.rest))
-        return judge(self.rest, self._streams(known, now), margin=learn.margin, floor=learn.floor)
+        streams = self._streams(known, now)
+        return judge(self.rest, streams, margin=learn.margin, floor=learn.floor, worse=known.worse)
 
     def _streams(self, known: Standing, now: float) -> tuple[Stream, Stream]:
         return known.streams(self.standings.of(ALL), self.learn.min_samples, now)

@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from kumotwist.queue.rest import Rest
 from kumotwist.queue.routes.breaker import Breaker, State
 from kumotwist.queue.routes.evidence import Evidence, Heard, arrivals, heard_of
-from kumotwist.queue.routes.judgement import NOWHERE, Judged, Positions, Sample, Stream
+from kumotwist.queue.routes.judgement import Judged, Sample, Stream
 from kumotwist.queue.routes.signals import OF_HANDOVER, Signal
 from kumotwist.queue.routes.tally import Tally
 
@@ -36,8 +36,8 @@ class Known:
     arrived: tuple[Evidence, ...]
     open_until: tuple[float, ...]
     moved: tuple[float, ...]
-    #: By stream, the routes that were found to be worse.
-    worse: Positions = NOWHERE
+    #: The routes that were found to be worse.
+    worse: frozenset[int] = frozenset()
     #: By position, of those that have any.
     tallies: Mapping[int, Tally] = _NOTHING
     #: The same, of breakers that are open for a rest.
@@ -65,8 +65,8 @@ class Standing:
     arrived: list[Evidence]
     breakers: list[Breaker]
     judged: Judged | None = None
-    #: By stream, the routes that were found to be worse.
-    worse: Positions = NOWHERE
+    #: The routes that were found to be worse.
+    worse: frozenset[int] = frozenset()
     judge_at: float = 0.0
     #: What other workers know, by worker.
     others: dict[int, Known] = field(factory=dict)
@@ -138,7 +138,7 @@ class Standing:
         own = (reported[0], arrivals(*reported, heard, now))
         of_all = (reported_of_all[0], arrivals(*reported_of_all, heard, now))
         handed, arrived = (
-            _stream(*both, least, now) for both in zip(own, of_all, self.worse, everybody.worse, strict=True)
+            _stream(*both, self.worse, everybody.worse, least, now) for both in zip(own, of_all, strict=True)
         )
         if Heard.FAILURES in heard:
             silent = {at: (handed.whole[at], handed.lately[at]) for at, one in enumerate(heard) if one is Heard.NOTHING}
@@ -183,19 +183,17 @@ class Standing:
         """
         self.worse = judged.worse
         others = self.others.values()
-        for position in judged.recovered[0]:
-            for evidence in (self.handed[position], *(one.handed[position] for one in others)):
-                evidence.forget_all_but_lately()
-        for position in judged.recovered[1]:
-            for evidence in (self.arrived[position], *(one.arrived[position] for one in others)):
-                evidence.forget_all_but_lately()
-        self.is_news = self.is_news or any(judged.recovered)
+        for position in judged.recovered:
+            for handed, arrived in ((self.handed, self.arrived), *((one.handed, one.arrived) for one in others)):
+                handed[position].forget_all_but_lately()
+                arrived[position].forget_all_but_lately()
+            self.is_news = True
 
     def hear(self, worker: int, known: Known) -> None:
         """What another worker knows; one that has not judged yet goes by what the other has found."""
         self.others[worker] = known.for_judgement()
         if self.judged is None:
-            self.worse = (self.worse[0] | known.worse[0], self.worse[1] | known.worse[1])
+            self.worse |= known.worse
 
     def note_evidence(self, position: int, signal: Signal, now: float, sent: float) -> None:
         """A signal of a message by the route at `position`, which may move shares."""
@@ -285,9 +283,8 @@ def _placed(former: Sequence[T], routes: int, positions: Mapping[int, int], make
     return [former[positions[at]] if at in positions else make() for at in range(routes)]
 
 
-def _moved(worse: Positions, positions: Mapping[int, int]) -> Positions:
-    handed, arrived = (frozenset(at for at, before in positions.items() if before in one) for one in worse)
-    return handed, arrived
+def _moved(worse: Collection[int], positions: Mapping[int, int]) -> frozenset[int]:
+    return frozenset(at for at, before in positions.items() if before in worse)
 
 
 def _stream(
@@ -298,9 +295,10 @@ def _stream(
     least: float,
     now: float,
 ) -> Stream:
-    whole, lately, has_changed = [], [], False
+    whole, lately, of_class, has_changed = [], [], [], False
     for position, evidence in enumerate(own):
         evidence.fade(now)
+        of_class.append(Sample(evidence.slow.good, evidence.slow.total))
         is_own = is_enough = evidence.slow.total >= least or position in worse
         if not is_own:
             evidence = everybody[position]
@@ -310,4 +308,4 @@ def _stream(
         whole.append(Sample(slow.good, slow.total, is_enough, is_own))
         lately.append(Sample(fast.good, fast.total, fast.total >= least, is_own))
         has_changed = has_changed or evidence.has_changed
-    return Stream(tuple(whole), tuple(lately), has_changed, worse)
+    return Stream(tuple(whole), tuple(lately), tuple(of_class), has_changed)
