@@ -28,6 +28,7 @@ from kumotwist.net.tasks import Tasks
 from kumotwist.queue.overdue import Overdue
 from kumotwist.queue.routes.breaker import State
 from kumotwist.queue.routes.classes import shown_name
+from kumotwist.queue.routes.evidence import REPORTING
 from kumotwist.queue.routes.signals import Signal, signal_of, signal_of_receipt
 from kumotwist.queue.routes.table import RouteTable
 from kumotwist.queue.routes.tallies import ALL
@@ -137,10 +138,11 @@ class Learning:
 
 
 def _reports_arrivals(table: RouteTable, position: int, now: float) -> bool:
-    """Whether `delivered` has come of a route lately. Where all of a sudden none comes, that is long remembered."""
-    learn = table.config.learn
-    least: float = 2.0 ** -(_REMEMBERED + (learn.receipt_within or 0.0) / learn.half_life)
-    return table.tallies.lately(ALL, position, now).receipts.get(ReceiptState.DELIVERED.value, 0.0) > least
+    """Whether `delivered` comes of what a route hands over, or came a short while ago."""
+    learn, lately = table.config.learn, table.tallies.lately(ALL, position, now)
+    delivered = lately.receipts.get(ReceiptState.DELIVERED.value, 0.0)
+    waited: float = 2.0 ** -((learn.receipt_within or 0.0) / learn.half_life)
+    return delivered > 2.0**-_REMEMBERED * waited and delivered >= REPORTING * lately.handed_over * waited
 
 
 def _site_of(message: Message, entry: RouteEntry, outcome: Outcome) -> str | None:

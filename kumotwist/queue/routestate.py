@@ -128,6 +128,8 @@ class RouteState:
     async def exchange(self, tables: Sequence[RouteTable]) -> None:
         """Write what is new of ours, read what is new of the others'."""
         now, own = self.clock.seconds(), self.worker
+        for table in tables:
+            table.judge_news(now)
         rows = [
             (own, table.config.name, class_, now, _encode(_states(table, known)))
             for table in tables

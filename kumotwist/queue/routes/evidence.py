@@ -27,6 +27,9 @@ _NO_CHANCE: Final = 2.0
 #: Samples that the fast memory must rest on before it says anything. Ours: the normal approximation needs some.
 MIN_FAST: Final = 10.0
 _LN2: Final = log(2.0)
+#: The part of what was handed over of which arrivals are reported at the least by who reports them. Ours: a test event,
+#: or a setting that was on for an hour, is no reporting.
+REPORTING: Final = 0.1
 #: What a single report has faded to in thirty half-lives, five hours by default: as good as nothing.
 _NOTHING: Final = 2.0**-30
 
@@ -142,13 +145,16 @@ class Heard(enum.Enum):
     NOTHING = "nothing"
 
 
-def heard_of(arrived: Sequence[Evidence], now: float) -> list[Heard]:
-    """For each route what is reported; `arrived` is that, of all classes together."""
+def heard_of(handed: Sequence[Evidence], arrived: Sequence[Evidence], now: float) -> list[Heard]:
+    """For each route what is reported, by what all classes together have handed over and heard."""
     found = []
-    for one in arrived:
+    for out, one in zip(handed, arrived, strict=True):
+        out.fade(now)
         one.fade(now)
-        is_bad = one.slow.bad > _NOTHING
-        found.append(Heard.ARRIVALS if one.slow.good > _NOTHING else Heard.FAILURES if is_bad else Heard.NOTHING)
+        if one.slow.good > _NOTHING and one.slow.good >= REPORTING * out.slow.good:
+            found.append(Heard.ARRIVALS)
+        else:
+            found.append(Heard.FAILURES if one.slow.bad > _NOTHING else Heard.NOTHING)
     return found
 
 

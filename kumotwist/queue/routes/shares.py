@@ -104,11 +104,11 @@ class Shares:
         if known.judged is None or now >= known.judge_at or now < known.judge_at - refresh:
             if self.only_looks:
                 return self._look(name, known, now)
-            before, known.judged = known.judged, self._judge(known, now)
-            known.judge_at = now + refresh
+            before, streams = known.judged, self._streams(known, now)
+            known.judged, known.judge_at = self._judge(known, streams), now + refresh
             if self.learn.enabled:
                 known.follow(known.judged)
-            self.teller.shares(name, before, known.judged, now, lambda: self._streams(known, now))
+            self.teller.shares(name, before, known.judged, now, streams)
         return known.judged
 
     def _look(self, name: str, known: Standing, now: float) -> Judged:
@@ -117,14 +117,13 @@ class Shares:
             self._seen = now, {}
         seen = self._seen[1]
         if name not in seen:
-            seen[name] = self._judge(known, now)
+            seen[name] = self._judge(known, self._streams(known, now))
         return seen[name]
 
-    def _judge(self, known: Standing, now: float) -> Judged:
+    def _judge(self, known: Standing, streams: tuple[Stream, Stream]) -> Judged:
         learn = self.learn
         if not learn.enabled:
             return Judged(self.rest, (0.0,) * len(self.rest), (-1,) * len(self.rest))
-        streams = self._streams(known, now)
         return judge(self.rest, streams, margin=learn.margin, floor=learn.floor, worse=known.worse)
 
     def _streams(self, known: Standing, now: float) -> tuple[Stream, Stream]:

@@ -134,7 +134,7 @@ class Standing:
         """
         reported = self.seen(now)
         reported_of_all = everybody.seen(now) if self is not everybody else reported
-        heard = heard_of(reported_of_all[1], now)
+        heard = heard_of(*reported_of_all, now)
         own = (reported[0], arrivals(*reported, heard, now))
         of_all = (reported_of_all[0], arrivals(*reported_of_all, heard, now))
         handed, arrived = (

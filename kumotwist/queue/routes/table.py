@@ -315,6 +315,11 @@ class RouteTable:
         self._refusing.remember(other._refusing, positions)
         self.tallies.remember(other.tallies, {former: at for at, former in positions.items()})
 
+    def judge_news(self, now: float) -> None:
+        """Judge the classes of which there is news, also where nothing is chosen: who hears receipts alone, say."""
+        for name in [name for name, known in self._standings.known() if known.is_news]:
+            self._shares.of(name, now)
+
     def news(self) -> Iterator[tuple[str, Known]]:
         """What has been learned since this was asked last, by class, for other workers and the next start."""
         for name, known in self._standings.known():

@@ -6,7 +6,7 @@ Public: `Change`, `Teller`, `TOLD`, `evidence`. Nothing can go wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from attrs import define, field, frozen
 
@@ -18,9 +18,6 @@ from kumotwist.queue.routes.tallies import Tallies
 #: take minutes.
 TOLD: Final = 0.01
 _TOLD_IN_ALL: Final = 0.05
-
-#: Gives the hand-overs and arrivals that shares rest on.
-Streams: TypeAlias = Callable[[], Sequence[Stream]]
 
 
 @frozen
@@ -57,14 +54,13 @@ class Teller:
     #: The shares as they were told last, by class.
     _shares: dict[str, list[float]] = field(factory=dict, init=False)
 
-    def shares(self, name: str, before: Judged | None, after: Judged, now: float, streams: Streams) -> None:
-        """Tell which shares have moved; `streams` gives the hand-overs and arrivals that they rest on."""
+    def shares(self, name: str, before: Judged | None, after: Judged, now: float, streams: Sequence[Stream]) -> None:
+        """Tell which shares have moved; `streams` are the hand-overs and arrivals that they rest on."""
         moves = self._moves(name, before, after)
         if not moves:
             return
-        seen = streams()
         for position, former in moves:
-            text = evidence(position, after, seen, self.rest, lambda at, handed: self._handed(name, at, handed, now))
+            text = evidence(position, after, streams, self.rest, lambda at, handed: self._handed(name, at, handed, now))
             self._tell(position, name, "share", f"{former:.3f}", f"{after.shares[position]:.3f}", text)
 
     def breaker(self, name: str, position: int, before: State, after: Breaker) -> None:

@@ -887,3 +887,38 @@ def test_a_class_in_which_a_route_is_well_gets_it_back():
         one.report(name, at, Signal.FAILED if is_bad else Signal.HANDED_OVER, now)
     assert one.shares("good", now)[0] == pytest.approx(0.5)
     assert one.shares("bad", now)[0] < 0.1
+
+
+def test_a_single_report_of_an_arrival_is_no_reporting_of_arrivals():
+    """A test event on a route that reports only what bounces: what has not bounced has arrived all the same."""
+    one, chance, now = table(50, 50), random.Random(9), NOW
+    for number in range(12_000):
+        now += 0.1
+        at = one.choose("x", now).position
+        one.report("x", at, Signal.HANDED_OVER, now)
+        if chance.random() < 0.05:
+            one.report("x", at, Signal.LOST, now)
+        if number == 6_000:
+            one.report("x", 0, Signal.ARRIVED, now)
+    assert tuple(one.shares("x", now)) == (0.5, 0.5)
+    assert one.shown("x", 0, now).health > 0.9
+
+
+def test_a_worker_that_only_hears_receipts_does_not_send_a_route_back():
+    """Messages come by one worker, their receipts reach another: what recovered is back, and stays."""
+    told = []
+    sends, hears = table(50, 50, changed=told.append), table(50, 50)
+    chance, now = random.Random(10), NOW
+    for number in range(30_000):
+        now += 0.1
+        at = sends.choose("x", now).position
+        sends.report("x", at, Signal.HANDED_OVER, now)
+        is_bad = chance.random() < (0.4 if at == 0 and 6_000 < number < 12_000 else 0.02)
+        hears.report("x", at, Signal.LOST if is_bad else Signal.ARRIVED, now)
+        if number % 10 == 0:
+            for one, other in ((sends, hears), (hears, sends)):
+                one.judge_news(now)
+                for name, known in list(one.news()):
+                    other.hear(1, name, known, now)
+    assert tuple(sends.shares("x", now)) == (0.5, 0.5)
+    assert len(told_shares(told, "r0")) < 20
