@@ -63,7 +63,7 @@ class Learning:
             self.routing.blame(message)
 
     def learn_of(self, traveller: Traveller, message: Message, outcome: Outcome) -> bool:
-        """The same of a message that may have left its way meanwhile; whether that is a failure of its first route."""
+        """The same of a message that may have left its way meanwhile; whether its first route is to blame."""
         table, name, position, now = traveller.table, traveller.way.name, traveller.position, self.clock.seconds()
         seconds = max(now - traveller.since, 0.0)
         table.tallies.outcome(name, position, outcome.verdict, seconds, now)
@@ -74,8 +74,8 @@ class Learning:
         if signal is None:
             return False
         is_first, site = not traveller.failed, _site_of(message, traveller.entry, outcome)
-        table.report(name, position, signal, now, since=traveller.since, is_first=is_first, site=site)
-        return is_first and signal is Signal.FAILED
+        is_noted = table.report(name, position, signal, now, since=traveller.since, is_first=is_first, site=site)
+        return is_noted and signal is Signal.FAILED
 
     def learn_receipt(self, way: Way, event: ReceiptEvent, handed_over: float | None = None) -> None:
         """Tell the table what a receipt says about the route that carried the message.

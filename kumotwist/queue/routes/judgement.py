@@ -159,12 +159,11 @@ class _Comparison:
     ) -> None:
         self._streams, self._margin, self._worse = streams, margin, worse
         self._judged = [stream.comparable(weights) for stream in streams]
-        some = sorted({at for judged in self._judged for at in judged})
-        self._some = some
+        self._some = some = sorted({at for judged in self._judged for at in judged})
         # What is not enough to judge by still belongs to the whole of what a route does.
-        self._whole = [_posteriors(stream.whole, some, MIN_FAST) for stream in streams]
-        self._lately = [_posteriors(stream.lately, some, MIN_FAST) for stream in streams]
-        self._own = [_posteriors(stream.own, some, MIN_FAST) for stream in streams]
+        self._whole = [_posteriors(stream.whole, some) for stream in streams]
+        self._lately = [_posteriors(stream.lately, some) for stream in streams]
+        self._own = [_posteriors(stream.own, some) for stream in streams]
         self._supposed = [stream.supposed(weights, False) for stream in streams]
         self._supposed_lately = [stream.supposed(weights, True) for stream in streams]
 
@@ -252,8 +251,9 @@ def _together(rates: Sequence[_Rate]) -> _Rate:
     return mean, variance
 
 
-def _posteriors(samples: Sequence[Sample], judged: Sequence[int], least: float = 0.0) -> dict[int, _Rate]:
-    some = [at for at in judged if samples[at].total >= least]
+def _posteriors(samples: Sequence[Sample], judged: Sequence[int]) -> dict[int, _Rate]:
+    """The rates of those routes that have anything to say, each drawn towards what they did together."""
+    some = [at for at in judged if samples[at].total >= MIN_FAST]
     total = sum(samples[at].total for at in some)
     together = sum(samples[at].good for at in some) / total if total > 0.0 else 1.0
     return {at: _posterior(samples[at], together) for at in some}

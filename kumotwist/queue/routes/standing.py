@@ -195,8 +195,8 @@ class Standing:
         if self.judged is None:
             self.worse |= known.worse
 
-    def note_evidence(self, position: int, signal: Signal, now: float, sent: float) -> None:
-        """A signal of a message by the route at `position`, which may move shares."""
+    def note_evidence(self, position: int, signal: Signal, now: float, sent: float) -> bool:
+        """A signal of a message by the route at `position`, which may move shares; whether it counts."""
         self.reports += 1
         is_good = signal in (Signal.HANDED_OVER, Signal.ARRIVED)
         if signal not in OF_HANDOVER:
@@ -207,6 +207,9 @@ class Standing:
                 self.blamed[position] += 1
             elif signal is not Signal.REFUSED:
                 self.blamed[position] = 0
+        else:
+            return False
+        return True
 
     def forgive(self, position: int, now: float, failures: int) -> None:
         """So many failures that were noted against the route at `position` are none."""

@@ -164,9 +164,10 @@ class RouteTable:
         since: float | None = None,
         is_first: bool = True,
         site: str | None = None,
-    ) -> None:
+    ) -> bool:
         """What became of a message of class `name` that was sent by the route at `position` at `since`, or just now.
 
+        Whether it was noted as evidence, in its class and among all messages.
         Unless it `is_first`, another route had failed in the same attempt. That
         is the breaker's affair and no evidence: a storm that hits all routes
         would count as often against a small one as against a large one. Nor is
@@ -177,16 +178,19 @@ class RouteTable:
         counts once among all messages, and in a class in which others are well.
         """
         is_alive, sent = IS_ALIVE.get(signal), now if since is None else since
+        is_noted = is_first and signal is not Signal.ANSWERED
         for one in {ALL, name}:
             known = self._standings.of(one)
             is_sites_own = site is not None and self._is_sites_own(one, name, position, site, signal, now)
             if is_sites_own and known.breakers[position].state is State.CLOSED:
+                is_noted = False
                 continue
             known.is_news = True
             if is_alive is not None:
                 self._note_breaker(known, one, position, is_alive, now, sent)
             if is_first and signal is not Signal.ANSWERED:
-                known.note_evidence(position, signal, now, sent)
+                is_noted = known.note_evidence(position, signal, now, sent) and is_noted
+        return is_noted
 
     def forgive(self, name: str, position: int, now: float, failures: int = 1) -> None:
         """An attempt failed by every route, first by the one at `position`: that says nothing about any of them.

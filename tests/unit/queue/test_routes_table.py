@@ -922,3 +922,11 @@ def test_a_worker_that_only_hears_receipts_does_not_send_a_route_back():
                     other.hear(1, name, known, now)
     assert tuple(sends.shares("x", now)) == (0.5, 0.5)
     assert len(told_shares(told, "r0")) < 20
+
+
+def test_a_failure_that_does_not_count_is_nothing_to_forgive():
+    """Else a message to a dead domain that fails by every route would take back the failure of another one."""
+    one = table(50, 50)
+    assert one.report("dead.example", 1, Signal.FAILED, NOW, site="dead.example")
+    assert not one.report("dead.example", 1, Signal.FAILED, NOW, site="dead.example")
+    assert one.report("live.example", 1, Signal.FAILED, NOW, site="live.example")
