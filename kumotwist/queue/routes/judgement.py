@@ -70,7 +70,7 @@ class Sample:
 class Stream:
     """One kind of evidence, by route: of the last half-hour or so, and of the last minutes.
 
-    `own` is what this class has shown itself where it is judged by all messages,
+    `own` is what this class has shown itself since all messages condemn a route,
     and the same as `whole` elsewhere. `has_changed`: the last minutes tell
     another story of some route. `inferred` are those of which only failures are
     reported, and `silent` has what was handed over, in all and lately, by those
@@ -160,7 +160,7 @@ class _Comparison:
         self._streams, self._margin, self._worse = streams, margin, worse
         self._judged = [stream.comparable(weights) for stream in streams]
         self._some = some = sorted({at for judged in self._judged for at in judged})
-        # What is not enough to judge by still belongs to the whole of what a route does.
+        # What is not enough to judge by may acquit.
         self._whole = [_posteriors(stream.whole, some) for stream in streams]
         self._lately = [_posteriors(stream.lately, some) for stream in streams]
         self._own = [_posteriors(stream.own, some) for stream in streams]
@@ -181,22 +181,25 @@ class _Comparison:
         """By rival, the chance that the route is worse."""
         for other in self._some:
             kinds = [kind for kind in range(len(self._streams)) if self._half_hour(kind, one, other) is not None]
-            if other != one and any(self._is_enough(kind, one, other) for kind in kinds):
-                yield other, self._chance(one, other, kinds)
+            enough = [kind for kind in kinds if self._is_enough(kind, one, other)]
+            if other != one and enough:
+                yield other, self._chance(one, other, kinds, enough)
 
     def _is_enough(self, kind: int, one: int, other: int) -> bool:
         judged = self._judged[kind]
         return one in judged and (other in judged or other in self._supposed[kind])
 
-    def _chance(self, one: int, other: int, kinds: Sequence[int]) -> float:
+    def _chance(self, one: int, other: int, kinds: Sequence[int], enough: Sequence[int]) -> float:
         """That a route is worse than another: of both the same minutes are compared.
 
         A few messages, of the last minutes or of a class that is judged by all,
-        give a share back, and take none away.
+        or a few arrivals, give a share back and take none away.
         """
-        chance = self._below([self._same_minutes(kind, one, other, is_strict=True) for kind in kinds])
+        chance = self._below([self._same_minutes(kind, one, other, is_strict=True) for kind in enough])
         if chance > _NO_CHANCE:
             milder = [[self._same_minutes(kind, one, other, is_strict=False) for kind in kinds]]
+            if len(enough) < len(kinds):
+                milder.append([self._same_minutes(kind, one, other, is_strict=True) for kind in kinds])
             if not any(self._streams[kind].whole[one].is_own for kind in kinds):
                 milder.append([self._by_class(kind, one, other) for kind in kinds])
             mild = min(map(self._below, milder))

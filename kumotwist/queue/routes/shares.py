@@ -107,7 +107,7 @@ class Shares:
             before, streams = known.judged, self._streams(known, now)
             known.judged, known.judge_at = self._judge(known, streams), now + refresh
             if self.learn.enabled:
-                known.follow(known.judged)
+                known.follow(known.judged, now)
             self.teller.shares(name, before, known.judged, now, streams)
         return known.judged
 

@@ -21,6 +21,7 @@ from kumotwist.queue.routes.tally import Tally
 
 T = TypeVar("T")
 
+_NO_SAMPLE: Final = Sample(0.0, 0.0)
 _NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
 _NO_RESTS: Final[Mapping[int, Rest]] = MappingProxyType({})
 
@@ -67,6 +68,8 @@ class Standing:
     judged: Judged | None = None
     #: The routes that were found to be worse.
     worse: frozenset[int] = frozenset()
+    #: Since when, in Unix seconds.
+    worse_since: dict[int, float] = field(factory=dict)
     judge_at: float = 0.0
     #: What other workers know, by worker.
     others: dict[int, Known] = field(factory=dict)
@@ -105,6 +108,7 @@ class Standing:
             _placed(former.arrived, routes, positions, lambda: Evidence(half_life)),
             _placed(former.breakers, routes, positions, Breaker),
             worse=_moved(former.worse, positions),
+            worse_since=_carried(former.worse_since, positions),
             is_news=former.is_news,
             outage_ended=former.outage_ended,
         )
@@ -137,8 +141,10 @@ class Standing:
         heard = heard_of(*reported_of_all, now)
         own = (reported[0], arrivals(*reported, heard, now))
         of_all = (reported_of_all[0], arrivals(*reported_of_all, heard, now))
+        # What a class showed before a route was condemned tells nothing of its trouble: half of that has faded by then.
+        acquits = [at for at, since in everybody.worse_since.items() if now - since >= self.handed[at].half_life]
         handed, arrived = (
-            _stream(*both, self.worse, everybody.worse, least, now) for both in zip(own, of_all, strict=True)
+            _stream(*both, self.worse, everybody.worse, acquits, least, now) for both in zip(own, of_all, strict=True)
         )
         if Heard.FAILURES in heard:
             silent = {at: (handed.whole[at], handed.lately[at]) for at, one in enumerate(heard) if one is Heard.NOTHING}
@@ -160,7 +166,7 @@ class Standing:
             self.handed[position].copy(known.handed[position])
             self.arrived[position].copy(known.arrived[position])
             breaker.follow(known.open_until[position], known.moved[position], now, known.rests.get(position))
-        self.worse = known.worse
+        self.worse, self.worse_since = known.worse, dict.fromkeys(known.worse, now)
         self._count()
         self.look()
 
@@ -176,12 +182,13 @@ class Standing:
         """
         return not self.is_outage and not sent <= self.outage_ended <= now
 
-    def follow(self, judged: Judged) -> None:
+    def follow(self, judged: Judged, now: float) -> None:
         """Note which routes are worse; of one that is well again the last minutes are all that counts from now on.
 
         So it is with what other workers know: they find it out for themselves, or are not there any more.
         """
-        self.worse = judged.worse
+        self.worse, since = judged.worse, self.worse_since
+        self.worse_since = {at: since.get(at, now) for at in judged.worse}
         others = self.others.values()
         for position in judged.recovered:
             for handed, arrived in ((self.handed, self.arrived), *((one.handed, one.arrived) for one in others)):
@@ -290,18 +297,23 @@ def _moved(worse: Collection[int], positions: Mapping[int, int]) -> frozenset[in
     return frozenset(at for at, before in positions.items() if before in worse)
 
 
+def _carried(by_position: Mapping[int, float], positions: Mapping[int, int]) -> dict[int, float]:
+    return {at: by_position[before] for at, before in positions.items() if before in by_position}
+
+
 def _stream(
     own: Sequence[Evidence],
     everybody: Sequence[Evidence],
     worse: Collection[int],
     worse_of_all: Collection[int],
+    acquits: Collection[int],
     least: float,
     now: float,
 ) -> Stream:
     whole, lately, of_class, has_changed = [], [], [], False
     for position, evidence in enumerate(own):
         evidence.fade(now)
-        of_class.append(Sample(evidence.slow.good, evidence.slow.total))
+        of_class.append(Sample(evidence.slow.good, evidence.slow.total) if position in acquits else _NO_SAMPLE)
         is_own = is_enough = evidence.slow.total >= least or position in worse
         if not is_own:
             evidence = everybody[position]

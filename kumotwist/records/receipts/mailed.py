@@ -91,13 +91,14 @@ def tie(connection: sqlite3.Connection, origin: Origin, event: ReceiptEvent, now
     spool_id, handed, facts = found
     told = (event.recipient, *origin.recipients)
     known = next((one for one in (recipient_of(facts.recipients, each) for each in told) if one is not None), None)
-    if known is None:
-        known = facts.recipients[0] if len(facts.recipients) == 1 else event.recipient
+    # Whoever the message never was for can be made up, as often as anybody likes: of all such it counts once.
+    is_ours = known is not None or len(facts.recipients) == 1
+    known = known or facts.recipients[0]
     event = evolve(
         event,
         spool_id=spool_id,
         recipient=known,
-        event_id=f"{spool_id.hex()}/{known.casefold()}",
+        event_id=f"{spool_id.hex()}/{known.casefold() if is_ours else ''}",
         facts={**event.facts, TABLE: facts.table, "route": facts.route},
     )
     is_news = add_done(connection, event, now)

@@ -850,7 +850,7 @@ def test_being_poor_at_hand_over_is_held_against_being_poor_at_arrival(rates, sh
     one = table(50, 50)
     now, _ = arriving(one, rates, 6_000, NOW)
     _, shares = arriving(one, rates, 6_000, now, seed=5)
-    assert sum(shares) / len(shares) == pytest.approx(share, abs=0.1)
+    assert sum(shares) / len(shares) == pytest.approx(share, abs=0.15)
 
 
 def test_a_route_that_recovers_at_hand_over_is_not_condemned_for_bounces_of_before():
@@ -930,3 +930,28 @@ def test_a_failure_that_does_not_count_is_nothing_to_forgive():
     assert one.report("dead.example", 1, Signal.FAILED, NOW, site="dead.example")
     assert not one.report("dead.example", 1, Signal.FAILED, NOW, site="dead.example")
     assert one.report("live.example", 1, Signal.FAILED, NOW, site="live.example")
+
+
+def test_a_dozen_receipts_take_no_share_away():
+    """There are messages enough, and receipts of few: these may acquit, and not condemn."""
+    one = table(50, 50)
+    for number in range(55):
+        for position in (0, 1):
+            one.report("x", position, Signal.HANDED_OVER, NOW + number)
+    for number in range(12):
+        one.report("x", 0, Signal.LOST if number % 2 else Signal.ARRIVED, NOW + 60)
+        one.report("x", 1, Signal.ARRIVED, NOW + 60)
+    assert tuple(one.shares("x", NOW + 61)) == (0.5, 0.5)
+
+
+def test_small_classes_leave_a_route_with_all_others():
+    """What they have shown before the trouble began acquits nobody of it."""
+    one, chance, now, bad = table(70, 30), random.Random(11), NOW, 0
+    for number in range(45_000):
+        now += 0.04
+        name = f"d{chance.randrange(500)}.example"
+        at = one.choose(name, now).position
+        is_bad = chance.random() < (0.3 if at == 0 and number > 30_000 else 0.01)
+        bad += is_bad and number > 30_000
+        one.report(name, at, Signal.FAILED if is_bad else Signal.HANDED_OVER, now)
+    assert bad < 700, "of 3,150 with fixed weights"

@@ -148,6 +148,17 @@ async def test_the_recipients_of_one_message_went_their_own_ways(path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_recipient_that_is_made_up_counts_once(path):
+    """Whoever had a message to several knows its id, and may not report it in the name of sixty others."""
+    house = await House(path).open()
+    spool_id = house.hand_over("ann@far.test", "bob@far.test")
+    for number in range(60):
+        await house.returns.hear(Origin((spool_id,)), evolve(BOUNCE, recipient=f"x{number}@made-up-{number}.test"))
+    assert [one[2] for one in house.learned] == ["ann@far.test"]
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_where_no_report_is_taken_nothing_is_noted(path):
     """A policy without listener domains costs nothing; neither do messages for which no table chose."""
     house = await House(path, is_wanted=False).open()
