@@ -138,9 +138,10 @@ class Standing:
         """
         reported = self.seen(now)
         reported_of_all = everybody.seen(now) if self is not everybody else reported
-        heard = heard_of(*reported_of_all, now)
+        heard_of_all = heard_of(*reported_of_all, now)
+        heard = self._heard(*reported, heard_of_all, least, now)
         own = (reported[0], arrivals(*reported, heard, now))
-        of_all = (reported_of_all[0], arrivals(*reported_of_all, heard, now))
+        of_all = (reported_of_all[0], arrivals(*reported_of_all, heard_of_all, now))
         # What a class showed before a route was condemned tells nothing of its trouble: half of that has faded by then.
         acquits = [at for at, since in everybody.worse_since.items() if now - since >= self.handed[at].half_life]
         handed, arrived = (
@@ -151,6 +152,17 @@ class Standing:
             inferred = frozenset(at for at, one in enumerate(heard) if one is Heard.FAILURES)
             arrived = evolve(arrived, silent=silent, inferred=inferred)
         return handed, arrived
+
+    @staticmethod
+    def _heard(
+        handed: Sequence[Evidence], arrived: Sequence[Evidence], of_all: Sequence[Heard], least: float, now: float
+    ) -> list[Heard]:
+        """What is reported in this class, where that is enough to tell; else what is of all messages."""
+        own = heard_of(handed, arrived, now)
+        return [
+            kind if out.slow.total >= least and kind is not Heard.NOTHING else general
+            for out, kind, general in zip(handed, own, of_all, strict=True)
+        ]
 
     def known(self, tallies: Mapping[int, Tally]) -> Known:
         """The same for other workers and the next start, with the `tallies` of this class; it is no news any more."""

@@ -115,6 +115,8 @@ def _find(connection: sqlite3.Connection, origin: Origin, event: ReceiptEvent) -
     for query, value in asked:
         rows = connection.execute(query, (value, _ROWS)).fetchall()
         found = [(SpoolId(spool_id), handed, _decode(facts)) for spool_id, handed, facts in rows]
+        if query is _BY_NAME and len({spool_id for spool_id, _, _ in found}) > 1:
+            return None  # one of a list knows the Message-ID of all, and may not report for the others
         if found:
             return next((one for one in found if _concerns(one[2], told)), found[0])
     return None

@@ -955,3 +955,19 @@ def test_small_classes_leave_a_route_with_all_others():
         bad += is_bad and number > 30_000
         one.report(name, at, Signal.FAILED if is_bad else Signal.HANDED_OVER, now)
     assert bad < 700, "of 3,150 with fixed weights"
+
+
+def test_what_is_reported_may_differ_from_class_to_class():
+    """One country's carriers report what arrives, another's what has failed: both routes are equally good in both."""
+    one, chance, now = table(50, 50), random.Random(12), NOW
+    for _ in range(20_000):
+        now += 0.05
+        name = "de" if chance.random() < 0.5 else "in"
+        at = one.choose(name, now).position
+        one.report(name, at, Signal.HANDED_OVER, now)
+        if chance.random() < 0.05:
+            one.report(name, at, Signal.LOST, now)
+        elif (name, at) != ("in", 0):
+            one.report(name, at, Signal.ARRIVED, now)
+    for name in ("de", "in"):
+        assert tuple(one.shares(name, now)) == (0.5, 0.5)

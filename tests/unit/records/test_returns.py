@@ -159,6 +159,17 @@ async def test_a_recipient_that_is_made_up_counts_once(path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_message_id_that_many_messages_share_names_none_of_them(path):
+    """A list's recipients each have the Message-ID of all: one of them may not report for the others."""
+    house = await House(path).open()
+    house.hand_over("ann@far.test")
+    house.hand_over("bob@far.test")
+    assert await house.returns.hear(Origin((), "m1@shop.test"), evolve(BOUNCE, recipient="bob@far.test")) is None
+    assert house.learned == []
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_where_no_report_is_taken_nothing_is_noted(path):
     """A policy without listener domains costs nothing; neither do messages for which no table chose."""
     house = await House(path, is_wanted=False).open()
