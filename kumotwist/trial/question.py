@@ -33,6 +33,31 @@ _HEADER: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 
 def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespace:
     """The command line, with `content` for the message as octets, or an `id`. Exits with 2 when it is wrong."""
+    parser = _parser(default_policy)
+    asked = parser.parse_args(arguments)
+    if asked.id is not None:
+        return _of_a_queue(parser, asked)
+    if asked.daemon is not None:
+        parser.error("--daemon is asked about an --id")
+    session = {name: getattr(asked, name) for name in _SESSION if getattr(asked, name) is not None}
+    if asked.http and session:
+        parser.error(f"--{next(iter(session))} is about a message that comes by SMTP")
+    asked.visitor = Visitor(**{_SESSION[name]: value for name, value in session.items()})
+    missing = [name for name, value in (("FILE", asked.message), ("--to", asked.to)) if value is None]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    asked.policy = asked.policy if asked.policy is not None else default_policy
+    asked.sender = asked.sender if asked.sender is not None else read.sender("")
+    asked.meta = read.metadata(asked.to, dict(asked.meta))
+    try:
+        asked.content = _content(asked.message)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        parser.exit(2, f"kumotwist explain: {asked.message}: {why}\n")
+    return asked
+
+
+def _parser(default_policy: str) -> CommandLine:
     parser = CommandLine(
         prog="kumotwist explain", description="What a policy would do with a message; nothing is sent."
     )
@@ -65,27 +90,7 @@ def question(arguments: Sequence[str], default_policy: str) -> argparse.Namespac
     add("--listener", type=int, metavar="NUMBER", help="the ESMTP listener that it connects to; the first unless said")
     add("--http", action="store_true", help="it comes in by HTTP; otherwise by SMTP")
     add("--json", action="store_true", help="for programs; docs/explain.md says what is in it")
-    asked = parser.parse_args(arguments)
-    if asked.id is not None:
-        return _of_a_queue(parser, asked)
-    if asked.daemon is not None:
-        parser.error("--daemon is asked about an --id")
-    session = {name: getattr(asked, name) for name in _SESSION if getattr(asked, name) is not None}
-    if asked.http and session:
-        parser.error(f"--{next(iter(session))} is about a message that comes by SMTP")
-    asked.visitor = Visitor(**{_SESSION[name]: value for name, value in session.items()})
-    missing = [name for name, value in (("FILE", asked.message), ("--to", asked.to)) if value is None]
-    if missing:
-        parser.error(f"the following arguments are required: {', '.join(missing)}")
-    asked.policy = asked.policy if asked.policy is not None else default_policy
-    asked.sender = asked.sender if asked.sender is not None else read.sender("")
-    asked.meta = read.metadata(asked.to, dict(asked.meta))
-    try:
-        asked.content = _content(asked.message)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        parser.exit(2, f"kumotwist explain: {asked.message}: {why}\n")
-    return asked
+    return parser
 
 
 def _of_a_queue(parser: CommandLine, asked: argparse.Namespace) -> argparse.Namespace:
